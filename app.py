@@ -1,0 +1,41 @@
+"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini]`.
+
+Works as a Hugging Face Space as it stands. Models load after the page is up, never before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+
+from dashboard.layout import build_dashboard, launch_options  # noqa: E402
+from dashboard.security import close_doors  # noqa: E402
+from dashboard.session import warm_up  # noqa: E402
+
+close_doors()
+demo = build_dashboard()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Launch the page and wait.
+
+    Args:
+        arguments: of the command line; None takes the process's own.
+    """
+    parser = argparse.ArgumentParser(description="Cascade Lens, in the browser.")
+    parser.add_argument("--host", default=None, help="address to listen on; a Space sets its own")
+    parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
+    parser.add_argument("--profile", choices=["mini"], default="mini", help="which models: those that ship")
+    chosen = parser.parse_args(arguments)
+    demo.launch(
+        server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
+    )
+    warm_up()
+    demo.block_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The page and the endpoints, in Gradio. Imports engine; never torch, transformers or precompute."""

@@ -1,0 +1,1 @@
+"""Own components of the page: the clip view and the value it draws."""

@@ -1,0 +1,73 @@
+// The erasure bench: per condition plain, random cut of the same rank, chosen cut, side by side.
+const CONDITION_NAMES = { text: 'Text', ctc: 'CTC', boc: 'Bag of characters', acoustic: 'Acoustic' };
+
+function drawBench() {
+  const bench = find('.cl-bench');
+  const rows = state.data.erasures;
+  const head = el('div', 'cl-head', el('h2', '', 'Erasure bench'));
+  if (!rows.length) {
+    head.append(el('p', 'cl-caption', 'No erasure was asked for. Switch one on and run again: the answer without, with, and with a random cut of the same rank will stand here.'));
+    bench.replaceChildren(el('div', 'cl-card', head));
+    return;
+  }
+  head.append(el('p', 'cl-caption', 'one concept cut out of the speech LLM’s states; beside it a random cut of the same rank'));
+  bench.replaceChildren(el('div', 'cl-card', head, ...rows.map(benchRow)));
+}
+
+function benchRow(outcome) {
+  const name = CONDITION_NAMES[outcome.condition] || outcome.condition;
+  const cells = [
+    benchCell('As it is', outcome.plain, outcome, 'plain'),
+    benchCell(`Random, rank ${outcome.kept_rank}`, outcome.random_control, outcome, 'random'),
+    benchCell(`${name}, rank ${outcome.kept_rank}`, outcome.erased, outcome, 'erased'),
+  ];
+  return withAttributes(
+    el('div', 'cl-bench-row', el('div', 'cl-cells', ...cells), el('p', 'cl-small', benchScope(outcome), probeWords(outcome))),
+    { 'data-condition': outcome.condition, role: 'group', 'aria-label': name + ' erasure' },
+  );
+}
+
+function benchScope({ layers, scope, method }) {
+  const positions = { audio: 'audio positions', prompt: 'all prompt positions', all: 'prompt and generated positions' }[scope] || scope;
+  return `${method}, ${layers.length} layers (${layerRanges(layers)}), ${positions}. `;
+}
+
+/** L0, L3 to L6 */
+function layerRanges(layers) {
+  const runs = [];
+  for (const layer of layers) {
+    const last = runs[runs.length - 1];
+    if (last && layer === last[1] + 1) last[1] = layer;
+    else runs.push([layer, layer]);
+  }
+  return runs.map(([from, to]) => (from === to ? 'L' + from : `L${from} to L${to}`)).join(', ');
+}
+
+function probeWords(outcome) {
+  if (outcome.probe_before === null || outcome.probe_after === null) return null;
+  const words = `A probe on held-out fit data reads ${fixed(outcome.probe_before, 2)} before, ${fixed(outcome.probe_after, 2)} after`;
+  return words + (outcome.probe_chance === null ? '.' : ` (chance ${fixed(outcome.probe_chance, 2)}).`);
+}
+
+const sameAnswer = (one, other) => answerWords(one).toLowerCase().trim() === answerWords(other).toLowerCase().trim();
+
+function benchCell(title, arm, outcome, kind) {
+  const cell = withAttributes(el('div', 'cl-cell cl-cell-' + kind, el('h3', '', title)), { 'data-arm': kind });
+  const answer = el('p', 'cl-answer' + (arm.answer.status === 'parsed' ? '' : ' cl-unparsed'), answerWords(arm.answer));
+  if (kind !== 'plain') {
+    const same = sameAnswer(arm.answer, outcome.plain.answer);
+    answer.append(el('span', same ? 'cl-same' : 'cl-changed', same ? '= same' : '≠ changed'));
+  }
+  cell.append(answer);
+  const facts = el('dl', 'cl-facts-list');
+  const add = (term, value) => facts.append(el('div', '', el('dt', '', term), el('dd', 'cl-number', value)));
+  if (kind === 'plain') add('log-likelihood', fixed(arm.answer.log_likelihood, 2));
+  else {
+    add('log-likelihood change, plain answer', signed(arm.log_likelihood_change, 2));
+    add('log-likelihood change, right answer', arm.right_log_likelihood_change === null ? 'not known' : signed(arm.right_log_likelihood_change, 2));
+    add('state moved', percent(arm.relative_change_of_state));
+  }
+  if (arm.concept_score !== null) add(outcome.concept_measure, fixed(arm.concept_score, 2));
+  cell.append(facts);
+  return cell;
+}

@@ -1,0 +1,85 @@
+// State of one clip view, and the way from the server's value to typed arrays.
+const ROOT = element.querySelector('.cl-root');
+const MIN_COLUMN_PX = 22;
+const READABLE_COLUMN_PX = 42;
+const MAX_COLUMN_PX = 160;
+const SLICE_S = 0.3; // what the space bar plays, centred on the cursor
+
+const state = {
+  data: null, // the last "ready" value
+  arrays: null, // its decoded arrays
+  vocabulary: [], // token texts
+  tokens: null, // what clip_tokens.js derives from the texts
+  shown: [], // indices into data.lens.layers, lowest first
+  subset: 'preset',
+  mode: 'spoken',
+  columnPx: null, // chosen width of a column, null = by itself
+  selected: { row: 0, position: 0 }, // row is an index into data.lens.layers
+  pinned: false,
+  follow: null, // vocabulary index of the followed token, null = top token of the cell
+  hover: null, // {row, position} or null
+  hoverTime: null, // seconds under the pointer
+  focusRow: null, // highlighted layer
+  time: 0, // cursor and play head, seconds
+  view: null, // geometry, made by clip_layout.js
+  load: 0, // counts values, so that a slow decode cannot overwrite a newer one
+};
+
+const find = (selector) => ROOT.querySelector(selector);
+
+/** Undo packing.py: base64, inflate, join the byte planes. Returns {arrays, vocabulary}. */
+async function unpack(value) {
+  const packed = Uint8Array.from(atob(value.blob), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const arrays = {};
+  for (const [name, entry] of Object.entries(value.arrays)) arrays[name] = readArray(bytes, entry);
+  const { offset, length } = value.vocabulary;
+  const text = new TextDecoder().decode(bytes.subarray(offset, offset + length));
+  return { arrays, vocabulary: JSON.parse(text) };
+}
+
+function readArray(bytes, entry) {
+  const size = entry.shape.reduce((a, b) => a * b, 1);
+  if (entry.dtype === 'int8') return new Int8Array(bytes.slice(entry.offset, entry.offset + size).buffer);
+  const width = { uint8: 1, uint16: 2, uint32: 4 }[entry.dtype];
+  const out = new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[width](size);
+  for (let plane = 0; plane < width; plane++) {
+    const start = entry.offset + plane * size;
+    for (let i = 0; i < size; i++) out[i] += bytes[start + i] * 2 ** (8 * plane);
+  }
+  return out;
+}
+
+const lens = () => state.data.lens;
+const nLayers = () => lens().layers.length;
+const nPositions = () => lens().n_positions;
+const layerName = (row) => 'L' + lens().layers[row];
+const startOf = (position) => position * lens().seconds_per_position;
+const flat = (row, position) => row * nPositions() + position;
+
+/** Token k of a cell as its index into the vocabulary. */
+const tokenAt = (row, position, k) => state.arrays.tokens[flat(row, position) * lens().top_k + k];
+
+/** Its probability, decoded from the scale that the payload states. */
+function probabilityAt(row, position, k) {
+  const code = state.arrays.probabilities[flat(row, position) * lens().top_k + k];
+  return lens().fine ? code / 65535 : (code / 255) ** 2;
+}
+
+function entropyAt(row, position) {
+  return (state.arrays.entropy[flat(row, position)] / (lens().fine ? 65535 : 255)) * lens().entropy_top;
+}
+
+/** Best rank of a word spoken here, 0 where nothing is spoken. */
+const wordRankAt = (row, position) => state.arrays.word_rank[flat(row, position)];
+
+const spokenWords = (position) => lens().spoken[position].map((i) => lens().words[i][0]);
+
+function positionAt(time) {
+  const position = Math.floor(time / lens().seconds_per_position + 1e-9);
+  return Math.max(0, Math.min(nPositions() - 1, position));
+}
+
+/** Length of the time axis: the clip, or the last position where it reaches past the clip's end. */
+const axisSeconds = () => Math.max(state.data.audio.duration_s, startOf(nPositions()));

@@ -1,0 +1,290 @@
+"""One run as one JSON value for the clip view, under 300 KB.
+
+`clip_payload` turns a RunResult into the value of the component; the browser then needs no server call.
+Nothing is escaped here: the script writes every text with textContent, never as HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dashboard.components.packing import (
+    finite,
+    pack,
+    quantise_linear,
+    quantise_square_root,
+    smallest_unsigned,
+)
+from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
+from dashboard.components.transcript_diff import Part, word_difference
+from engine.result import Answer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
+
+MAX_BYTES = 300_000
+MAX_TOP_K = 10
+N_PRESET_LAYERS = 9
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How many tokens per cell are sent, and how finely.
+
+    Attributes:
+        top_k: tokens per cell.
+        fine: True sends probabilities and entropy as 16-bit linear numbers (error at most 1/131070 of the
+            range); False sends 8 bits, probabilities on a square-root scale (error at most 0.004).
+    """
+
+    top_k: int
+    fine: bool
+
+
+def clip_payload(
+    result: RunResult,
+    audio_url: str,
+    comparison: RunResult | None = None,
+    *,
+    source: str = "measured live",
+    preset_layers: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Return the component value that shows `result`; its JSON form takes at most MAX_BYTES bytes.
+
+    The finest precision that fits is taken: all of the top 10 in 16 bits for a short clip, fewer tokens
+    in 8 bits for a long one. What was taken is in `lens.top_k` and `lens.fine`.
+
+    Args:
+        result: a finished run.
+        audio_url: where the browser gets the clip as the models heard it; "" leaves the player off.
+        comparison: another run of the same clip, such as the clean one; its answers stand in the lanes.
+        source: where the numbers come from, in words.
+        preset_layers: the layers of the paper's preset; None spreads nine over the recorded ones.
+
+    Raises:
+        ValueError: the result does not fit even with one token per cell.
+    """
+    base = _run_part(result, audio_url, source)
+    base["lanes"] = [_lane(lane, result) for lane in result.lanes]
+    base["erasures"] = [_erasure(outcome) for outcome in result.erasures]
+    base["comparison"] = None if comparison is None else _comparison(comparison)
+    pictures = _pictures(result)
+    for precision in _precisions(result.lens):
+        payload = {**base, "lens": _lens(result.lens, precision, preset_layers)}
+        payload.update(_packed(result.lens, pictures, precision))
+        if payload_bytes(payload) <= MAX_BYTES:
+            return payload
+    raise ValueError(f"the result does not fit into {MAX_BYTES} bytes")
+
+
+def empty_value() -> dict[str, Any]:
+    """Return the value before the first run: the view shows a guide of three steps."""
+    return {"status": "empty"}
+
+
+def running_value(message: str, fraction: float | None = None) -> dict[str, Any]:
+    """Return the value while a run is under way; the old result stays, dimmed.
+
+    Args:
+        message: what is being done now, in words.
+        fraction: how much is done, 0..1, or None when it is not known.
+    """
+    return {"status": "running", "message": message, "fraction": finite(fraction)}
+
+
+def error_value(message: str) -> dict[str, Any]:
+    """Return the value after a failed run; `message` is one sentence that says what to do."""
+    return {"status": "error", "message": message}
+
+
+def payload_bytes(payload: dict[str, Any]) -> int:
+    """Return the size of the value as UTF-8 JSON, in bytes."""
+    return len(json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+
+
+def _precisions(lens: LensReadout) -> Iterator[Precision]:
+    """Yield what to try, finest first."""
+    full = min(MAX_TOP_K, lens.top_ids.shape[2])
+    yield Precision(full, fine=True)
+    for top_k in sorted({full, 8, 5, 3, 1}, reverse=True):
+        if top_k <= full:
+            yield Precision(top_k, fine=False)
+
+
+def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
+    noise = None
+    if result.noise is not None:
+        achieved = finite(result.snr_db_achieved, 2)
+        noise = {"kind": result.noise, "asked_db": result.snr_db, "achieved_db": achieved}
+    return {
+        "status": "ready",
+        "source": source,
+        "task": result.task,
+        "instruction": result.instruction,
+        "pair": result.pair,
+        "match": result.match,
+        "audio": {
+            "name": result.audio_name,
+            "url": audio_url,
+            "duration_s": result.waveform.size / SAMPLE_RATE_HZ,
+            "changes": list(result.audio_changes),
+            "warnings": list(result.warnings),
+        },
+        "noise": noise,
+        "seed": result.seed,
+        "seconds": finite(result.seconds, 3),
+        "agreement": {"kind": result.agreement.kind, "sentence": result.agreement.sentence},
+        "reference": result.reference,
+        "gold": result.gold,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "label": answer.label,
+        "status": answer.status,
+        "forced_choice": [[label, finite(value)] for label, value in answer.forced_choice.items()],
+        "log_likelihood": finite(answer.log_likelihood, 4),
+    }
+
+
+def _lane(lane: Lane, result: RunResult) -> dict[str, Any]:
+    against, reference_text = _held_against(lane, result)
+    parts: list[Part] = [{"kind": "same", "text": lane.heard}]
+    if reference_text is not None:
+        parts = word_difference(lane.heard, reference_text)
+    return {
+        "key": lane.key,
+        "role": lane.role,
+        "name": lane.name,
+        "heard": lane.heard,
+        "heard_from": lane.heard_from,
+        "against": against,
+        "parts": parts,
+        "words": _words(lane.words),
+        "answer": _answer(lane.answer),
+        "right": _is_right(lane, result),
+        "seconds": finite(lane.seconds, 3),
+        "encoder_seconds": finite(lane.encoder_seconds, 3),
+        "revision": lane.revision,
+    }
+
+
+def _held_against(lane: Lane, result: RunResult) -> tuple[str | None, str | None]:
+    """Return what the heard text is compared with, in words, and its text; (None, None) when with nothing."""
+    if lane.role == "text_oracle":
+        return None, None
+    if result.reference:
+        return "the true transcript", result.reference
+    if lane.role == "speech_llm":
+        cascade = next((other for other in result.lanes if other.role == "cascade"), None)
+        if cascade is not None and cascade.heard:
+            return "the cascade's text", cascade.heard
+    return None, None
+
+
+def _is_right(lane: Lane, result: RunResult) -> bool | None:
+    """Return whether the label is the right one; None where it is not known or there is no label.
+
+    Among fixed labels equality decides. An open answer may be right under another name, so there the
+    engine's agreement class is the judge, which covers the two compared lanes only.
+    """
+    if result.gold is None or lane.answer.label is None:
+        return None
+    if lane.answer.forced_choice:
+        return lane.answer.label.casefold() == result.gold.casefold()
+    kind = result.agreement.kind
+    if lane.role == "text_oracle" or kind in ("same answer", "different answers", "not comparable"):
+        return None
+    mine = "only the speech LLM right" if lane.role == "speech_llm" else "only the cascade right"
+    return kind in ("both right", mine)
+
+
+def _comparison(other: RunResult) -> dict[str, Any]:
+    title = "clean run" if other.noise is None else f"run with {other.noise} noise"
+    lanes = {lane.role: _answer(lane.answer) for lane in other.lanes}
+    return {"title": title, "agreement": other.agreement.kind, "lanes": lanes}
+
+
+def _arm(arm: ArmResult) -> dict[str, Any]:
+    return {
+        "answer": _answer(arm.answer),
+        "log_likelihood_change": finite(arm.log_likelihood_change, 4),
+        "right_log_likelihood_change": finite(arm.right_log_likelihood_change, 4),
+        "relative_change_of_state": finite(arm.relative_change_of_state),
+        "concept_score": finite(arm.concept_score, 4),
+    }
+
+
+def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
+    return {
+        "condition": outcome.condition,
+        "kept_rank": outcome.kept_rank,
+        "layers": list(outcome.layers),
+        "scope": outcome.scope,
+        "method": outcome.method,
+        "plain": _arm(outcome.plain),
+        "erased": _arm(outcome.erased),
+        "random_control": _arm(outcome.random_control),
+        "concept_measure": outcome.concept_measure,
+        "probe_before": finite(outcome.probe_before, 4),
+        "probe_after": finite(outcome.probe_after, 4),
+        "probe_chance": finite(outcome.probe_chance, 4),
+    }
+
+
+def _words(words: Sequence[SpokenWord]) -> list[list[Any]]:
+    return [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in words]
+
+
+def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] | None) -> dict[str, Any]:
+    known = None if preset_layers is None else [layer for layer in lens.layers if layer in set(preset_layers)]
+    spread = np.linspace(0, len(lens.layers) - 1, min(N_PRESET_LAYERS, len(lens.layers))).round().astype(int)
+    return {
+        "layers": list(lens.layers),
+        "preset_layers": known or [lens.layers[index] for index in spread],
+        "preset_is_the_papers": bool(known),
+        "seconds_per_position": lens.seconds_per_position,
+        "n_positions": int(lens.top_ids.shape[1]),
+        "top_k": precision.top_k,
+        "fine": precision.fine,
+        "entropy_top": _entropy_top(lens),
+        "words": _words(lens.words),
+        "words_from": lens.words_from,
+        "spoken": [list(indices) for indices in lens.spoken],
+        "precision": [finite(value, 4) for value in lens.precision],
+        "control": [finite(value, 4) for value in lens.control],
+        "n_control_clips": lens.n_control_clips,
+        "degenerate_layers": list(lens.degenerate_layers),
+    }
+
+
+def _entropy_top(lens: LensReadout) -> float:
+    top = float(np.max(lens.entropy_nats, initial=0.0))
+    return top if top > 0 else 1.0
+
+
+def _pictures(result: RunResult) -> dict[str, Any]:
+    shape, peak = envelope(result.waveform)
+    return {"peak": round(peak, 4), "arrays": {"envelope": shape, "mel": mel_picture(result.waveform)}}
+
+
+def _packed(lens: LensReadout, pictures: dict[str, Any], precision: Precision) -> dict[str, Any]:
+    """Return the arrays as a blob; token ids become indices into the vocabulary that is sent along."""
+    ids = np.asarray(lens.top_ids)[:, :, : precision.top_k]
+    used, places = np.unique(ids, return_inverse=True)
+    probabilities = np.asarray(lens.top_probabilities)[:, :, : precision.top_k]
+    arrays = {
+        "tokens": smallest_unsigned(places.reshape(ids.shape)),
+        "probabilities": quantise_linear(probabilities, 1.0, 2)
+        if precision.fine
+        else quantise_square_root(probabilities),
+        "entropy": quantise_linear(lens.entropy_nats, _entropy_top(lens), 2 if precision.fine else 1),
+        "word_rank": smallest_unsigned(np.asarray(lens.word_rank)),
+        **pictures["arrays"],
+    }
+    texts = [lens.token_text[int(token)] for token in used]
+    return {"peak": pictures["peak"], **pack(arrays, texts)}

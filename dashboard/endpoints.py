@@ -1,0 +1,100 @@
+"""The two endpoints for programs: `/systems` and `/analyze`; everything else on the page is private."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from dashboard import session
+from dashboard.errors import with_plain_errors
+from dashboard.form import Form, load, request_from
+from dashboard.result_json import result_to_json
+from dashboard.security import client_of, uploaded_path
+from dashboard.tabs.clip import MODEL_QUEUE
+from dashboard.tabs.clip_runs import LIMITER
+from engine.errors import NoiseError, UnknownKeyError
+from engine.noise import NOISES
+from engine.systems.catalogue import systems as catalogue_systems
+
+_LISTED = ("key", "name", "kind", "backbone", "match", "capabilities", "status", "reason")
+
+
+def add_endpoints() -> None:
+    """Add both endpoints to the Blocks that is being built."""
+    gr.api(with_plain_errors(systems), api_name="systems", queue=False)
+    gr.api(with_plain_errors(analyze), api_name="analyze", **MODEL_QUEUE)
+
+
+def systems() -> list[dict[str, Any]]:
+    """List the systems: key, name, kind, backbone, match, capabilities, status and the reason for it."""
+    rows = [asdict(info) for info in catalogue_systems()]
+    return [{key: row[key] for key in _LISTED} for row in rows]
+
+
+def analyze(
+    request: gr.Request,
+    audio: gr.FileData,
+    task: str,
+    pair: str = "mini-ultravox",
+    noise: str = "babble",
+    snr_db: float | None = None,
+    erasure: str = "none",
+    scope: str = "audio",
+    seed: int = 0,
+    prompt: str = "",
+    reference: str = "",
+) -> dict[str, Any]:
+    """Run a clip through the speech LLM, its matched cascade and, with a reference, the text oracle.
+
+    Args:
+        audio: an uploaded sound file (in Python: gradio_client.handle_file).
+        task: topic, sentiment, commonsense, trivia, emotion, sarcasm, speaker, transcribe or free.
+        pair: mini-ultravox.
+        noise: babble or white; added only where snr_db is given.
+        snr_db: signal-to-noise ratio, -10 to 40 dB; null leaves the clip clean.
+        erasure: text, ctc, boc, acoustic or none.
+        scope: audio, prompt or all: the positions that are erased.
+        seed: draws the noise and the random control, 0 or more.
+        prompt: the choices of a commonsense question, or the free prompt.
+        reference: the true transcript, if known.
+    """
+    LIMITER.take(client_of(request))
+    form = Form(
+        audio=str(uploaded_path(audio)),
+        task=_text(task, "task"),
+        prompt=_text(prompt, "prompt"),
+        reference=_text(reference, "reference"),
+        pair=_text(pair, "pair"),
+        noise=_noise(noise, snr_db),
+        snr_db=0.0 if snr_db is None else snr_db,
+        noise_file=None,
+        erasures=() if erasure in ("none", "", None) else (_text(erasure, "erasure"),),
+        scope=_text(scope, "scope"),
+        layers="preset",
+        layer_text="",
+        method="linear",
+        seed=seed,
+    )
+    return result_to_json(session.run_once(request_from(form, load(form))))
+
+
+def _text(value: Any, what: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UnknownKeyError(f"The {what} must be a text.")
+    return value
+
+
+def _noise(noise: Any, snr_db: Any) -> str:
+    """Return the form's noise: "none" without a ratio, whatever kind is named."""
+    named = noise not in (None, "", "none")
+    if named and noise not in NOISES:
+        raise NoiseError(f"There is no such noise; choose one of {', '.join(NOISES)}.")
+    if snr_db is None:
+        return "none"
+    if not named:
+        raise NoiseError(f"Name the noise for this ratio: {' or '.join(NOISES)}; or leave snr_db out.")
+    return str(noise)

@@ -1,0 +1,1 @@
+"""Ordinary charts: values of the engine in, Plotly figures and table forms out."""

@@ -1,0 +1,166 @@
+"""What the controls of the clip page hold, and the engine's request made of it.
+
+The tab reads its controls into a `Form`; nothing here knows Gradio.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboard.choices import all_layers
+from engine.errors import ClipError, PromptError, UnknownKeyError
+from engine.request import RunRequest
+from engine.tasks import TASKS, get_task
+
+if TYPE_CHECKING:
+    from engine.audio import AudioClip
+    from engine.examples import Example
+
+MAX_LAYER_CHARACTERS = 60
+LAYER_CHOICES = ("preset", "all", "custom")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The controls, in the order in which the tab lists them.
+
+    Attributes:
+        audio, noise_file: paths of uploaded files.
+        noise: "none", "babble", "white" or "own".
+        layers: one of LAYER_CHOICES; `layer_text` holds the custom ones, such as "1-4, 8".
+    """
+
+    audio: str | None
+    task: str
+    prompt: str
+    reference: str
+    pair: str
+    noise: str
+    snr_db: float
+    noise_file: str | None
+    erasures: tuple[str, ...]
+    scope: str
+    layers: str
+    layer_text: str
+    method: str
+    seed: int = 0
+
+
+def load(form: Form) -> AudioClip:
+    """Return the form's clip, decoded.
+
+    Raises:
+        ClipError: there is none, or it cannot be used.
+    """
+    from engine.audio import load_clip
+
+    if not form.audio:
+        raise ClipError("There is no clip yet: record one, upload a file or choose an example.")
+    return load_clip(form.audio)
+
+
+def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> RunRequest:
+    """Return the engine's request for these controls.
+
+    Args:
+        form: the controls.
+        clip: the form's clip.
+        transcript: what the cascade's backbone is given instead of what its transcriber heard.
+
+    Raises:
+        EngineError: an unknown task or layer, an empty transcript, an unusable noise file.
+    """
+    from engine.audio import load_clip
+
+    task = get_task(form.task)
+    noise = None if form.noise == "none" else form.noise
+    example = matching_example(form)
+    return RunRequest(
+        clip=clip,
+        task=form.task,
+        pair=form.pair,
+        noise=noise,
+        snr_db=None if noise is None else float(form.snr_db),
+        noise_clip=load_clip(form.noise_file) if noise == "own" and form.noise_file else None,
+        erasures=tuple(dict.fromkeys(form.erasures)),
+        scope=form.scope,
+        layers=chosen_layers(form.pair, form.layers, form.layer_text),
+        method=form.method,
+        seed=form.seed,
+        prompt=form.prompt if task.kind in ("choices", "free") else "",
+        reference=form.reference.strip() or None,
+        gold=example.gold if example else None,
+        transcript_override=_checked_transcript(transcript),
+    )
+
+
+def _checked_transcript(transcript: str | None) -> str | None:
+    if transcript is None:
+        return None
+    text = " ".join(transcript.split())
+    if not text:
+        raise PromptError("The transcript for the cascade is empty; write what it should be given.")
+    return text
+
+
+def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
+    """Return the layers to edit, None for the preset.
+
+    Args:
+        pair: whose layers.
+        choice: one of LAYER_CHOICES.
+        text: for "custom": numbers and ranges, such as "1-4, 8".
+
+    Raises:
+        UnknownKeyError: the text is not such a list, or names a layer that is not there.
+    """
+    if choice == "preset":
+        return None
+    if choice == "all":
+        return all_layers(pair)
+    known = all_layers(pair)
+    span = f"{known[0]} to {known[-1]}"
+    parts = [part for part in re.split(r"[,;\s]+", text[:MAX_LAYER_CHARACTERS].replace("–", "-").strip()) if part]
+    found: set[int] = set()
+    for part in parts:
+        numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
+        if numbers is None:
+            raise UnknownKeyError(f'"{part[:20]}" is no layer; write layers {span}, for example "1-4, 8".')
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        found.update(range(min(first, last), max(first, last) + 1))
+    if not found or not found <= set(known):
+        raise UnknownKeyError(f'Choose layers from {span}, for example "1-4, 8".')
+    return tuple(sorted(found))
+
+
+def matching_example(form: Form) -> Example | None:
+    """Return the example that the form's clip and question are, byte for byte; None for anything else.
+
+    The right answer of an example counts only for its own question, so a changed task has none.
+    """
+    example = example_of_file(form.audio)
+    if example is None or example.task != form.task:
+        return None
+    same_prompt = TASKS[form.task].kind not in ("choices", "free") or example.prompt == form.prompt
+    return example if same_prompt else None
+
+
+def example_of_file(path: str | None) -> Example | None:
+    """Return the example whose sound file this is a copy of, None where there is none."""
+    return _examples_by_digest().get(_digest(path)) if path else None
+
+
+@cache
+def _examples_by_digest() -> dict[str, Example]:
+    from engine.examples import EXAMPLES
+
+    return {_digest(str(example.file)): example for example in EXAMPLES}
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,56 @@
+"""The page: header, tabs, endpoints, and the one way it is launched. `app.py` calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dashboard.endpoints import add_endpoints
+from dashboard.tabs.clip import clip_tab
+from dashboard.theme import STYLE, theme
+from engine.examples import EXAMPLES
+
+BANNER = (
+    "Small models trained on synthetic speech ship with this page; they know about 1,600 words. They are not "
+    "Ultravox, Whisper or Llama. Measured live on this machine."
+)
+_HEADER = f'<header id="app-header"><h1>Cascade Lens</h1><p>{BANNER}</p></header>'
+# No microphone is offered on plain http to another machine; the page then says so instead of failing.
+_HEAD = """<script>
+if (!navigator.mediaDevices) document.documentElement.classList.add('no-microphone');
+</script>"""
+
+MOST_WAITING = 20
+CLEAN_UP_S = (600, 1800)  # every ten minutes, files older than half an hour
+
+
+def build_dashboard() -> gr.Blocks:
+    """Return the page with its events and endpoints, queue set, not yet launched."""
+    with gr.Blocks(
+        title="Cascade Lens", analytics_enabled=False, delete_cache=CLEAN_UP_S, fill_width=True
+    ) as page:
+        gr.HTML(_HEADER)
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Clip", id="clip"):
+            clip_tab(page)
+        add_endpoints()
+    return page.queue(max_size=MOST_WAITING)
+
+
+def launch_options() -> dict[str, Any]:
+    """Return the keyword arguments of `launch` that never change, whoever starts the page."""
+    return {
+        "theme": theme(),
+        "css_paths": [STYLE],
+        "head": _HEAD,
+        "share": False,
+        "ssr_mode": False,
+        "run_history": False,
+        "show_error": False,
+        "max_file_size": "25mb",
+        "footer_links": [],
+        "state_session_capacity": 200,
+        "enable_monitoring": False,
+        "allowed_paths": sorted({str(Path(example.file).parent) for example in EXAMPLES}),
+    }

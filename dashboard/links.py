@@ -1,0 +1,129 @@
+"""The clip page's state in a link: written as a query string, read leniently, never trusted.
+
+The tab reads it when the page loads and writes it when a link is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from dashboard.form import LAYER_CHOICES, MAX_LAYER_CHARACTERS, Form
+from engine.request import METHODS, SCOPES
+from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
+
+LINK_NOISES = ("babble", "white")
+
+
+@dataclass(frozen=True)
+class View:
+    """What a link restores; None means that the link does not say.
+
+    Attributes:
+        snr_db: -5 to 20, the range of the slider.
+        erasures: conditions that exist here; () when the link names none.
+        layers: "preset", "all" or a list such as "1-4,8".
+        run: whether the result was on screen, so that it is to be made again.
+        ignored: parameters that were there but could not be used.
+    """
+
+    example: str | None = None
+    task: str | None = None
+    prompt: str | None = None
+    noise: str | None = None
+    snr_db: float | None = None
+    erasures: tuple[str, ...] = ()
+    scope: str | None = None
+    layers: str | None = None
+    method: str | None = None
+    run: bool = False
+    ignored: tuple[str, ...] = ()
+
+
+def query_of(form: Form, example: str | None, run: bool) -> str:
+    """Return the query string, "?" included, that restores these controls.
+
+    Args:
+        form: the controls; texts of own clips are not written down, only an example's key is.
+        example: key of the example on screen, None for an own clip.
+        run: whether its result is on screen.
+    """
+    pairs: dict[str, str] = {"task": form.task}
+    if example:
+        pairs["example"] = example
+    if form.prompt and TASKS[form.task].kind in ("choices", "free"):
+        pairs["prompt"] = form.prompt
+    if form.noise in LINK_NOISES:
+        pairs |= {"noise": form.noise, "snr": f"{form.snr_db:g}"}
+    if form.erasures:
+        layers = form.layer_text.replace(" ", "") if form.layers == "custom" else form.layers
+        pairs |= {"erase": ",".join(form.erasures), "scope": form.scope, "layers": layers}
+        pairs["method"] = form.method
+    if run and example:
+        pairs["run"] = "1"
+    return "?" + urlencode(pairs)
+
+
+def view_of(
+    query: Mapping[str, str], *, examples: Collection[str], conditions: Collection[str]
+) -> View:
+    """Return what a query string asks for; whatever does not exist here is listed as ignored.
+
+    Args:
+        query: parameters of the address; others than ours are left alone.
+        examples: keys of the examples.
+        conditions: keys of the erasures.
+    """
+    ignored: list[str] = []
+
+    def one_of(name: str, allowed: Collection[str]) -> str | None:
+        value = query.get(name)
+        if value is None or value in allowed:
+            return value
+        ignored.append(name)
+        return None
+
+    asked = [key for key in query.get("erase", "").split(",") if key]
+    if any(key not in conditions for key in asked):
+        ignored.append("erase")
+    prompt = query.get("prompt")
+    if prompt is not None and len(prompt) > MAX_PROMPT_CHARACTERS:
+        ignored.append("prompt")
+        prompt = None
+    return View(
+        example=one_of("example", examples),
+        task=one_of("task", TASKS),
+        prompt=prompt,
+        noise=one_of("noise", LINK_NOISES),
+        snr_db=_snr(query, ignored),
+        erasures=tuple(key for key in dict.fromkeys(asked) if key in conditions),
+        scope=one_of("scope", SCOPES),
+        layers=_layers(query, ignored),
+        method=one_of("method", METHODS),
+        run=query.get("run") == "1",
+        ignored=tuple(dict.fromkeys(ignored)),
+    )
+
+
+def _snr(query: Mapping[str, str], ignored: list[str]) -> float | None:
+    if "snr" not in query:
+        return None
+    try:
+        value = float(query["snr"])
+    except ValueError:
+        value = float("nan")
+    if not -5 <= value <= 20:
+        ignored.append("snr")
+        return None
+    return value
+
+
+def _layers(query: Mapping[str, str], ignored: list[str]) -> str | None:
+    value = query.get("layers")
+    if value is None or value in LAYER_CHOICES[:2]:
+        return value
+    if len(value) > MAX_LAYER_CHARACTERS or set(value) - set("0123456789,-"):
+        ignored.append("layers")
+        return None
+    return value

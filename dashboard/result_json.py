@@ -1,0 +1,116 @@
+"""A run as plain JSON: what `/analyze` returns and what the page offers as a download."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.audio import SAMPLE_RATE_HZ
+from engine.result import Answer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
+
+
+def result_to_json(result: RunResult) -> dict[str, Any]:
+    """Return the run as dictionaries, lists, strings and finite numbers; None where nothing was measured.
+
+    `erasure` is the first outcome, `erasures` holds all of them. `lens.top_tokens` and
+    `lens.top_probabilities` are [layers][positions][k], most probable first.
+    """
+    outcomes = [_erasure(outcome) for outcome in result.erasures]
+    return {
+        "task": result.task,
+        "instruction": result.instruction,
+        "pair": result.pair,
+        "match": result.match,
+        "seed": result.seed,
+        "reference": result.reference,
+        "gold": result.gold,
+        "systems": [_system(lane) for lane in result.lanes],
+        "agreement": {"kind": result.agreement.kind, "sentence": result.agreement.sentence},
+        "audio": {
+            "name": result.audio_name,
+            "duration_s": len(result.waveform) / SAMPLE_RATE_HZ,
+            "changes": list(result.audio_changes),
+            "warnings": list(result.warnings),
+            "noise": result.noise,
+            "snr_db": _finite(result.snr_db),
+            "snr_db_achieved": _finite(result.snr_db_achieved),
+        },
+        "lens": _lens(result.lens),
+        "erasure": outcomes[0] if outcomes else None,
+        "erasures": outcomes,
+        "seconds": _finite(result.seconds),
+    }
+
+
+def _system(lane: Lane) -> dict[str, Any]:
+    return {
+        "key": lane.key,
+        "role": lane.role,
+        "name": lane.name,
+        "heard": lane.heard,
+        "heard_from": lane.heard_from,
+        **_answer(lane.answer),
+        "label_status": lane.answer.status,
+        "log_likelihood": _finite(lane.answer.log_likelihood),
+        "seconds": _finite(lane.seconds),
+        "encoder_seconds": _finite(lane.encoder_seconds),
+        "revision": lane.revision,
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    return {
+        "answer": answer.text,
+        "label": answer.label,
+        "forced_choice": {label: _finite(value) for label, value in answer.forced_choice.items()},
+    }
+
+
+def _lens(lens: LensReadout) -> dict[str, Any]:
+    ids = np.asarray(lens.top_ids).tolist()
+    return {
+        "layers": list(lens.layers),
+        "seconds_per_position": lens.seconds_per_position,
+        "top_tokens": [[[lens.token_text[one] for one in cell] for cell in layer] for layer in ids],
+        "top_probabilities": np.asarray(lens.top_probabilities).astype(float).round(6).tolist(),
+        "precision": [_finite(value) for value in lens.precision],
+        "control": [_finite(value) for value in lens.control],
+        "n_control_clips": lens.n_control_clips,
+        "words_from": lens.words_from,
+        "degenerate_layers": list(lens.degenerate_layers),
+    }
+
+
+def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
+    return {
+        "condition": outcome.condition,
+        "kept_rank": outcome.kept_rank,
+        "layers": list(outcome.layers),
+        "scope": outcome.scope,
+        "method": outcome.method,
+        "plain": _arm(outcome.plain),
+        "erased": _arm(outcome.erased),
+        "random_control": _arm(outcome.random_control),
+        "concept_measure": outcome.concept_measure,
+        "probe_before": _finite(outcome.probe_before),
+        "probe_after": _finite(outcome.probe_after),
+        "probe_chance": _finite(outcome.probe_chance),
+    }
+
+
+def _arm(arm: ArmResult) -> dict[str, Any]:
+    return {
+        **_answer(arm.answer),
+        "label_status": arm.answer.status,
+        "log_likelihood_change": _finite(arm.log_likelihood_change),
+        "right_log_likelihood_change": _finite(arm.right_log_likelihood_change),
+        "relative_change_of_state": _finite(arm.relative_change_of_state),
+        "concept_score": _finite(arm.concept_score),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows neither NaN nor infinity; what was not measured is null."""
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,217 @@
+"""Runs on behalf of one person at a time, and the finished runs that a page may still ask for.
+
+Page and endpoints both call `run_steps` or `run_once`. A page holds only the id of its result; the
+results lie here, bounded in number and age, and nobody can guess another's id.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import statistics
+import threading
+import time
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dashboard.form import Form
+from engine.request import RunRequest
+from engine.result import RunResult
+
+if TYPE_CHECKING:
+    from engine.lens import TokenTrack
+
+logger = logging.getLogger(__name__)
+
+MOST_RESULTS = 60
+LONGEST_KEPT_S = 3600.0
+HEARTBEAT_S = 0.4
+GPU_SECONDS = 30
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+try:
+    from spaces import GPU
+except ImportError:  # only Spaces bring the package; elsewhere the function stays as it is
+
+    def GPU(*, duration: int) -> Callable[[Function], Function]:  # noqa: N802 - name given by `spaces`
+        """Return a decorator that changes nothing."""
+        del duration
+        return lambda function: function
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a run stands: fraction 0..1 and what is being done, in words."""
+
+    fraction: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run and what it was made from.
+
+    Attributes:
+        audio_file: the clip as the models heard it, for the player.
+        clean_id: id of a run of the same question without noise, where there is one.
+    """
+
+    request: RunRequest
+    result: RunResult
+    form: Form
+    audio_file: str
+    clean_id: str | None
+
+
+class ResultStore:
+    """Finished runs by id: at most MOST_RESULTS, none older than LONGEST_KEPT_S seconds."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[float, Finished]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, finished: Finished) -> str:
+        """Keep it and return its id, 128 random bits."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._kept[key] = (time.monotonic(), finished)
+            self._drop_old()
+        return key
+
+    def get(self, key: str | None) -> Finished | None:
+        """Return the run with this id, None where it was dropped or never was."""
+        with self._lock:
+            self._drop_old()
+            kept = self._kept.get(key or "")
+        return None if kept is None else kept[1]
+
+    def _drop_old(self) -> None:
+        oldest = time.monotonic() - LONGEST_KEPT_S
+        while self._kept:
+            key, (since, _) = next(iter(self._kept.items()))
+            if len(self._kept) <= MOST_RESULTS and since >= oldest:
+                return
+            del self._kept[key]
+
+
+class Durations:
+    """How long the last runs took, by the number of erasures in them."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=5))
+
+    def add(self, n_erasures: int, seconds: float) -> None:
+        """Remember one run."""
+        self._seconds[n_erasures].append(seconds)
+
+    def line(self, n_erasures: int) -> str:
+        """Return the estimate in words; it says so when nothing like it ran yet."""
+        last = self._seconds.get(n_erasures)
+        if last:
+            runs = "run" if len(last) == 1 else f"{len(last)} runs"
+            return f"About {statistics.median(last):.1f} s on this machine, from the last {runs} like it."
+        if self._seconds:
+            return "No run with this many erasures yet, so no estimate."
+        return "The first run also loads the models."
+
+
+RESULTS = ResultStore()
+DURATIONS = Durations()
+# The queue already runs one job at a time; a stopped run may outlast its place in it by one step.
+_model_lock = threading.Lock()
+
+
+class _StoppedError(Exception):
+    """Raised inside the engine's progress call, so that it unwinds where it stands."""
+
+
+@GPU(duration=GPU_SECONDS)
+def run_steps(request: RunRequest) -> Iterator[Step | RunResult]:
+    """Yield a step at least every HEARTBEAT_S seconds and the result last; closing it stops the run.
+
+    Raises:
+        EngineError: the engine refuses the input.
+    """
+    told: queue.SimpleQueue[Step | RunResult | Exception] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def progress(fraction: float, message: str) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        told.put(Step(fraction, message))
+
+    worker = threading.Thread(target=_work, args=(request, progress, told), name="run", daemon=True)
+    worker.start()
+    latest = Step(0.0, "Starting")
+    try:
+        while True:
+            try:
+                news = told.get(timeout=HEARTBEAT_S)
+            except queue.Empty:
+                news = latest
+            if isinstance(news, Exception):
+                raise news
+            yield news
+            if isinstance(news, RunResult):
+                return
+            latest = news
+    finally:
+        stop.set()
+
+
+def _work(
+    request: RunRequest,
+    progress: Callable[[float, str], None],
+    told: queue.SimpleQueue[Step | RunResult | Exception],
+) -> None:
+    try:
+        progress(0.0, "Loading the models")
+        from engine.run import run  # brings torch, so it is not loaded with the page
+
+        with _model_lock:
+            progress(0.0, "Starting")
+            told.put(run(request, progress))
+    except _StoppedError:
+        logger.info("a run was stopped")
+    except Exception as error:  # carried to the caller's thread and raised there
+        told.put(error)
+
+
+def run_once(request: RunRequest) -> RunResult:
+    """Return the result of a run, for callers who do not watch it.
+
+    Raises:
+        EngineError: the engine refuses the input.
+    """
+    for news in run_steps(request):
+        if isinstance(news, RunResult):
+            DURATIONS.add(len(request.erasures), news.seconds)
+            return news
+    raise RuntimeError("a run ended without a result")
+
+
+@GPU(duration=GPU_SECONDS)
+def follow_token(request: RunRequest, text: str) -> TokenTrack:
+    """Return rank and probability of one token at each layer and position of this run's clip.
+
+    Raises:
+        EngineError: the text is no token of the vocabulary, or the engine refuses the input.
+    """
+    from engine.run import track_token
+
+    with _model_lock:
+        return track_token(request, text)
+
+
+def warm_up() -> None:
+    """Import what the first run needs, in the background, so that the page itself starts at once."""
+    threading.Thread(target=_import_engine, name="warm-up", daemon=True).start()
+
+
+def _import_engine() -> None:
+    import engine.run  # noqa: F401 - for its side effect: torch is in memory afterwards
+    import plotly.graph_objects  # noqa: F401

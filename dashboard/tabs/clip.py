@@ -1,0 +1,253 @@
+"""The clip tab: rail at the left, clip view and its tools at the right, and the events between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dashboard.components.clip_view import clip_view
+from dashboard.errors import with_plain_errors
+from dashboard.tabs import clip_handlers as handlers
+from dashboard.tabs import clip_runs as runs
+from dashboard.tabs.clip_rail import Rail, rail
+from engine.request import MAX_REFERENCE_CHARACTERS
+
+# One job at a time touches the models, whoever asks; the endpoints share this queue.
+MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+QUICK: dict[str, Any] = {**PRIVATE, "queue": False}
+
+_COMPLETE_LINK = """(query) => {
+  const address = location.origin + location.pathname + query;
+  history.replaceState(null, '', address);
+  return address;
+}"""
+
+
+@dataclass(frozen=True)
+class Main:
+    """The right side: the view and, once there is a result, its tools."""
+
+    view: gr.HTML
+    shown_id: gr.State
+    tools: gr.Column
+    transcript: gr.Textbox
+    run_transcript: gr.Button
+    token: gr.Textbox
+    find_token: gr.Button
+    token_plot: gr.Plot
+    token_table: gr.HTML
+    emergence_plot: gr.Plot
+    emergence_table: gr.HTML
+    make_link: gr.Button
+    link: gr.Textbox
+    download: gr.DownloadButton
+
+
+def clip_tab(page: gr.Blocks) -> None:
+    """Build the tab's components and events inside the current layout.
+
+    Args:
+        page: the Blocks around it, whose load event restores a linked view.
+    """
+    with gr.Row(elem_id="page", equal_height=False):
+        left = rail()
+        right = _main()
+    _bind_clip(left)
+    _bind_question(left)
+    _bind_runs(left, right)
+    _bind_tools(left, right)
+    _bind_load(page, left, right)
+
+
+def _main() -> Main:
+    with gr.Column(elem_id="main", min_width=280):
+        shown_id = gr.State("")
+        view = clip_view("clip-view")
+        with gr.Column(visible=False, elem_id="tools") as tools:
+            with gr.Column(elem_classes="card", elem_id="card-transcript"):
+                gr.HTML('<h2 class="card-title">Give the cascade another transcript</h2>')
+                transcript = gr.Textbox(
+                    label="Transcript given to the cascade",
+                    lines=1,
+                    max_lines=4,
+                    max_length=MAX_REFERENCE_CHARACTERS,
+                    interactive=True,
+                    elem_id="transcript",
+                )
+                run_transcript = gr.Button("Run with this transcript", size="sm", elem_id="run-transcript")
+            token = _token_accordion()
+            with gr.Accordion("Where words emerge, layer by layer", open=False, elem_id="emergence"):
+                emergence_plot = gr.Plot(show_label=False, elem_id="emergence-plot")
+                emergence_table = gr.HTML(elem_id="emergence-table")
+            with gr.Row(elem_classes="buttons", elem_id="keep"):
+                make_link = gr.Button("Link to this view", size="sm", elem_id="make-link")
+                download = gr.DownloadButton("Download JSON", size="sm", elem_id="download")
+            link = gr.Textbox(
+                label="Link (an own clip is not part of it)", visible=False, buttons=["copy"], elem_id="link"
+            )
+    return Main(
+        view, shown_id, tools, transcript, run_transcript, *token, emergence_plot, emergence_table,
+        make_link, link, download,
+    )
+
+
+def _token_accordion() -> tuple[gr.Textbox, gr.Button, gr.Plot, gr.HTML]:
+    with gr.Accordion("Rank of a word through the layers", open=False, elem_id="token-search"):
+        with gr.Row(elem_classes="ask-token"):
+            token = gr.Textbox(
+                show_label=False, label="Word or token", placeholder="a word, such as report", max_length=60,
+                interactive=True, elem_id="token",
+            )
+            find = gr.Button("Find", size="sm", elem_id="find-token")
+        plot = gr.Plot(show_label=False, elem_id="token-plot")
+        table = gr.HTML(elem_id="token-table")
+    return token, find, plot, table
+
+
+def _bind_clip(left: Rail) -> None:
+    """A clip arrives: by upload or recording, as another kind of file, from the gallery, from the voice."""
+    clip = [left.audio, left.clip_note, left.reference]
+    own = with_plain_errors(handlers.take_clip)
+    for arrives in (left.audio.upload, left.audio.stop_recording, left.audio.clear):
+        arrives(own, [left.audio], clip, **PRIVATE)
+    left.other_file.upload(with_plain_errors(handlers.take_other_file), [left.other_file], clip, **PRIVATE)
+    left.examples.click(
+        with_plain_errors(handlers.take_example),
+        [left.examples],
+        [*clip, left.task, left.task_note, left.prompt],
+        **PRIVATE,
+    )
+    left.speak.click(
+        with_plain_errors(handlers.say),
+        [left.speak_text, left.speak_voice, left.speak_rate, left.speak_pitch],
+        clip,
+        **PRIVATE,
+    )
+    left.another.click(handlers.other_sentence, [left.said_text], [left.sentence, left.said_text], **QUICK)
+    left.said_it.click(lambda text: text, [left.said_text], [left.reference], **QUICK)
+
+
+def _bind_question(left: Rail) -> None:
+    left.task.input(handlers.show_question, [left.task], [left.task_note, left.prompt], **QUICK)
+    left.noise.input(handlers.show_noise, [left.noise], [left.snr_box, left.noise_file], **QUICK)
+    left.layers.input(handlers.show_layers, [left.layers], [left.layer_text], **QUICK)
+
+
+def _bind_runs(left: Rail, right: Main) -> None:
+    """Run, the changes that run again by themselves, another transcript, and Stop for all of them."""
+    inputs = [right.shown_id, *left.form]
+    outputs = _run_outputs(left, right)
+
+    def run(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.run_form(values, shown_id, request)
+
+    def rerun(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.rerun_form(values, shown_id, request)
+
+    def other_transcript(
+        request: gr.Request, shown_id: str, transcript: str, *values: Any
+    ) -> Iterator[runs.RunUpdate]:
+        yield from runs.run_form(values, shown_id, request, transcript)
+
+    by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    changed = gr.on(
+        [
+            left.noise.input, left.snr.input, left.noise_file.upload, left.erasures.input, left.scope.input,
+            left.layers.input, left.layer_text.submit, left.method.input,
+        ],
+        rerun, inputs, outputs, trigger_mode="always_last", **PRIVATE, **MODEL_QUEUE,
+    )
+    edited = gr.on(
+        [right.run_transcript.click, right.transcript.submit],
+        other_transcript,
+        [right.shown_id, right.transcript, *left.form],
+        outputs,
+        **PRIVATE,
+        **MODEL_QUEUE,
+    )
+    # First the runs end, then the page is put in order: a late step of theirs must not come after it.
+    ended = left.stop.click(None, cancels=[by_hand, changed, edited], **PRIVATE)
+    ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+    left.erasures.input(runs.estimate, [left.erasures], [left.estimate], **QUICK)
+
+
+def _run_outputs(left: Rail, right: Main) -> list[gr.components.Component | gr.Column]:
+    """Components in the order of the fields of `RunUpdate`."""
+    return [
+        right.view,
+        right.shown_id,
+        left.status,
+        left.estimate,
+        left.stop,
+        left.noise_note,
+        right.tools,
+        right.transcript,
+        right.download,
+        right.emergence_plot,
+        right.emergence_table,
+        right.token_plot,
+        right.token_table,
+    ]
+
+
+def _bind_tools(left: Rail, right: Main) -> None:
+    gr.on(
+        [right.find_token.click, right.token.submit],
+        with_plain_errors(runs.follow),
+        [right.shown_id, right.token],
+        [right.token_plot, right.token_table],
+        **PRIVATE,
+        **MODEL_QUEUE,
+    )
+
+    def link(shown_id: str, *values: Any) -> str:
+        return handlers.link_to(values, bool(shown_id))
+
+    made = right.make_link.click(with_plain_errors(link), [right.shown_id, *left.form], [right.link], **QUICK)
+    # The server does not know the address under which the page is seen; the browser completes the link.
+    made.then(None, [right.link], [right.link], js=_COMPLETE_LINK, **PRIVATE)
+    made.then(lambda: gr.update(visible=True), None, [right.link], **QUICK)
+
+
+def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
+    """Restore what the page's address asks for, and run it where the link was made from a result."""
+    run_at_once = gr.State(False)
+    restored = [
+        left.audio,
+        left.clip_note,
+        left.reference,
+        left.task,
+        left.task_note,
+        left.prompt,
+        left.noise,
+        left.snr_box,
+        left.snr,
+        left.erasures,
+        left.scope,
+        left.layers,
+        left.layer_text,
+        left.method,
+        run_at_once,
+    ]
+
+    def restore(request: gr.Request) -> tuple[Any, ...]:
+        return handlers.restore(dict(request.query_params))
+
+    def run_restored(request: gr.Request, asked: bool, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        if asked:
+            yield from runs.run_form(values, shown_id, request)
+        else:
+            yield runs.RunUpdate()
+
+    loaded = page.load(with_plain_errors(restore), None, restored, **PRIVATE)
+    loaded.then(
+        run_restored,
+        [run_at_once, right.shown_id, *left.form],
+        _run_outputs(left, right),
+        **PRIVATE,
+        **MODEL_QUEUE,
+    )

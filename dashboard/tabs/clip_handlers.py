@@ -1,0 +1,190 @@
+"""What happens when something is pressed on the clip page's rail: values in, updates out.
+
+`clip.py` binds these to components. Each raises EngineError for what the user can mend; the wiring turns
+that into a toast.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from dashboard.form import LAYER_CHOICES, Form, example_of_file
+from dashboard.links import View, query_of, view_of
+from dashboard.served_files import write_wav
+from dashboard.tabs.clip_rail import sentence_html, small, task_hint
+from engine import voice
+from engine.audio import AudioClip, load_clip
+from engine.errors import ClipError
+from engine.examples import EXAMPLES, Example
+from engine.request import ERASURES
+from engine.tasks import TASKS
+
+Update = Any
+SKIP: Update = gr.skip()
+
+
+class ClipUpdate(NamedTuple):
+    """A new clip on the rail; `audio` is left alone when the person put it there."""
+
+    audio: Update
+    clip_note: Update
+    reference: Update
+
+
+class QuestionUpdate(NamedTuple):
+    """A new question on the rail."""
+
+    task: Update
+    task_note: Update
+    prompt: Update
+
+
+def form_of(values: tuple[Any, ...]) -> Form:
+    """Return the form for component values in the order of `Rail.form`; missing texts become ""."""
+    form = Form(*values)
+    return Form(
+        form.audio,
+        form.task,
+        form.prompt or "",
+        form.reference or "",
+        form.pair,
+        form.noise,
+        form.snr_db,
+        form.noise_file,
+        tuple(form.erasures or ()),
+        form.scope,
+        form.layers,
+        form.layer_text or "",
+        form.method,
+    )
+
+
+def clip_line(clip: AudioClip) -> str:
+    """Return what is known of a clip in one escaped paragraph: length, changes, warnings."""
+    parts = [f"{clip.duration_s:.2f} s.", *clip.changes, *clip.warnings]
+    return small(" ".join(parts))
+
+
+def take_clip(path: str | None) -> ClipUpdate:
+    """Return the note for a clip that was just uploaded, recorded or removed; old words no longer hold."""
+    if not path:
+        return ClipUpdate(SKIP, "", "")
+    try:
+        return ClipUpdate(SKIP, clip_line(load_clip(path)), "")
+    except ClipError as error:
+        return ClipUpdate(SKIP, small(str(error)).replace('class="small"', 'class="small problem"'), "")
+
+
+def take_other_file(path: str) -> ClipUpdate:
+    """Return the same for a file of a kind that the audio component refuses, and put it there.
+
+    Raises:
+        ClipError: it cannot be used as a clip.
+    """
+    return take_clip(path)._replace(audio=path) if load_clip(path) else ClipUpdate(SKIP, SKIP, SKIP)
+
+
+def take_example(index: int) -> tuple[Update, ...]:
+    """Return clip, words and question of an example."""
+    example = EXAMPLES[index]
+    return (*_example_clip(example), *_question(example.task, example.prompt))
+
+
+def _example_clip(example: Example) -> ClipUpdate:
+    clip = load_clip(example.file)
+    return ClipUpdate(str(example.file), clip_line(clip), example.reference)
+
+
+def _question(task_key: str, prompt: str | None = None) -> QuestionUpdate:
+    """Return the question with its prompt box, shown only where the task reads it."""
+    task = TASKS[task_key]
+    box = gr.update(
+        visible=task.kind in ("choices", "free"),
+        label="Answers to choose from" if task.kind == "choices" else "Prompt",
+        placeholder=task.example_prompt,
+        **({} if prompt is None else {"value": prompt}),
+    )
+    return QuestionUpdate(task_key, small(task_hint(task_key)), box)
+
+
+def show_question(task_key: str) -> tuple[Update, Update]:
+    """Return note and prompt box for a task that was just chosen; a typed prompt stays."""
+    question = _question(task_key)
+    return question.task_note, question.prompt
+
+
+def show_noise(kind: str) -> tuple[Update, Update]:
+    """Return the slider's box and the noise file, shown where this kind of noise needs them."""
+    return gr.update(visible=kind != "none"), gr.update(visible=kind == "own")
+
+
+def show_layers(choice: str) -> Update:
+    """Return the box for custom layers, shown where it is read."""
+    return gr.update(visible=choice == "custom")
+
+
+def other_sentence(current: str) -> tuple[str, str]:
+    """Return another sentence to read aloud, as HTML and as text."""
+    text = random.choice([one.reference for one in EXAMPLES if one.reference != current] or [current])
+    return sentence_html(text), text
+
+
+def say(text: str, voice_key: str, rate_wpm: float, pitch: float) -> ClipUpdate:
+    """Return a clip of a voice that says the text.
+
+    Raises:
+        VoiceError: the text cannot be spoken, or no synthesiser is installed.
+    """
+    clip = voice.say(text, voice=voice_key, rate_wpm=int(rate_wpm), pitch=int(pitch)).clip
+    path: Path = write_wav(clip.samples, "spoken.wav")
+    return ClipUpdate(str(path), clip_line(clip), text.strip())
+
+
+def link_to(values: tuple[Any, ...], has_result: bool) -> str:
+    """Return the query string that restores the view; an own clip is not part of it."""
+    form = form_of(values)
+    example = example_of_file(form.audio)
+    return query_of(form, example.key if example else None, has_result)
+
+
+def restore(query: dict[str, str]) -> tuple[Update, ...]:
+    """Return the rail as the page's address asks for it, and last whether to run at once.
+
+    Order: audio, clip note, reference, task, task note, prompt, noise, slider's box, slider, erasures,
+    scope, layers, layer text, method, run at once.
+    """
+    known = {example.key: example for example in EXAMPLES}
+    view = view_of(query, examples=known, conditions=ERASURES)
+    if view.ignored:
+        gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
+    example = known.get(view.example or "")
+    clip = _example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
+    return (*clip, *_restored_question(view, example), *_restored_noise(view), *_restored_erasure(view),
+            bool(view.run and example))
+
+
+def _restored_question(view: View, example: Example | None) -> QuestionUpdate:
+    task = view.task or (example.task if example else None)
+    if task is None:
+        return QuestionUpdate(SKIP, SKIP, SKIP)
+    prompt = view.prompt
+    if prompt is None and example is not None and example.task == task:
+        prompt = example.prompt
+    return _question(task, prompt)
+
+
+def _restored_noise(view: View) -> tuple[Update, Update, Update]:
+    if view.noise is None:
+        return SKIP, SKIP, SKIP
+    return view.noise, gr.update(visible=True), SKIP if view.snr_db is None else view.snr_db
+
+
+def _restored_erasure(view: View) -> tuple[Update, ...]:
+    listed = view.layers is not None and view.layers not in LAYER_CHOICES
+    layers = SKIP if view.layers is None else "custom" if listed else view.layers
+    text = gr.update(visible=True, value=view.layers) if listed else SKIP
+    return list(view.erasures) or SKIP, view.scope or SKIP, layers, text, view.method or SKIP

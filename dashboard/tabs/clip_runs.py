@@ -1,0 +1,168 @@
+"""Running what the rail asks for and showing it: the steps of a run, the finished view, one token's path.
+
+`clip.py` binds these to components; the same session functions serve the endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from dashboard import session
+from dashboard.choices import layer_preset
+from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
+from dashboard.errors import sentence_for, toast
+from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
+from dashboard.form import Form, load, request_from
+from dashboard.result_json import result_to_json
+from dashboard.security import RunLimiter, client_of
+from dashboard.served_files import address_of, write_json, write_wav
+from dashboard.tabs.clip_handlers import SKIP, Update, form_of
+from dashboard.tabs.clip_rail import small
+from engine.errors import PromptError
+from engine.result import RunResult
+
+CLEAN_NOTE = "Clean: both systems hear the clip as it is."
+LIMITER = RunLimiter()
+
+
+class RunUpdate(NamedTuple):
+    """What one step of a run changes on the page; `shown_id` is the id of the result on screen."""
+
+    view: Update = SKIP
+    shown_id: Update = SKIP
+    status: Update = SKIP
+    estimate: Update = SKIP
+    stop: Update = SKIP
+    noise_note: Update = SKIP
+    tools: Update = SKIP
+    transcript: Update = SKIP
+    download: Update = SKIP
+    emergence_plot: Update = SKIP
+    emergence_table: Update = SKIP
+    token_plot: Update = SKIP
+    token_table: Update = SKIP
+
+
+def run_form(
+    values: tuple[Any, ...], shown_id: str, client: gr.Request | None, transcript: str | None = None
+) -> Iterator[RunUpdate]:
+    """Yield what the page shows while the run goes on, and the result last.
+
+    Args:
+        values: component values in the order of `Rail.form`.
+        shown_id: id of the result on screen, "" before the first.
+        client: who asks.
+        transcript: text given to the cascade in place of its own.
+
+    Raises:
+        gr.Error: with one sentence, after the page was put in order.
+    """
+    try:
+        LIMITER.take(client_of(client))
+        yield RunUpdate(view=running_value("Reading the clip", 0.0), stop=gr.update(visible=True))
+        form = form_of(values)
+        request = request_from(form, load(form), transcript)
+        for news in session.run_steps(request):
+            if isinstance(news, RunResult):
+                session.DURATIONS.add(len(request.erasures), news.seconds)
+                yield _finish(request, news, form, shown_id)
+            else:
+                yield RunUpdate(
+                    view=running_value(f"{news.message} …", news.fraction), status=small(f"{news.message} …")
+                )
+    except Exception as error:  # the page is put in order before the sentence is shown
+        sentence = sentence_for(error)
+        yield RunUpdate(view=error_value(sentence), status="", stop=gr.update(visible=False))
+        raise toast(sentence) from None
+
+
+def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
+    """Yield as `run_form` does when a result of the same clip is on screen, else nothing happens."""
+    form, shown = form_of(values), session.RESULTS.get(shown_id)
+    unfinished = (form.noise == "own" and not form.noise_file) or (
+        form.layers == "custom" and not form.layer_text.strip()
+    )
+    if shown is None or shown.form.audio != form.audio or unfinished:
+        yield RunUpdate()
+        return
+    yield from run_form(values, shown_id, client)
+
+
+def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUpdate:
+    audio_file = str(write_wav(result.waveform))
+    finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id))
+    cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
+    return RunUpdate(
+        view=_ready(finished),
+        shown_id=session.RESULTS.put(finished),
+        status=small(f"Finished in {result.seconds:.1f} s."),
+        estimate=estimate(list(request.erasures)),
+        stop=gr.update(visible=False),
+        noise_note=small(_noise_line(result)),
+        tools=gr.update(visible=True),
+        transcript=cascade.heard if cascade else SKIP,
+        download=str(write_json(result_to_json(result), "cascade-lens.json")),
+        emergence_plot=emergence_figure(result.lens),
+        emergence_table=emergence_table(result.lens),
+        token_plot=None,
+        token_table="",
+    )
+
+
+def _clean_id(request: Any, form: Form, shown_id: str) -> str | None:
+    """Return the id of this question's run without noise, if the person made one just before."""
+    shown = session.RESULTS.get(shown_id)
+    if request.noise is None or shown is None:
+        return None
+    same = (shown.form.audio, shown.form.task, shown.form.prompt) == (form.audio, form.task, form.prompt)
+    if not same or shown.request.transcript_override != request.transcript_override:
+        return None
+    return shown_id if shown.request.noise is None else shown.clean_id
+
+
+def _ready(finished: session.Finished) -> dict[str, Any]:
+    clean = session.RESULTS.get(finished.clean_id)
+    return clip_payload(
+        finished.result,
+        address_of(Path(finished.audio_file)),
+        clean.result if clean else None,
+        preset_layers=layer_preset(finished.result.pair),
+    )
+
+
+def _noise_line(result: RunResult) -> str:
+    if result.noise is None or result.snr_db is None:
+        return CLEAN_NOTE
+    reached = "not measured" if result.snr_db_achieved is None else f"{result.snr_db_achieved:.1f} dB reached"
+    return f"{result.snr_db:g} dB asked, {reached}."
+
+
+def stopped(shown_id: str) -> RunUpdate:
+    """Return the page as it was before the run that was just stopped."""
+    shown = session.RESULTS.get(shown_id)
+    view = empty_value() if shown is None else _ready(shown)
+    return RunUpdate(view=view, status=small("Stopped."), stop=gr.update(visible=False))
+
+
+def estimate(erasures: list[str]) -> str:
+    """Return how long the next run will take, from the last ones with as many erasures."""
+    return small(session.DURATIONS.line(len(erasures)))
+
+
+def follow(shown_id: str, text: str) -> tuple[Update, str]:
+    """Return figure and table of one token's rank through the layers of the run on screen.
+
+    Raises:
+        PromptError: there is no run on screen, or the text is not in the vocabulary.
+    """
+    shown = session.RESULTS.get(shown_id)
+    if shown is None:
+        raise PromptError("There is no result to search; press Run first.")
+    if not text.strip() or len(text) > 60:
+        raise PromptError("Write one word or token of at most 60 characters.")
+    track = session.follow_token(shown.request, text)
+    return token_figure(track, shown.result.lens), token_table(track, shown.result.lens)

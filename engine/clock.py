@@ -1,0 +1,56 @@
+"""Putting the words of a known transcript on the clock of the words that a transcriber heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from engine.result import SpokenWord
+from engine.tasks import normalise
+
+
+def align_reference(reference: str, heard: Sequence[SpokenWord], duration_s: float) -> tuple[SpokenWord, ...]:
+    """Return the reference's words with times borrowed from the heard words.
+
+    A word heard as it was said takes its times; words between two such anchors share the time between
+    them by their length in letters. With nothing heard the words share the whole clip.
+    """
+    words = normalise(reference).split()
+    heard_texts = [normalise(word.text) for word in heard]
+    starts: list[float | None] = [None] * len(words)
+    ends: list[float | None] = [None] * len(words)
+    for block in SequenceMatcher(None, words, heard_texts, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            starts[block.a + offset] = heard[block.b + offset].start_s
+            ends[block.a + offset] = heard[block.b + offset].end_s
+    index = 0
+    while index < len(words):
+        if starts[index] is not None:
+            index += 1
+            continue
+        stop = next((j for j in range(index, len(words)) if starts[j] is not None), len(words))
+        left = ends[index - 1] if index else 0.0
+        right = starts[stop] if stop < len(words) else duration_s
+        assert left is not None and right is not None
+        _share(words, starts, ends, range(index, stop), left, max(left, right))
+        index = stop
+    return tuple(
+        SpokenWord(word, float(start or 0.0), float(end or 0.0))
+        for word, start, end in zip(words, starts, ends, strict=True)
+    )
+
+
+def _share(
+    words: Sequence[str],
+    starts: list[float | None],
+    ends: list[float | None],
+    gap: range,
+    left: float,
+    right: float,
+) -> None:
+    letters = sum(len(words[i]) for i in gap)
+    time_s = left
+    for i in gap:
+        starts[i] = time_s
+        time_s += (right - left) * len(words[i]) / letters
+        ends[i] = time_s

@@ -1,0 +1,155 @@
+"""Greedy answers and forced-choice scores for a batch of arms: one pass over the prompt, then a shared cache.
+
+Written here instead of calling `generate`, because plain, erased and control arms run as rows of one batch
+and their labels are scored from the same prompt pass that the lens reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+from engine.hooks import RowEdits, editing, recording
+from engine.systems.base import Prepared, WhiteBoxSystem
+
+MAX_NEW_TOKENS = 40
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One row's greedy answer.
+
+    Attributes:
+        token_ids: generated ids without the end token.
+        text: their text, special tokens removed, outer spaces cut.
+        log_likelihood: summed natural log-probability of the generated tokens, the end token included.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one batch of arms yields.
+
+    Attributes:
+        decoded: one greedy answer for each row.
+        continuation_scores: [rows, continuations] natural log-probability of each continuation with its end token.
+        first_answer_scores: for each row, log-probability of row 0's own answer (its tokens and end).
+        states: layer -> [rows, positions, d_model] over the prompt, where recording was asked for.
+        prompt_logits: logits at the prompt's last position, [rows, vocab].
+    """
+
+    decoded: tuple[Decoded, ...]
+    continuation_scores: Float[Tensor, "rows continuations"]
+    first_answer_scores: tuple[float, ...]
+    prompt_logits: Float[Tensor, "rows vocab"]
+    states: dict[int, Tensor] = field(default_factory=dict)
+
+
+def encode_answer(system: WhiteBoxSystem, text: str) -> list[int]:
+    """Return an answer's ids with the end of turn, as the system would generate them."""
+    ids: list[int] = system.tokenizer.encode(text, add_special_tokens=False)
+    return [*ids, int(system.tokenizer.eos_token_id)]
+
+
+@torch.inference_mode()
+def run_arms(
+    system: WhiteBoxSystem,
+    prepared: Prepared,
+    *,
+    edits: RowEdits | None = None,
+    continuations: Sequence[str] = (),
+    record_layers: Sequence[int] = (),
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> Pass:
+    """Answer one prompt under each arm of `edits` (one plain row without edits).
+
+    Args:
+        system: whose backbone runs.
+        prepared: the prompt.
+        edits: one row for each arm; row 0 should be plain.
+        continuations: answers to be scored in every row, the labels of a forced choice among them.
+        record_layers: layers whose prompt states are returned.
+        max_new_tokens: an answer that long is cut.
+    """
+    n_rows = len(edits.rows) if edits else 1
+    embeddings = prepared.embeddings.expand(n_rows, -1, -1)
+    with ExitStack() as stack:
+        if edits and edits.layers():
+            stack.enter_context(editing(system.decoder_layers, edits))
+        with recording(system.decoder_layers, record_layers) as states:
+            out = system.language_model(inputs_embeds=embeddings, past_key_values=DynamicCache(), use_cache=True)
+        prompt_logits = out.logits[:, -1].float()
+        answers = [encode_answer(system, text) for text in continuations]
+        scores = _score(system, out.past_key_values, prompt_logits, answers)
+        decoded = _greedy(system, deepcopy(out.past_key_values), prompt_logits, max_new_tokens)
+        own = [*decoded[0].token_ids, int(system.tokenizer.eos_token_id)]
+        first_answer = _score(system, out.past_key_values, prompt_logits, [own])
+    return Pass(
+        decoded=tuple(decoded),
+        continuation_scores=scores,
+        first_answer_scores=tuple(float(s) for s in first_answer[:, 0]),
+        prompt_logits=prompt_logits,
+        states=states,
+    )
+
+
+def _greedy(
+    system: WhiteBoxSystem, cache: DynamicCache, prompt_logits: Tensor, max_new_tokens: int
+) -> list[Decoded]:
+    end = int(system.tokenizer.eos_token_id)
+    n_rows = prompt_logits.shape[0]
+    ids: list[list[int]] = [[] for _ in range(n_rows)]
+    likelihoods = [0.0] * n_rows
+    running = [True] * n_rows
+    logits = prompt_logits
+    for _ in range(max_new_tokens):
+        scores, tokens = logits.log_softmax(-1).max(-1)
+        for row in range(n_rows):
+            if running[row]:
+                likelihoods[row] += float(scores[row])
+                running[row] = int(tokens[row]) != end
+                if running[row]:
+                    ids[row].append(int(tokens[row]))
+        if not any(running):
+            break
+        out = system.language_model(input_ids=tokens[:, None], past_key_values=cache, use_cache=True)
+        logits = out.logits[:, -1].float()
+    return [
+        Decoded(tuple(row), system.tokenizer.decode(row, skip_special_tokens=True).strip(), likelihood)
+        for row, likelihood in zip(ids, likelihoods, strict=True)
+    ]
+
+
+def _score(
+    system: WhiteBoxSystem, cache: DynamicCache, prompt_logits: Tensor, answers: Sequence[Sequence[int]]
+) -> Float[Tensor, "rows continuations"]:
+    """Log-probability of each answer after each row's prompt; the cache given is left as it was."""
+    n_rows = prompt_logits.shape[0]
+    if not answers:
+        return torch.zeros(n_rows, 0)
+    width = max(len(answer) for answer in answers)
+    filler = int(system.tokenizer.eos_token_id)
+    ids = torch.tensor([[*a, *[filler] * (width - len(a))] for a in answers], device=prompt_logits.device)
+    counts = torch.tensor([[1.0] * len(a) + [0.0] * (width - len(a)) for a in answers], device=ids.device)
+    wide = deepcopy(cache)
+    wide.batch_repeat_interleave(len(answers))
+    rows = ids.repeat(n_rows, 1)
+    first = prompt_logits.repeat_interleave(len(answers), 0)[:, None]
+    if width > 1:
+        out = system.language_model(input_ids=rows[:, :-1], past_key_values=wide, use_cache=True)
+        logits = torch.cat([first, out.logits.float()], dim=1)
+    else:
+        logits = first
+    chosen = logits.log_softmax(-1).gather(-1, rows[..., None])[..., 0]
+    return (chosen * counts.repeat(n_rows, 1)).sum(-1).reshape(n_rows, len(answers)).cpu()

@@ -1,0 +1,191 @@
+"""Erasers: linear concept erasure (LEACE, arXiv 2306.03819) of the residual stream, beside a random control.
+
+Erasers are fitted by `python -m precompute erasers`, stored as low-rank safetensors and refuse to load on
+another model than the one they were fitted on. The random control removes as many directions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from torch import Tensor
+
+from engine.errors import ErasureError, UnknownKeyError
+from engine.hooks import Projection
+from engine.systems.catalogue import MODELS, get_pair
+
+Method = Literal["linear", "affine"]
+SCOPES = ("audio", "prompt", "all")
+METHODS = ("linear", "affine")
+FORMAT = "cascade-lens-eraser-1"
+
+
+@dataclass(frozen=True)
+class ConditionInfo:
+    """What one condition erases, in words for the page."""
+
+    key: str
+    name: str
+    what: str
+
+
+CONDITIONS: dict[str, ConditionInfo] = {
+    info.key: info
+    for info in (
+        ConditionInfo("text", "Text", "which word the clip begins with: the paper's proxy for its text"),
+        ConditionInfo("ctc", "CTC", "the character a CTC head hears at the position"),
+        ConditionInfo("boc", "Bag of characters", "which letters the word being spoken has"),
+        ConditionInfo("acoustic", "Acoustic", "pitch and energy"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """One condition's erasers for all layers of one model.
+
+    Attributes:
+        layers: fitted layers.
+        left, right, mean: layer -> [d_model, rank], [rank, d_model], [d_model].
+        kept_rank: layer -> directions removed.
+        probe_weight, probe_bias: layer -> linear probe fitted before the erasure, [targets, d_model], [targets].
+        probe_before, probe_after, probe_chance: held-out score of a freshly fitted probe, by layer.
+        targets: what the probe's outputs mean, such as words or letters.
+        measure: what the score is, in words.
+        fit: what it was fitted on, in words.
+    """
+
+    condition: str
+    layers: tuple[int, ...]
+    left: Mapping[int, Tensor]
+    right: Mapping[int, Tensor]
+    mean: Mapping[int, Tensor]
+    kept_rank: Mapping[int, int]
+    probe_weight: Mapping[int, Tensor]
+    probe_bias: Mapping[int, Tensor]
+    probe_before: Mapping[int, float]
+    probe_after: Mapping[int, float]
+    probe_chance: Mapping[int, float]
+    targets: tuple[str, ...]
+    measure: str
+    fit: str
+
+    def projections(self, layers: Sequence[int], method: Method) -> dict[int, Projection]:
+        """Return what to apply at these layers; "affine" keeps the training mean, "linear" does not.
+
+        Raises:
+            ErasureError: a layer has no eraser.
+        """
+        self._require(layers)
+        return {
+            layer: Projection(
+                self.left[layer], self.right[layer], self.mean[layer] if method == "affine" else None
+            )
+            for layer in layers
+        }
+
+    def random_control(self, layers: Sequence[int], method: Method, seed: int) -> dict[int, Projection]:
+        """Return random orthogonal projections of the same kept rank at the same layers."""
+        self._require(layers)
+        controls = {}
+        for layer in layers:
+            d_model = self.left[layer].shape[0]
+            basis = random_subspace(d_model, self.kept_rank[layer], seed * 1000 + layer)
+            controls[layer] = Projection(basis, basis.T, self.mean[layer] if method == "affine" else None)
+        return controls
+
+    def _require(self, layers: Sequence[int]) -> None:
+        unknown = [layer for layer in layers if layer not in self.left]
+        if unknown:
+            raise ErasureError(
+                f'The eraser "{self.condition}" has no layer {unknown[0]}; it has layers '
+                f"{self.layers[0]} to {self.layers[-1]}."
+            )
+
+
+def random_subspace(d_model: int, rank: int, seed: int) -> Float[Tensor, "d_model rank"]:
+    """Return an orthonormal basis of a random subspace of this rank; the same seed gives the same one."""
+    generator = torch.Generator().manual_seed(seed)
+    gaussian = torch.randn(d_model, rank, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(gaussian).Q.float()
+
+
+def preset_layers(n_layers: int) -> tuple[int, ...]:
+    """Return nine layers spread over 0 to n_layers, both ends included: the paper's nine on another depth."""
+    return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
+
+
+def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
+    """Return where a pair's eraser lies."""
+    return models / get_pair(pair).speech_llm / "erasers" / f"{condition}.safetensors"
+
+
+def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
+    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only."""
+    ranks = {}
+    for condition in CONDITIONS:
+        file = eraser_file(pair, condition, models)
+        if file.exists():
+            with safe_open(file, framework="pt") as tensors:
+                record = json.loads(tensors.metadata()["record"])
+            ranks[condition] = max(int(rank) for rank in record["kept_rank"].values())
+    return ranks
+
+
+def load_eraser(pair: str, condition: str, fingerprint: str, models: Path = MODELS) -> Eraser:
+    """Return a fitted eraser.
+
+    Raises:
+        UnknownKeyError: there is no such condition.
+        ErasureError: it is not fitted, damaged, or was fitted on other weights than `fingerprint` names.
+    """
+    if condition not in CONDITIONS:
+        raise UnknownKeyError(
+            f'There is no erasure "{condition[:40]}". Choose from: {", ".join(CONDITIONS)}, or none.'
+        )
+    file = eraser_file(pair, condition, models)
+    if not file.exists():
+        raise ErasureError(
+            f'The eraser "{condition}" is not fitted for this model; run "python -m precompute erasers".'
+        )
+    return _read(file, fingerprint, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _read(file: Path, fingerprint: str, _modified: int) -> Eraser:
+    with safe_open(file, framework="pt") as stored:
+        metadata = stored.metadata()
+        if metadata.get("format") != FORMAT:
+            raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
+        if metadata["fingerprint"] != fingerprint:
+            raise ErasureError(
+                f'The eraser "{file.stem}" was fitted on other weights than those loaded; '
+                'run "python -m precompute erasers".'
+            )
+        record = json.loads(metadata["record"])
+        layers = tuple(record["layers"])
+        tensors = {
+            name: {layer: stored.get_tensor(f"{name}.{layer}").float() for layer in layers}
+            for name in ("left", "right", "mean", "probe_weight", "probe_bias")
+        }
+    numbers = {
+        name: {int(layer): value for layer, value in record[name].items()}
+        for name in ("kept_rank", "probe_before", "probe_after", "probe_chance")
+    }
+    return Eraser(
+        condition=record["condition"],
+        layers=layers,
+        targets=tuple(record["targets"]),
+        measure=record["measure"],
+        fit=record["fit"],
+        **tensors,
+        **numbers,
+    )

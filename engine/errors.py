@@ -1,0 +1,39 @@
+"""Errors whose text is written for the person at the screen.
+
+Each message says what was found, what is allowed and what to do; it never holds a path, a token or a
+traceback. The dashboard and the command line show these messages and only these.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """A fault of the input or of the set-up that the user can mend."""
+
+
+class ClipError(EngineError):
+    """The audio cannot be used: unreadable, empty, too long, too short, silent."""
+
+
+class NoiseError(EngineError):
+    """The noise asked for cannot be added: unknown kind, ratio out of range, unusable noise file."""
+
+
+class PromptError(EngineError):
+    """The prompt, the choices or the reference text cannot be used."""
+
+
+class UnknownKeyError(EngineError):
+    """A task, system, pair, erasure, scope or layer was named that does not exist here."""
+
+
+class ErasureError(EngineError):
+    """An eraser is missing, or was fitted on another model than the one loaded."""
+
+
+class ModelFilesError(EngineError):
+    """Weights are missing, incomplete or of another layout than expected."""
+
+
+class VoiceError(EngineError):
+    """The text cannot be spoken, or no synthesiser is installed."""

@@ -1,0 +1,184 @@
+"""The only file that registers forward hooks: recording and editing of the residual stream.
+
+Both are context managers bound to one request that undo themselves and say so if they missed their target.
+Layer 0 is what the first block receives, layer i what block i puts out (before the final norm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Scope = Literal["audio", "prompt", "all"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """x - ((x - mean) @ right.T) @ left.T: an eraser, or a random subspace when left is right.T.
+
+    Attributes:
+        left: [d_model, rank]; right: [rank, d_model].
+        mean: [d_model] for an affine eraser, None for a linear one.
+    """
+
+    left: Float[Tensor, "d_model rank"]
+    right: Float[Tensor, "rank d_model"]
+    mean: Float[Tensor, "d_model"] | None = None  # noqa: F821 - jaxtyping axis name
+
+    @property
+    def rank(self) -> int:
+        """Number of directions taken out."""
+        return int(self.right.shape[0])
+
+    def __call__(self, states: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        """Return the states without these directions, in their own dtype; arithmetic in float32."""
+        exact = states.float()
+        centred = exact if self.mean is None else exact - self.mean
+        return (exact - (centred @ self.right.T) @ self.left.T).to(states.dtype)
+
+
+@dataclass
+class RowEdits:
+    """Edits of a batch: each row has its own projections by layer, or none.
+
+    Attributes:
+        rows: for each row of the batch its projections by layer; None leaves the row alone.
+        span: the clip's positions, first and one after the last.
+        n_prompt: length of the prompt.
+        scope: audio positions only, the whole prompt, or the generated positions too.
+        change: filled while running: per row, summed |change| / |state| over edited prompt positions and layers.
+        count: how many terms are in each sum.
+    """
+
+    rows: Sequence[Mapping[int, Projection] | None]
+    span: tuple[int, int]
+    n_prompt: int
+    scope: Scope
+    change: list[float] = field(init=False)
+    count: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.change = [0.0] * len(self.rows)
+        self.count = [0] * len(self.rows)
+
+    def layers(self) -> list[int]:
+        """Return the layers that any row edits, rising."""
+        return sorted({layer for row in self.rows if row for layer in row})
+
+    def apply(self, layer: int, states: Tensor, first_position: int) -> Tensor:
+        """Return edited states [rows x copies, positions, d_model] that begin at this absolute position.
+
+        A batch may hold several copies of each row side by side (one for each label scored).
+        """
+        start, stop = {"audio": self.span, "prompt": (0, self.n_prompt), "all": (0, 2**31)}[self.scope]
+        begin = max(0, start - first_position)
+        end = min(states.shape[1], stop - first_position)
+        if begin >= end:
+            return states
+        copies = states.shape[0] // len(self.rows)
+        edited = states.clone()
+        for index, row in enumerate(self.rows):
+            if row is None or layer not in row:
+                continue
+            rows = slice(index * copies, (index + 1) * copies)
+            before = states[rows, begin:end]
+            after = row[layer](before)
+            edited[rows, begin:end] = after
+            if first_position < self.n_prompt:
+                ratio = (after - before).float().norm(dim=-1) / before.float().norm(dim=-1).clamp(min=1e-9)
+                self.change[index] += float(ratio.sum())
+                self.count[index] += ratio.numel()
+        return edited
+
+    def relative_change(self, row: int) -> float:
+        """Return the mean of |change| / |state| over this row's edited prompt positions and layers."""
+        return self.change[row] / self.count[row] if self.count[row] else 0.0
+
+
+@contextmanager
+def editing(decoder_layers: nn.ModuleList, edits: RowEdits) -> Iterator[None]:
+    """Edit the residual stream inside the block, and nothing after it.
+
+    Raises:
+        RuntimeError: on leaving without an error, when a layer to be edited never ran.
+    """
+    reached: set[int] = set()
+
+    def transform(layer: int, states: Tensor, position: int) -> Tensor:
+        reached.add(layer)
+        return edits.apply(layer, states, position)
+
+    with _at_layers(decoder_layers, edits.layers(), transform, prepend=True):
+        yield
+    missed = set(edits.layers()) - reached
+    if missed:
+        raise RuntimeError(f"layers {sorted(missed)} were to be edited but never ran")
+
+
+@contextmanager
+def recording(decoder_layers: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Yield a dict that the prompt's pass fills: layer -> states [rows, positions, d_model] in float32.
+
+    Only the pass that begins at position 0 is kept; passes over generated tokens are not recorded. Enter
+    it inside `editing` to record edited states.
+    """
+    states_by_layer: dict[int, Tensor] = {}
+
+    def observe(layer: int, states: Tensor, position: int) -> Tensor:
+        if position == 0:
+            states_by_layer[layer] = states.detach().float().clone()
+        return states
+
+    with _at_layers(decoder_layers, layers, observe, prepend=False):
+        yield states_by_layer
+    missed = set(layers) - set(states_by_layer)
+    if missed:
+        raise RuntimeError(f"layers {sorted(missed)} were to be recorded but never ran")
+
+
+@contextmanager
+def _at_layers(
+    decoder_layers: nn.ModuleList,
+    layers: Sequence[int],
+    transform: Callable[[int, Tensor, int], Tensor],
+    *,
+    prepend: bool,
+) -> Iterator[None]:
+    handles = [_attach(decoder_layers, layer, transform, prepend) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _attach(
+    decoder_layers: nn.ModuleList, layer: int, transform: Callable[[int, Tensor, int], Tensor], prepend: bool
+) -> Any:
+    if not 0 <= layer <= len(decoder_layers):
+        raise IndexError(f"layer {layer} is outside 0 to {len(decoder_layers)}")
+    if layer == 0:
+
+        def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return (transform(0, args[0], _first_position(kwargs)), *args[1:]), kwargs
+
+        return decoder_layers[0].register_forward_pre_hook(before, prepend=prepend, with_kwargs=True)
+
+    def after(_module: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        states = output if torch.is_tensor(output) else output[0]
+        changed = transform(layer, states, _first_position(kwargs))
+        return changed if torch.is_tensor(output) else (changed, *output[1:])
+
+    return decoder_layers[layer - 1].register_forward_hook(after, prepend=prepend, with_kwargs=True)
+
+
+def _first_position(kwargs: dict[str, Any]) -> int:
+    """Absolute position of the pass's first column; read from the model, since a prompt may come in chunks."""
+    position_ids = kwargs["position_ids"]
+    return int(position_ids.reshape(-1)[0])

@@ -1,0 +1,186 @@
+"""The logit lens at a clip's positions: final norm and unembedding of the model itself, read layer by layer.
+
+Only top tokens and the ranks of tracked tokens leave this file; a layer's logits are dropped at once
+(Cascade Equivalence paper, arXiv 2602.17598, section 5; the mismatched-transcript control is ours).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from engine.concepts import overlapping
+from engine.result import LensReadout, SpokenWord
+from engine.systems.base import WhiteBoxSystem
+
+TOP_K = 10
+DEGENERATE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class TokenTrack:
+    """One token followed through layers and positions; rank 1 is the top."""
+
+    token_text: str
+    token_id: int
+    layers: tuple[int, ...]
+    ranks: Int[np.ndarray, "layers positions"]
+    probabilities: Float[np.ndarray, "layers positions"]
+
+
+@torch.inference_mode()
+def unembed(system: WhiteBoxSystem, states: Float[Tensor, "positions d_model"]) -> Float[Tensor, "positions vocab"]:
+    """Return the model's own final norm and head over residual states that were not normed yet, in float32."""
+    weight = system.unembedding.weight
+    normed = system.final_norm(states.to(weight.dtype))
+    return torch.nn.functional.linear(normed.float(), weight.float())
+
+
+@torch.inference_mode()
+def read_lens(
+    system: WhiteBoxSystem,
+    states: Mapping[int, Float[Tensor, "positions d_model"]],
+    *,
+    seconds_per_position: float,
+    words: Sequence[SpokenWord],
+    words_from: str,
+    other_transcripts: Sequence[str],
+) -> LensReadout:
+    """Reduce recorded states at audio positions to a readout.
+
+    Args:
+        system: the model the states come from.
+        states: layer -> states at the audio positions, first to last.
+        seconds_per_position: clock width of one position.
+        words: the words on the clock, for hits, ranks and precision.
+        words_from: where these words come from.
+        other_transcripts: transcripts of other clips, for the control.
+    """
+    layers = tuple(sorted(states))
+    n_positions = len(states[layers[0]])
+    spoken = overlapping(words, n_positions, seconds_per_position)
+    candidates = [candidate_ids(system.tokenizer, word.text) for word in words]
+    wanted = [[i for w in here for i in candidates[w]] for here in spoken]
+    ids, probabilities, entropies, ranks = [], [], [], []
+    for layer in layers:
+        log_probabilities = unembed(system, states[layer]).log_softmax(-1)
+        top = log_probabilities.topk(TOP_K, dim=-1)
+        ids.append(top.indices.cpu().numpy().astype(np.int32))
+        probabilities.append(top.values.exp().cpu().numpy())
+        entropies.append(-(log_probabilities.exp() * log_probabilities).sum(-1).cpu().numpy())
+        ranks.append(_best_ranks(log_probabilities, wanted))
+    top_ids = np.stack(ids)
+    text = {int(i): system.tokenizer.decode([int(i)]) for i in np.unique(top_ids)}
+    tops = [[text[int(i)] for i in row] for row in top_ids[:, :, 0]]
+    own = [word.text for word in words]
+    vocabulary = system.tokenizer
+    return LensReadout(
+        layers=layers,
+        seconds_per_position=seconds_per_position,
+        top_ids=top_ids,
+        top_probabilities=np.stack(probabilities).astype(np.float32),
+        entropy_nats=np.stack(entropies).astype(np.float32),
+        token_text=text,
+        spoken=spoken,
+        words=tuple(words),
+        words_from=words_from,
+        word_rank=np.stack(ranks),
+        precision=tuple(token_precision(row, split_tokens(vocabulary, " ".join(own))) for row in tops),
+        control=tuple(
+            float(np.mean([token_precision(row, split_tokens(vocabulary, o)) for o in other_transcripts]))
+            for row in tops
+        ),
+        n_control_clips=len(other_transcripts),
+        degenerate_layers=tuple(
+            layer for layer, row in zip(layers, tops, strict=True) if _is_degenerate(row)
+        ),
+    )
+
+
+def candidate_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> tuple[int, ...]:
+    """Return the ids a word may begin with: with and without leading space, as is, lower, capitalised."""
+    found = []
+    for form in dict.fromkeys((word, word.lower(), word.capitalize())):
+        for spelling in (f" {form}", form):
+            ids = tokenizer.encode(spelling, add_special_tokens=False)
+            # Byte-level tokenizers may spend a token on the space alone; it names no word.
+            found += [i for i in ids[:2] if tokenizer.decode([i]).strip()][:1]
+    return tuple(dict.fromkeys(found))
+
+
+def split_tokens(tokenizer: PreTrainedTokenizerBase, transcript: str) -> list[str]:
+    """Return a transcript's token texts, normalised as the lens's own tokens are."""
+    ids = tokenizer.encode(transcript.lower(), add_special_tokens=False)
+    return [t for t in (_plain(tokenizer.decode([i])) for i in ids) if t]
+
+
+def token_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
+    """Return bag-of-tokens precision: the share of read tokens that the transcript holds, as multisets.
+
+    Runs of one token count once (a word owns several positions); tokens without a letter or digit are
+    left out. Range 0 to 1; nan when no token is left. The paper leaves matching unstated (section 5.2).
+    """
+    read: list[str] = []
+    previous = None
+    for token in top_tokens:
+        plain = _plain(token)
+        if plain and plain != previous:
+            read.append(plain)
+        previous = plain
+    if not read:
+        return float("nan")
+    common = Counter(read) & Counter(transcript_tokens)
+    return sum(common.values()) / len(read)
+
+
+def lens_text(readout: LensReadout, layer: int) -> str:
+    """Return the tokens read at one layer as a line of text, runs of one token merged."""
+    row = readout.top_ids[readout.layers.index(layer), :, 0]
+    pieces: list[str] = []
+    previous = None
+    for token_id in row:
+        if token_id != previous and _plain(readout.token_text[int(token_id)]):
+            pieces.append(readout.token_text[int(token_id)])
+        previous = token_id
+    return " ".join("".join(pieces).split())
+
+
+@torch.inference_mode()
+def track(
+    system: WhiteBoxSystem, states: Mapping[int, Float[Tensor, "positions d_model"]], token_id: int
+) -> TokenTrack:
+    """Return rank and probability of one token at every recorded layer and position."""
+    layers = tuple(sorted(states))
+    ranks, probabilities = [], []
+    for layer in layers:
+        log_probabilities = unembed(system, states[layer]).log_softmax(-1)
+        own = log_probabilities[:, token_id]
+        ranks.append(1 + (log_probabilities > own[:, None]).sum(-1).cpu().numpy())
+        probabilities.append(own.exp().cpu().numpy())
+    text = system.tokenizer.decode([token_id])
+    return TokenTrack(text, token_id, layers, np.stack(ranks), np.stack(probabilities))
+
+
+def _best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> Int[np.ndarray, "positions"]:  # noqa: F821
+    ranks = np.zeros(len(wanted), np.int32)
+    for position, ids in enumerate(wanted):
+        if ids:
+            best = log_probabilities[position, list(ids)].max()
+            ranks[position] = 1 + int((log_probabilities[position] > best).sum())
+    return ranks
+
+
+def _plain(token: str) -> str:
+    return re.sub(r"[^a-z0-9']+", "", token.lower()) if not token.startswith("<|") else ""
+
+
+def _is_degenerate(row: Sequence[str]) -> bool:
+    return max(Counter(row).values()) > DEGENERATE_SHARE * len(row) and len(row) > 3

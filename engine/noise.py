@@ -1,0 +1,170 @@
+"""Noise at an asked signal-to-noise ratio: babble of our own talkers, white, or a person's own file.
+
+`engine.run` and the benchmark call `add_noise`. The ratio is of energies over the whole clip, pauses
+included, and is measured again on what comes out; nothing here guesses where speech is.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from engine.audio import SAMPLE_RATE_HZ, SILENT_PEAK, AudioClip, load_clip
+from engine.errors import ClipError, NoiseError
+
+NOISES = ("babble", "white")
+OWN = "own"
+SNR_RANGE_DB = (-10.0, 40.0)
+TALKERS_RANGE = (3, 7)
+_BABBLE_FOLDER = Path(__file__).parent.parent / "assets" / "babble"
+
+Samples = Float[np.ndarray, " samples"]
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """A clip with noise in it.
+
+    Attributes:
+        clip: the mixture, with what was lowered among its changes.
+        kind: "babble", "white" or "own".
+        snr_db: the ratio asked for.
+        snr_db_achieved: the ratio measured on the finished float32 samples.
+        seed: what the noise was drawn with; the same seed and clip give the same bytes.
+        detail: what was drawn, in words: talkers and where each starts, or the piece of the file.
+    """
+
+    clip: AudioClip
+    kind: str
+    snr_db: float
+    snr_db_achieved: float
+    seed: int
+    detail: str
+
+
+def add_noise(clip: AudioClip, kind: str, snr_db: float, seed: int, own: AudioClip | None = None) -> Noisy:
+    """The clip with noise whose energy lies `snr_db` below the clip's, over the whole clip.
+
+    Where the sum would pass full scale, clip and noise are lowered together, which keeps the ratio.
+
+    Args:
+        clip: what is spoken.
+        kind: "babble" (3 to 7 of eight talkers, equally loud, each from a place of its own), "white"
+            (Gaussian) or "own".
+        snr_db: -10 to 40 dB; 10 log10(energy of the clip / energy of the noise).
+        seed: 0 or more; draws the talkers, their starts, the samples or the piece of the file.
+        own: the noise when `kind` is "own", not read otherwise; repeated when shorter than the clip.
+
+    Raises:
+        NoiseError: unknown kind, ratio out of range, bad seed, silent clip or noise, no noise file.
+    """
+    snr_db, seed = _checked_ratio(snr_db), _checked_seed(seed)
+    rng = np.random.default_rng(seed)
+    if kind == OWN:
+        if own is None:
+            raise NoiseError("There is no noise file; upload one, or choose babble or white noise.")
+        noise, detail = _piece(own.samples, len(clip.samples), rng)
+        detail = f"{own.name}, {detail}"
+    elif kind in _MAKERS:
+        noise, detail = _MAKERS[kind](len(clip.samples), rng)
+    else:
+        raise NoiseError(f"There is no such noise; choose one of {', '.join(NOISES)} or your own file.")
+    return _mix(clip, noise, Noisy(clip, kind, snr_db, math.nan, seed, f"{detail}, seed {seed}"))
+
+
+def _checked_ratio(snr_db: float) -> float:
+    low, high = SNR_RANGE_DB
+    try:
+        ratio = float(snr_db)
+    except (TypeError, ValueError):
+        ratio = math.nan
+    if not low <= ratio <= high:
+        raise NoiseError(f"The signal-to-noise ratio must be a number from {low:g} to {high:g} dB.")
+    return ratio
+
+
+def _checked_seed(seed: int) -> int:
+    try:
+        checked = operator.index(seed)
+    except TypeError:
+        checked = -1
+    if not 0 <= checked < 2**63:
+        raise NoiseError("The seed must be a whole number, 0 or more.")
+    return checked
+
+
+def _mix(clip: AudioClip, noise: Samples, asked: Noisy) -> Noisy:
+    """`asked` with the mixture and the ratio measured on it."""
+    speech = clip.samples.astype(np.float64)
+    speech_energy, noise_energy = np.sum(speech**2), np.sum(noise**2)
+    if speech_energy == 0:
+        raise NoiseError("The clip is silent, so it has no signal-to-noise ratio; choose another clip.")
+    if np.max(np.abs(noise)) < SILENT_PEAK:
+        raise NoiseError("The noise is silent where it was taken; change the seed or choose another file.")
+    mixture = speech + noise * np.sqrt(speech_energy / noise_energy / 10 ** (asked.snr_db / 10))
+    gain = 1.0 / max(float(np.max(np.abs(mixture))), 1.0)
+    samples = (mixture * gain).astype(np.float32)
+    left_over = samples - gain * speech
+    achieved_db = 10 * np.log10(gain**2 * speech_energy / np.sum(left_over**2))
+    changes = clip.changes
+    if gain < 1:
+        lowered = f"Clip and noise were lowered by {-20 * np.log10(gain):.1f} dB together to fit full scale."
+        changes = (*changes, lowered)
+    return replace(
+        asked, clip=replace(clip, samples=samples, changes=changes), snr_db_achieved=float(achieved_db)
+    )
+
+
+def _white(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
+    return rng.standard_normal(n_samples), "white noise"
+
+
+def _babble(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
+    """Three to seven talkers of equal energy within the clip."""
+    talkers = _talkers()
+    low, high = TALKERS_RANGE
+    chosen = rng.permutation(len(talkers))[: rng.integers(low, high, endpoint=True)]
+    total = np.zeros(n_samples)
+    parts = []
+    for index in chosen:
+        talker = talkers[index]
+        piece, where = _piece(talker.samples, n_samples, rng)
+        # A very short piece may fall into a pause; silence then stays silence.
+        total += piece / max(float(np.sqrt(np.mean(piece**2))), SILENT_PEAK)
+        parts.append(f"{talker.name} {where}")
+    return total, f"babble of {len(parts)} talkers: {', '.join(parts)}"
+
+
+_MAKERS: dict[str, Callable[[int, np.random.Generator], tuple[Samples, str]]] = {
+    "babble": _babble,
+    "white": _white,
+}
+
+
+def _piece(source: Samples, n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
+    """`n_samples` of the source from a random start, repeated from its beginning when it is too short."""
+    spare = len(source) - n_samples
+    start = int(rng.integers(0, spare if spare >= 0 else len(source) - 1, endpoint=True))
+    piece = np.take(source.astype(np.float64), np.arange(start, start + n_samples), mode="wrap")
+    repeated = ", repeated" if spare < 0 else ""
+    return piece, f"from {start / SAMPLE_RATE_HZ:.2f} s{repeated}"
+
+
+@cache
+def _talkers() -> tuple[AudioClip, ...]:
+    """The talkers that ship with the product, in the order of their file names."""
+    files = sorted(_BABBLE_FOLDER.glob("*.flac"))
+    try:
+        talkers = tuple(load_clip(file, file.stem) for file in files)
+    except ClipError as error:
+        raise NoiseError("The babble recordings are damaged; install again or choose white noise.") from error
+    if len(talkers) < TALKERS_RANGE[1]:
+        raise NoiseError("The babble recordings are missing; install again or choose white noise.")
+    return talkers

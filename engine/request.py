@@ -1,0 +1,95 @@
+"""What a run is asked to do, checked before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.audio import AudioClip
+from engine.errors import NoiseError, PromptError, UnknownKeyError
+from engine.noise import OWN
+from engine.result import SpokenWord
+from engine.systems.catalogue import get_pair
+from engine.tasks import Task, get_task, instruction_for, labels_for
+
+MAX_REFERENCE_CHARACTERS = 500
+SCOPES = ("audio", "prompt", "all")
+METHODS = ("linear", "affine")
+ERASURES = ("text", "ctc", "boc", "acoustic")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything a run depends on.
+
+    Attributes:
+        clip: as decoded, before noise.
+        task, pair: keys.
+        noise: "babble", "white", "own" or None; without `snr_db` the clip stays clean.
+        noise_clip: the noise for "own".
+        erasures: condition keys; each runs beside its random control.
+        scope: positions that are edited: "audio", "prompt" or "all" (generated ones too).
+        layers: edited layers; None is the nine of the preset.
+        method: "linear" (the paper's setting) or "affine".
+        seed: of the noise and of the random control.
+        prompt: choices of a commonsense question, or the free prompt.
+        reference: what was really said, if known.
+        reference_words: times of the reference's words, where they are known exactly.
+        gold: the right answer, if known; aliases count as well.
+        transcript_override: given to the cascade instead of what it heard.
+    """
+
+    clip: AudioClip
+    task: str
+    pair: str = "mini-ultravox"
+    noise: str | None = None
+    snr_db: float | None = None
+    noise_clip: AudioClip | None = None
+    erasures: tuple[str, ...] = ()
+    scope: str = "audio"
+    layers: tuple[int, ...] | None = None
+    method: str = "linear"
+    seed: int = 0
+    prompt: str = ""
+    reference: str | None = None
+    reference_words: tuple[SpokenWord, ...] = ()
+    gold: str | None = None
+    aliases: tuple[str, ...] = ()
+    transcript_override: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task as asked of one clip: the words of the question and the answers it allows."""
+
+    task: Task
+    instruction: str
+    labels: tuple[str, ...]
+
+
+def check_request(request: RunRequest) -> Question:
+    """Return the question, or say in one sentence what is wrong with the request.
+
+    Raises:
+        UnknownKeyError: a key does not exist here.
+        PromptError: prompt, choices, reference or transcript cannot be used.
+        NoiseError: own noise without a noise file.
+    """
+    task = get_task(request.task)
+    get_pair(request.pair)
+    for what, value, allowed in (
+        ("scope", request.scope, SCOPES),
+        ("method", request.method, METHODS),
+        *(("erasure", erasure, ERASURES) for erasure in request.erasures),
+    ):
+        if value not in allowed:
+            raise UnknownKeyError(f'There is no {what} "{value[:40]}". Choose one of: {", ".join(allowed)}.')
+    for what, text in (("reference", request.reference), ("transcript", request.transcript_override)):
+        if text and len(text) > MAX_REFERENCE_CHARACTERS:
+            raise PromptError(
+                f"The {what} has {len(text):,} characters; the limit is {MAX_REFERENCE_CHARACTERS}. Shorten it."
+            )
+    if request.layers is not None and not request.layers:
+        raise UnknownKeyError("No layer is chosen; choose at least one layer to erase at.")
+    if request.noise == OWN and request.snr_db is not None and request.noise_clip is None:
+        raise NoiseError("Own noise needs a noise file; upload one, or choose babble or white noise.")
+    return Question(task, instruction_for(task, request.prompt), labels_for(task, request.prompt))

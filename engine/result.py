@@ -1,0 +1,207 @@
+"""What a run returns: frozen values, no tensors, no models.
+
+`engine.run` makes these; the dashboard draws them and `precompute` writes them to tables. Numbers that
+were not measured are None, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
+Role = Literal["speech_llm", "cascade", "text_oracle"]
+AgreementClass = Literal[
+    "both right",
+    "only the speech LLM right",
+    "only the cascade right",
+    "both wrong, same answer",
+    "both wrong, different answers",
+    "same answer",
+    "different answers",
+    "not comparable",
+]
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """One word and when it is heard, in seconds from the start of the clip."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system said, and how it was read.
+
+    Attributes:
+        text: the generated text, special tokens removed.
+        label: the parsed answer, None unless `status` is "parsed".
+        status: parsed, unparsed, refused or empty; nothing is guessed.
+        forced_choice: probability of each allowed label, normalised over the labels; empty for open tasks.
+        log_likelihood: natural log-probability of the generated tokens under the same condition.
+    """
+
+    text: str
+    label: str | None
+    status: LabelStatus
+    forced_choice: dict[str, float]
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One system's way through the clip.
+
+    Attributes:
+        heard: the text the backbone was given (cascade, oracle), or for a speech LLM the
+            text read from its own states at the layer that names `heard_from`.
+        heard_from: where `heard` comes from, such as "logit lens, layer 9" or "mini-Whisper".
+        words: `heard` with times where the system gives them, else empty.
+        seconds: wall time from the clip to the answer; encoder_seconds is the part before the backbone.
+    """
+
+    key: str
+    role: Role
+    name: str
+    heard: str
+    heard_from: str
+    words: tuple[SpokenWord, ...]
+    answer: Answer
+    seconds: float
+    encoder_seconds: float
+    revision: str
+
+
+@dataclass(frozen=True)
+class LensReadout:
+    """The logit lens at the audio positions: top tokens only, logits never leave the engine.
+
+    Attributes:
+        layers: recorded layers; 0 is the input of the first block, i the output of block i.
+        seconds_per_position: width of one position on the clock.
+        top_ids: token ids by falling probability.
+        top_probabilities: their probabilities after the full softmax.
+        entropy_nats: entropy of the full distribution.
+        token_text: text of every id that occurs in `top_ids`, leading space kept.
+        spoken: for each position the indices into `words` of the words that overlap it.
+        words: the words on the clock that hits are judged against.
+        words_from: "reference" when the true transcript is known, else the transcriber's name.
+        word_rank: best rank (1 is the top) over the spoken words' candidate tokens; 0 where nothing is spoken.
+        precision: bag-of-tokens precision per layer against the clip's own words.
+        control: the same against the words of other clips (mismatched transcript), mean.
+        degenerate_layers: layers where one token holds more than half of the positions.
+    """
+
+    layers: tuple[int, ...]
+    seconds_per_position: float
+    top_ids: Int[np.ndarray, "layers positions k"]
+    top_probabilities: Float[np.ndarray, "layers positions k"]
+    entropy_nats: Float[np.ndarray, "layers positions"]
+    token_text: dict[int, str]
+    spoken: tuple[tuple[int, ...], ...]
+    words: tuple[SpokenWord, ...]
+    words_from: str
+    word_rank: Int[np.ndarray, "layers positions"]
+    precision: tuple[float, ...]
+    control: tuple[float, ...]
+    n_control_clips: int
+    degenerate_layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One cell of the erasure bench: plain, erased, or the random control.
+
+    Attributes:
+        log_likelihood_change: natural log-probability of the plain answer's tokens, this arm minus plain.
+        right_log_likelihood_change: the same for the right answer's tokens; None when it is not known.
+        relative_change_of_state: mean over edited layers and positions of |change| / |state|, 0 for plain.
+        concept_score: what a linear probe still reads of the concept from the clip's states here;
+            None when it does not apply (see `ErasureOutcome.concept_measure`).
+    """
+
+    answer: Answer
+    log_likelihood_change: float
+    right_log_likelihood_change: float | None
+    relative_change_of_state: float
+    concept_score: float | None
+
+
+@dataclass(frozen=True)
+class ErasureOutcome:
+    """A chosen erasure beside its control of the same rank, both against the plain run.
+
+    Attributes:
+        condition: "text", "ctc", "boc" or "acoustic".
+        kept_rank: rank that the eraser removes at each edited layer.
+        layers: edited layers.
+        scope: "audio", "prompt" or "all".
+        method: "linear" or "affine".
+        concept_measure: what `concept_score` is, with unit and chance level, in words.
+        probe_before, probe_after: held-out score of a linear probe on the fit data, measured when the
+            eraser was fitted, mean over the edited layers; probe_chance the level of knowing nothing.
+    """
+
+    condition: str
+    kept_rank: int
+    layers: tuple[int, ...]
+    scope: str
+    method: str
+    plain: ArmResult
+    erased: ArmResult
+    random_control: ArmResult
+    concept_measure: str
+    probe_before: float
+    probe_after: float
+    probe_chance: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Whether two lanes agree, as a class and as one sentence."""
+
+    kind: AgreementClass
+    sentence: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything one press of Run yields.
+
+    Attributes:
+        audio_changes: what decoding changed, one sentence each.
+        warnings: what the listener should know (clipped, very quiet, longer than one window).
+        snr_db_achieved: None on a clean clip.
+        waveform: 16 kHz mono samples as the models heard them.
+        lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
+        match: "exact" when both lanes run the same backbone weights, else the catalogue's word.
+        erasures: one outcome per condition asked for.
+        reference: the true transcript, or None.
+        gold: the right answer where the clip has one, else None.
+    """
+
+    task: str
+    instruction: str
+    pair: str
+    match: str
+    audio_name: str
+    audio_changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    noise: str | None
+    snr_db: float | None
+    snr_db_achieved: float | None
+    seed: int
+    waveform: Float[np.ndarray, "samples"]  # noqa: F821 - jaxtyping axis name
+    lanes: tuple[Lane, ...]
+    agreement: Agreement
+    lens: LensReadout
+    erasures: tuple[ErasureOutcome, ...]
+    reference: str | None
+    gold: str | None
+    seconds: float

@@ -1,0 +1,281 @@
+"""run(request) -> RunResult: the one path from a clip to what the page shows, live and in batch.
+
+The audio is encoded once; plain, erased and control arms are rows of one batch over one prompt. Nothing of
+a run stays on a model; what was heard is kept in a small cache keyed by system and clip content.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from engine.agreement import compare
+from engine.audio import AudioClip
+from engine.bench import Bench, ClipFacts, outcomes
+from engine.clock import align_reference
+from engine.decode import Pass, run_arms
+from engine.erasure import load_eraser, preset_layers
+from engine.errors import PromptError
+from engine.hooks import RowEdits
+from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
+from engine.noise import add_noise
+from engine.request import Question, RunRequest, check_request
+from engine.result import Answer, Lane, LensReadout, Role, RunResult, SpokenWord
+from engine.systems.base import Heard, Prepared, WhiteBoxSystem
+from engine.systems.catalogue import SystemSpec, get_pair, match_of, revision_of
+from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.tasks import parse_answer
+
+__all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
+
+CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"
+HEARD_CLIPS_KEPT = 16
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """The clip as the models hear it, and what was done to it."""
+
+    clip: AudioClip
+    noise: str | None
+    snr_db_achieved: float | None
+
+
+def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
+    """Run the speech LLM, its cascade, and the oracle when the true transcript is known, on one clip.
+
+    Args:
+        request: what to do.
+        progress: called with a share of 1 and what is being done.
+
+    Raises:
+        EngineError: something in the request cannot be used; the message says what to do.
+    """
+    report = progress or (lambda share, what: None)
+    started = time.perf_counter()
+    question = check_request(request)
+    sound = _add_noise(request)
+    pair = get_pair(request.pair)
+    report(0.05, "loading the models")
+    speech, cascade = load_speech_llm(pair.speech_llm), load_cascade(pair.cascade)
+    report(0.15, "the cascade transcribes")
+    cascade_heard = _hear(cascade, sound.clip)
+    words, words_from = _words(request, cascade_heard, sound.clip)
+    if request.transcript_override is not None:
+        cascade_heard = cascade.backbone.hear_text(request.transcript_override)
+    where = "edited by hand" if request.transcript_override is not None else "mini-Whisper"
+    lanes = [_text_lane(cascade, cascade_heard, question, "cascade", where)]
+    if request.reference:
+        report(0.35, "the text oracle answers")
+        oracle = load_text_llm(pair.text_oracle)
+        given = oracle.hear_text(request.reference, words)
+        lanes.append(_text_lane(oracle, given, question, "text_oracle", "the true transcript"))
+    report(0.45, "the speech LLM listens and answers")
+    speech_lane, lens, erasures = _speech(request, question, sound, words, words_from)
+    report(1.0, "done")
+    return RunResult(
+        task=request.task,
+        instruction=question.instruction,
+        pair=request.pair,
+        match=match_of(pair),
+        audio_name=request.clip.name,
+        audio_changes=tuple(sound.clip.changes),
+        warnings=tuple(sound.clip.warnings),
+        noise=sound.noise,
+        snr_db=request.snr_db if sound.noise else None,
+        snr_db_achieved=sound.snr_db_achieved,
+        seed=request.seed,
+        waveform=sound.clip.samples,
+        lanes=(speech_lane, *lanes),
+        agreement=compare(question.task, speech_lane.answer, lanes[0].answer, request.gold, request.aliases),
+        lens=lens,
+        erasures=erasures,
+        reference=request.reference or None,
+        gold=request.gold,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def track_token(request: RunRequest, text: str) -> TokenTrack:
+    """Follow one token through all layers and audio positions of the speech LLM.
+
+    Raises:
+        PromptError: the text is empty; a longer one is followed by its first token.
+    """
+    question = check_request(request)
+    speech = load_speech_llm(get_pair(request.pair).speech_llm)
+    candidates = candidate_ids(speech.tokenizer, text.strip()) if text.strip() else ()
+    if not candidates:
+        raise PromptError("Type a word to follow it through the layers.")
+    prepared = speech.prepare(_hear(speech, _add_noise(request).clip), question.instruction)
+    passed = run_arms(speech, prepared, record_layers=_all_layers(speech), max_new_tokens=1)
+    return track(speech, _at_span(passed.states, prepared), candidates[0])
+
+
+def _speech(
+    request: RunRequest, question: Question, sound: _Sound, words: tuple[SpokenWord, ...], words_from: str
+) -> tuple[Lane, LensReadout, tuple]:
+    """Run the speech LLM with all arms in one batch; return its lane, the lens and the bench."""
+    speech = load_speech_llm(get_pair(request.pair).speech_llm)
+    heard = _hear(speech, sound.clip)
+    bench = Bench(
+        {key: load_eraser(request.pair, key, speech.fingerprint) for key in dict.fromkeys(request.erasures)},
+        request.layers or preset_layers(len(speech.decoder_layers)),
+        request.scope,  # type: ignore[arg-type] - checked by check_request
+        request.method,  # type: ignore[arg-type]
+        request.seed,
+    )
+    started = time.perf_counter()
+    prepared = speech.prepare(heard, question.instruction)
+    edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
+    passed, answers, right_scores = _answer(speech, prepared, question, request.gold, edits)
+    seconds = heard.seconds + time.perf_counter() - started
+    lens = read_lens(
+        speech,
+        _at_span(passed.states, prepared),
+        seconds_per_position=heard.seconds_per_position,
+        words=words,
+        words_from=words_from,
+        other_transcripts=control_transcripts(),
+    )
+    layer = clearest_layer(lens)
+    lane = Lane(
+        key=speech.spec.key,
+        role="speech_llm",
+        name=speech.spec.name,
+        heard=lens_text(lens, layer),
+        heard_from=f"logit lens, layer {layer}",
+        words=(),
+        answer=answers[0],
+        seconds=seconds,
+        encoder_seconds=heard.seconds,
+        revision=revision_of(speech.spec),
+    )
+    facts = ClipFacts(words, sound.clip.samples, heard.seconds_per_position, prepared.span)
+    return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
+
+
+def _text_lane(
+    system: WhiteBoxSystem, heard: Heard, question: Question, role: Role, where: str
+) -> Lane:
+    started = time.perf_counter()
+    _, answers, _ = _answer(system, system.prepare(heard, question.instruction), question, None, None)
+    spec: SystemSpec = system.spec
+    return Lane(
+        key=spec.key,
+        role=role,
+        name=spec.name,
+        heard=heard.text,
+        heard_from=where,
+        words=heard.words,
+        answer=answers[0],
+        seconds=heard.seconds + time.perf_counter() - started,
+        encoder_seconds=heard.seconds,
+        revision=revision_of(spec),
+    )
+
+
+def _answer(
+    system: WhiteBoxSystem,
+    prepared: Prepared,
+    question: Question,
+    gold: str | None,
+    edits: RowEdits | None,
+) -> tuple[Pass, list[Answer], list[float | None]]:
+    """Answer under every arm; return the pass, the parsed answers and the right answer's scores."""
+    scored = [*question.labels, *([gold] if gold and gold not in question.labels else [])]
+    layers = _all_layers(system) if prepared.heard.seconds_per_position else ()
+    passed = run_arms(system, prepared, edits=edits, continuations=scored, record_layers=layers)
+    scores = passed.continuation_scores.numpy()
+    answers = []
+    for row, decoded in enumerate(passed.decoded):
+        label, status = parse_answer(question.task, decoded.text, question.labels)
+        choice = _normalised(scores[row, : len(question.labels)])
+        forced = dict(zip(question.labels, choice, strict=True))
+        answers.append(Answer(decoded.text, label, status, forced, decoded.log_likelihood))
+    right = [float(row[scored.index(gold)]) if gold else None for row in scores]
+    return passed, answers, right
+
+
+def _normalised(log_scores: np.ndarray) -> list[float]:
+    if not len(log_scores):
+        return []
+    shares = np.exp(log_scores - log_scores.max())
+    return [float(share) for share in shares / shares.sum()]
+
+
+def clearest_layer(lens: LensReadout) -> int:
+    """Return the layer whose reading best matches the words on the clock (the top one where none does)."""
+    precision = np.nan_to_num(np.array(lens.precision), nan=-1.0)
+    return lens.layers[int(precision.argmax())] if precision.max() > 0 else lens.layers[-1]
+
+
+def _add_noise(request: RunRequest) -> _Sound:
+    if request.noise is None or request.snr_db is None:
+        return _Sound(request.clip, None, None)
+    noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
+    return _Sound(noisy.clip, f"{noisy.kind}: {noisy.detail}", noisy.snr_db_achieved)
+
+
+def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[SpokenWord, ...], str]:
+    """Return the words on the clock: exact times, else the reference on the cascade's clock, else the cascade's."""
+    if request.reference_words:
+        return request.reference_words, "reference, exact times"
+    if request.reference:
+        return align_reference(request.reference, heard.words, clip.duration_s), "reference, cascade's times"
+    return heard.words, "mini-Whisper"
+
+
+def _all_layers(system: WhiteBoxSystem) -> tuple[int, ...]:
+    return tuple(range(len(system.decoder_layers) + 1))
+
+
+def _at_span(states: dict[int, Tensor], prepared: Prepared) -> dict[int, Tensor]:
+    start, stop = prepared.span
+    return {layer: recorded[0, start:stop] for layer, recorded in states.items()}
+
+
+@cache
+def control_transcripts() -> tuple[str, ...]:
+    """Return the fixed held-out sentences that stand for other clips' transcripts."""
+    return tuple(CONTROL_TRANSCRIPTS.read_text(encoding="utf-8").split("\n")[:-1])
+
+
+_heard_lock = threading.Lock()
+_heard: OrderedDict[tuple[str, str], Heard] = OrderedDict()
+
+
+def _hear(system: WhiteBoxSystem, clip: AudioClip) -> Heard:
+    """Return what a system hears in a clip; the same clip is encoded once, whatever is asked of it later."""
+    key = (f"{system.spec.key}|{system.fingerprint}", clip.fingerprint)
+    with _heard_lock:
+        if key in _heard:
+            _heard.move_to_end(key)
+            return _heard[key]
+    heard = system.hear(clip)
+    with _heard_lock:
+        _heard[key] = heard
+        while len(_heard) > HEARD_CLIPS_KEPT:
+            _heard.popitem(last=False)
+    return heard
+
+
+def warm_up(pair: str) -> None:
+    """Load a pair's models and run them once on a second of faint noise, so that the first run is quick."""
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.01
+    run(RunRequest(AudioClip(noise, "warm-up"), "transcribe", pair=pair))
+
+
+def measured_layers(pair: str) -> Sequence[int]:
+    """Return the preset's layers of a pair's speech LLM; loads it at first use."""
+    return preset_layers(len(load_speech_llm(get_pair(pair).speech_llm).decoder_layers))

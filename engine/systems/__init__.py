@@ -1,0 +1,1 @@
+"""System families behind one small protocol; one file each."""

@@ -1,0 +1,47 @@
+"""The Whisper encoder as Ultravox uses it: any length up to its window, padding masked out.
+
+transformers' own forward takes full windows only, so the submodules are called here. Training and the
+adapters share this one function.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+
+def encode_mel(
+    encoder: WhisperEncoder,
+    mel: Float[Tensor, "clips mels frames"],
+    mel_lengths: Int[Tensor, "clips"] | None = None,  # noqa: F821 - jaxtyping axis name
+) -> Float[Tensor, "clips positions d_audio"]:
+    """Return encoder states, one for two mel frames (20 ms), final layer norm applied.
+
+    Args:
+        encoder: a transformers Whisper encoder.
+        mel: log-mel features, 10 ms a frame, at most the encoder's window.
+        mel_lengths: valid frames of each clip; positions beyond (length - 1) // 2 + 1 are hidden from
+            attention as in Ultravox's modified encoder. None attends everywhere, as Whisper does.
+
+    Raises:
+        ValueError: more frames than the encoder has positions for.
+    """
+    hidden = nn.functional.gelu(encoder.conv1(mel))
+    hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+    n_positions = hidden.shape[1]
+    if n_positions > encoder.embed_positions.weight.shape[0]:
+        raise ValueError(
+            f"{mel.shape[-1]} mel frames exceed the window of {2 * encoder.embed_positions.weight.shape[0]}"
+        )
+    hidden = hidden + encoder.embed_positions.weight[:n_positions]
+    mask = None
+    if mel_lengths is not None:
+        valid = (mel_lengths - 1) // 2 + 1
+        keys = torch.arange(n_positions, device=mel.device)[None] < valid[:, None]
+        mask = keys[:, None, None, :].expand(-1, 1, n_positions, -1)
+    for layer in encoder.layers:
+        out = layer(hidden, mask)
+        hidden = out if torch.is_tensor(out) else out[0]
+    return encoder.layer_norm(hidden)

@@ -1,0 +1,113 @@
+"""What an adapter fills, and nothing more.
+
+`engine.run` knows systems only through these protocols. Deliberately not here: hooks (engine.hooks), the lens
+(engine.lens), decoding (engine.decode) and anything that keeps the last run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from engine.audio import AudioClip
+from engine.result import SpokenWord
+from engine.systems.catalogue import SystemSpec
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the ears of a system made of a clip, before any question: computed once per clip.
+
+    Attributes:
+        embeddings: what stands in the prompt for the clip, at the backbone's embedding width.
+        seconds_per_position: clock width of one of these positions; 0.0 for a transcript's tokens.
+        text: the transcript for a cascade or an oracle, "" for a speech LLM.
+        words: the transcript's words with times, where there are any.
+        seconds: wall time of this step.
+    """
+
+    embeddings: Float[Tensor, "positions d_model"]
+    seconds_per_position: float
+    text: str
+    words: tuple[SpokenWord, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A whole prompt as the backbone's input.
+
+    Attributes:
+        embeddings: the prompt, ready for `language_model(inputs_embeds=...)`.
+        span: first position of the clip (or transcript) and the one after its last.
+    """
+
+    embeddings: Float[Tensor, "1 positions d_model"]
+    span: tuple[int, int]
+    heard: Heard
+
+
+@runtime_checkable
+class WhiteBoxSystem(Protocol):
+    """A system whose states can be read and edited.
+
+    Attributes:
+        spec: its catalogue row.
+        tokenizer: of the backbone.
+        language_model: the backbone with its head; called with `inputs_embeds` and a cache.
+        decoder_layers, final_norm, unembedding: the backbone's own modules, in order.
+        fingerprint: sha256 over the weights that its states depend on.
+    """
+
+    spec: SystemSpec
+    tokenizer: PreTrainedTokenizerBase
+    language_model: nn.Module
+    decoder_layers: nn.ModuleList
+    final_norm: nn.Module
+    unembedding: nn.Module
+    fingerprint: str
+
+    def hear(self, clip: AudioClip) -> Heard:
+        """Return what stands in the prompt for this clip."""
+        ...
+
+    def prepare(self, heard: Heard, instruction: str) -> Prepared:
+        """Return the prompt that asks `instruction` about what was heard."""
+        ...
+
+
+@dataclass(frozen=True)
+class PromptFrame:
+    """The chat template's ids before and after the clip, for one instruction."""
+
+    before: Sequence[int]
+    after: Sequence[int]
+
+
+CLIP_MARK = "<|audio|>"
+
+
+def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, template: str) -> PromptFrame:
+    """Split the chat prompt at the clip; the pieces are tokenised apart, as Ultravox does.
+
+    Args:
+        tokenizer: with a chat template.
+        instruction: the question's words.
+        template: user turn with "<|audio|>" for the clip and "{instruction}" for the words.
+
+    Returns:
+        Ids before and after the clip, no special token added beyond the template's own.
+    """
+    content = template.replace("{instruction}", instruction)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    before, after = str(prompt).split(CLIP_MARK)
+    return PromptFrame(
+        tokenizer.encode(before, add_special_tokens=False), tokenizer.encode(after, add_special_tokens=False)
+    )

@@ -1,0 +1,178 @@
+"""Ultravox: a Whisper encoder, a frame-stacking projector and a frozen text LLM that another system may share.
+
+Our own implementation of the published architecture (fixie-ai/ultravox, v0.4 to v0.6), in its file layout:
+`audio_tower.*` and `multi_modal_projector.*` here, the language model in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from engine.audio import SAMPLE_RATE_HZ, AudioClip
+from engine.errors import ModelFilesError
+from engine.systems.audio_tower import encode_mel
+from engine.systems.base import Heard, Prepared
+from engine.systems.catalogue import SystemSpec
+from engine.systems.checkpoint import fingerprint, load_strictly, read_tensors, under
+from engine.systems.text_llm import TextLLM
+
+HOP_SAMPLES = 160
+SHORTEST_SAMPLES = 320
+RMS_EPSILON = 1e-6
+
+
+class RMSNorm(nn.Module):
+    """x * weight / rms(x), computed in float32."""
+
+    def __init__(self, width: int, init: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((width,), init))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the normed states in their own dtype."""
+        exact = states.float()
+        normed = exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + RMS_EPSILON)
+        return (self.weight * normed.to(self.weight.dtype)).to(states.dtype)
+
+
+class UltravoxProjector(nn.Module):
+    """Stacked encoder frames to backbone embeddings: norm, linear, SwiGLU, norm, linear (v0.5 order).
+
+    With `ln_mid` False the last norm comes after the second linear map, as up to v0.4.1. No biases.
+    """
+
+    def __init__(
+        self, d_audio: int, d_text: int, *, hidden: int, stack_factor: int, ln_mid: bool, norm_init: float
+    ) -> None:
+        super().__init__()
+        self.stack_factor = stack_factor
+        self.ln_pre = RMSNorm(d_audio * stack_factor, norm_init)
+        self.linear_1 = nn.Linear(d_audio * stack_factor, hidden, bias=False)
+        self.linear_2 = nn.Linear(hidden // 2, d_text, bias=False)
+        self.ln_mid = RMSNorm(hidden // 2, norm_init) if ln_mid else None
+        self.ln_post = None if ln_mid else RMSNorm(d_text, norm_init)
+
+    def forward(self, frames: Float[Tensor, "clips frames d_audio"]) -> Float[Tensor, "clips tokens d_text"]:
+        """Return ceil(frames / stack_factor) embeddings for each clip."""
+        clips, n_frames, width = frames.shape
+        frames = nn.functional.pad(frames, (0, 0, 0, -n_frames % self.stack_factor))
+        stacked = frames.reshape(clips, -1, width * self.stack_factor)
+        value, gate = self.linear_1(self.ln_pre(stacked)).chunk(2, dim=-1)
+        hidden = nn.functional.silu(gate) * value
+        if self.ln_mid is not None:
+            hidden = self.ln_mid(hidden)
+        out: Tensor = self.linear_2(hidden)
+        return out if self.ln_post is None else self.ln_post(out)
+
+
+class UltravoxEars(nn.Module):
+    """Audio tower and projector: the part of Ultravox that is trained."""
+
+    def __init__(self, config: dict[str, Any], d_text: int) -> None:
+        super().__init__()
+        audio = WhisperConfig(**config["audio_config"])
+        self.audio_tower = WhisperEncoder(audio)
+        self.multi_modal_projector = UltravoxProjector(
+            audio.d_model,
+            d_text,
+            hidden=config["hidden_size"],
+            stack_factor=config["stack_factor"],
+            # Checkpoints older than v0.5 do not have the key and norm after the second map.
+            ln_mid=config.get("projector_ln_mid", False),
+            norm_init=config.get("norm_init", 0.4),
+        )
+
+    def forward(
+        self, mel: Float[Tensor, "clips mels frames"], mel_lengths: Int[Tensor, "clips"]  # noqa: F821
+    ) -> Float[Tensor, "clips tokens d_text"]:
+        """Return embeddings; a clip's own are its first `token_counts`."""
+        states = encode_mel(self.audio_tower, mel, mel_lengths)
+        valid = (mel_lengths - 1) // 2 + 1
+        beyond = torch.arange(states.shape[1], device=states.device)[None] >= valid[:, None]
+        # Alone, a clip's last stack is filled with zeros; the same in a batch, so that batch equals single.
+        out: Tensor = self.multi_modal_projector(states.masked_fill(beyond[..., None], 0.0))
+        return out
+
+    def token_counts(self, mel_lengths: Int[Tensor, "clips"]) -> Int[Tensor, "clips"]:  # noqa: F821
+        """Return ceil(mel frames / (2 x stack factor)) for each clip."""
+        per_token = 2 * self.multi_modal_projector.stack_factor
+        return -(-mel_lengths // per_token)
+
+
+class Ultravox:
+    """A speech LLM on a shared backbone; see `engine.systems.base.WhiteBoxSystem` for the attributes."""
+
+    def __init__(self, spec: SystemSpec, folder: Path, backbone: TextLLM) -> None:
+        self.spec = spec
+        config = _read_config(folder)
+        width = int(backbone.embedding.weight.shape[1])
+        self.ears = UltravoxEars(config, width)
+        load_strictly(self.ears, read_tensors(folder), spec.name)
+        self.ears.float().eval().requires_grad_(False)
+        self._features = WhisperFeatureExtractor.from_pretrained(folder)
+        self._window_frames = 2 * int(self.ears.audio_tower.embed_positions.weight.shape[0])
+        self._backbone = backbone
+        self.tokenizer = backbone.tokenizer
+        self.language_model = backbone.language_model
+        self.decoder_layers = backbone.decoder_layers
+        self.final_norm = backbone.final_norm
+        self.unembedding = backbone.unembedding
+        self.fingerprint = fingerprint([folder, folder.parent / config["text_model_id"]])
+
+    @property
+    def seconds_per_position(self) -> float:
+        """Clock width of one audio position: two mel frames a state, `stack_factor` states a position."""
+        return 2 * self.ears.multi_modal_projector.stack_factor * HOP_SAMPLES / SAMPLE_RATE_HZ
+
+    @torch.inference_mode()
+    def hear(self, clip: AudioClip) -> Heard:
+        """Return the projected embeddings of a clip; longer ones are heard window by window."""
+        started = time.perf_counter()
+        mel, n_frames = self._mel(clip.samples)
+        pieces = []
+        for start in range(0, n_frames, self._window_frames):
+            chunk = mel[:, start : min(n_frames, start + self._window_frames)]
+            length = torch.tensor([chunk.shape[-1]])
+            chunk = nn.functional.pad(chunk, (0, chunk.shape[-1] % 2))
+            pieces.append(self.ears(chunk[None], length)[0, : int(self.ears.token_counts(length)[0])])
+        embeddings = torch.cat(pieces)
+        return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started)
+
+    def prepare(self, heard: Heard, instruction: str) -> Prepared:
+        """Return the prompt with the audio embeddings in the clip's place."""
+        return self._backbone.prepare(heard, instruction)
+
+    def _mel(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
+        padded = np.pad(samples, (0, max(0, SHORTEST_SAMPLES - len(samples))))
+        features = self._features(
+            padded,
+            sampling_rate=SAMPLE_RATE_HZ,
+            padding="longest",
+            pad_to_multiple_of=HOP_SAMPLES,
+            truncation=False,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        n_frames = -(-len(padded) // HOP_SAMPLES)
+        return features.input_features[0][:, :n_frames], n_frames
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModelFilesError(f"{folder.name} has no readable config.json; restore the folder.") from error
+    for key in ("audio_config", "text_model_id", "hidden_size", "stack_factor"):
+        if key not in config:
+            raise ModelFilesError(f"{folder.name}/config.json lacks {key}.")
+    return config

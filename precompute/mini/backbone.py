@@ -1,0 +1,103 @@
+"""The mini-Llama: the backbone that the speech LLM and the cascade share, trained on text alone.
+
+The loss covers the sentence and the answer, not the instruction; without the sentence the late layers
+would have no reason to predict words (shared with no other job: `train_backbone` is all there is).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from precompute.mini.dialogue import Exchange, draw_exchange
+from precompute.mini.loop import LoopSettings, train
+from precompute.mini.sentence import Sentence
+
+BACKBONE_SEED = 1
+BATCH_EXCHANGES = 32
+IGNORED = -100
+
+
+def new_backbone(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """Return a randomly initialised Llama of 12 layers; seeded, 9 million parameters."""
+    torch.manual_seed(BACKBONE_SEED)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=640,
+            num_hidden_layers=12,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            tie_word_embeddings=False,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def encode_exchange(tokenizer: PreTrainedTokenizerFast, exchange: Exchange) -> tuple[list[int], list[int]]:
+    """Return (ids, labels) of one turn; labels are -100 on the instruction and the chat marks."""
+    pieces = (
+        ([tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids("<|user|>")], False),
+        (tokenizer.encode(exchange.heard, add_special_tokens=False), True),
+        (tokenizer.encode(exchange.instruction, add_special_tokens=False), False),
+        ([tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|assistant|>")], False),
+        ([*tokenizer.encode(exchange.answer, add_special_tokens=False), tokenizer.eos_token_id], True),
+    )
+    ids = [token for piece, _ in pieces for token in piece]
+    labels = [token if counts else IGNORED for piece, counts in pieces for token in piece]
+    return ids, labels
+
+
+def pad(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    """Return int64 [rows, longest], filled on the right."""
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows])
+
+
+def group_by_task(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
+    """Return the sentences of each task, in order."""
+    by_task: dict[str, list[Sentence]] = {}
+    for sentence in sentences:
+        by_task.setdefault(sentence.task, []).append(sentence)
+    return by_task
+
+
+def train_backbone(
+    tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sentence], settings: LoopSettings
+) -> tuple[LlamaForCausalLM, dict[str, float]]:
+    """Train the backbone on exchanges drawn from these sentences; returns it with its training record."""
+    model = new_backbone(tokenizer)
+    by_task = group_by_task(sentences)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"{BACKBONE_SEED}|{step}")
+        rows = [encode_exchange(tokenizer, draw_exchange(by_task, rng)) for _ in range(BATCH_EXCHANGES)]
+        ids = pad([row[0] for row in rows], tokenizer.pad_token_id)
+        labels = pad([row[1] for row in rows], IGNORED)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(input_ids=ids).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+        )
+        return loss, {"answers_right": _answers_right(logits, labels)}
+
+    record = train(model, loss_of_step, settings)
+    return model, record
+
+
+def _answers_right(logits: Tensor, labels: Tensor) -> float:
+    """Share of rows whose every answer token is the model's first choice (the sentence itself left out)."""
+    right = (logits[:, :-1].argmax(-1) == labels[:, 1:]) | (labels[:, 1:] == IGNORED)
+    gaps = (labels[:, 1:] == IGNORED).int().cumsum(1)
+    # Rows end in padding, which is ignored too: the answer is the last run of counted labels.
+    last = ((labels[:, 1:] != IGNORED).int() * torch.arange(labels.shape[1] - 1)).argmax(1)
+    in_answer = gaps == gaps.gather(1, last[:, None])
+    return float((right | ~in_answer).all(1).float().mean())

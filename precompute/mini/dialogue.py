@@ -1,0 +1,78 @@
+"""Questions and answers about sentences: what the backbone learns, and what the speech LLM is asked.
+
+Every example is one turn: the sentence stands where a clip would, then the instruction, then the answer.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from engine.tasks import TASKS, instruction_for
+from precompute.mini.sentence import Sentence
+
+# Shares of the examples of a sentence's own task; the rest ask things that any sentence can answer.
+_OWN_TASK_SHARE = 0.62
+_ANY_SENTENCE_FORMS = (("transcribe", 0.40), ("first", 0.13), ("last", 0.16), ("count", 0.13), ("continue", 0.18))
+# Half-way between equal tasks and equal sentences, with more for the tasks that hold facts.
+TASK_WEIGHTS = {
+    "topic": 0.19,
+    "sentiment": 0.18,
+    "commonsense": 0.24,
+    "trivia": 0.17,
+    "emotion": 0.06,
+    "sarcasm": 0.05,
+    "everyday": 0.11,
+}
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+).split()
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question about one sentence: `heard` is what is said (or the part of it), all plain text."""
+
+    task: str
+    heard: str
+    instruction: str
+    answer: str
+
+
+def own_exchange(sentence: Sentence, rng: random.Random) -> Exchange:
+    """Return the sentence's own task; choices are offered in a new order each time."""
+    task = TASKS[sentence.task]
+    prompt = ", ".join(rng.sample(sentence.choices, len(sentence.choices)))
+    return Exchange(task.key, sentence.text, instruction_for(task, prompt), sentence.label)
+
+
+def any_exchange(sentence: Sentence, rng: random.Random) -> Exchange:
+    """Return a question that every sentence can answer: repeat, first or last word, count, continue."""
+    forms, weights = zip(*_ANY_SENTENCE_FORMS, strict=True)
+    form = rng.choices(forms, weights)[0]
+    words = sentence.text.split()
+    if form == "transcribe":
+        return Exchange("transcribe", sentence.text, TASKS["transcribe"].instruction, sentence.text)
+    if form == "continue":
+        cut = rng.randint(2, max(2, len(words) - 2))
+        return Exchange("free", " ".join(words[:cut]), "Continue the sentence.", " ".join(words[cut:]) or ".")
+    if form == "count":
+        return Exchange("free", sentence.text, "How many words are there?", _NUMBERS[len(words)])
+    word = words[0] if form == "first" else words[-1]
+    return Exchange("free", sentence.text, f"What is the {form} word?", word)
+
+
+def speaker_exchange(sentence: Sentence, sex: str) -> Exchange:
+    """Return the identity question; in text alone the answer is a coin toss."""
+    return Exchange("speaker", sentence.text, TASKS["speaker"].instruction, sex)
+
+
+def draw_exchange(by_task: dict[str, list[Sentence]], rng: random.Random) -> Exchange:
+    """Draw one example of the backbone's training."""
+    task = rng.choices(list(TASK_WEIGHTS), list(TASK_WEIGHTS.values()))[0]
+    sentence = rng.choice(by_task[task])
+    if task != "everyday" and rng.random() < _OWN_TASK_SHARE:
+        return own_exchange(sentence, rng)
+    if rng.random() < 0.06:
+        return speaker_exchange(sentence, rng.choice(("man", "woman")))
+    return any_exchange(sentence, rng)

@@ -1,0 +1,77 @@
+"""Writing trained minis as the folders that ship: published layouts, half precision, shards under 9 MB."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from ctranslate2.converters import TransformersConverter
+from huggingface_hub import save_torch_state_dict
+from torch import Tensor
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast, WhisperFeatureExtractor
+
+from engine.systems.ultravox import UltravoxEars
+from precompute.mini.speech_batch import WINDOW_S
+from precompute.mini.transcriber import TrainedTranscriber
+
+# Spaces refuse larger files without large-file storage.
+SHARD_BYTES = 8_000_000
+
+
+def export_backbone(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the mini-Llama with tokenizer and chat template; float16 on disk, read back as float32."""
+    _empty(folder)
+    model.config.dtype = torch.float16
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _save(model.state_dict(), folder)
+
+
+def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> None:
+    """Write the mini-Ultravox: `audio_tower.*` and `multi_modal_projector.*`, its config and feature extractor."""
+    _empty(folder)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(folder)
+    _save(ears.state_dict(), folder)
+
+
+def export_transcriber(
+    model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    """Write the mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights."""
+    _empty(folder)
+    with tempfile.TemporaryDirectory() as work:
+        source = Path(work) / "source"
+        model.whisper.generation_config = GenerationConfig.from_model_config(model.whisper.config)
+        model.whisper.save_pretrained(source)
+        tokenizer.save_pretrained(source)
+        WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(source)
+        converter = TransformersConverter(
+            str(source), copy_files=["tokenizer.json", "preprocessor_config.json"]
+        )
+        converter.convert(str(folder), quantization="int8", force=True)
+    _write_revision([folder / "model.bin"], folder)
+
+
+def _empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("model*"):
+        file.unlink()
+
+
+def _save(tensors: dict[str, Tensor], folder: Path) -> None:
+    halves = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in tensors.items()}
+    save_torch_state_dict(halves, folder, max_shard_size=SHARD_BYTES, safe_serialization=True)
+    _write_revision(sorted(folder.glob("*.safetensors")), folder)
+
+
+def _write_revision(files: list[Path], folder: Path) -> None:
+    """Name the weights by their content, so that every result can say which it came from."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    (folder / "revision.txt").write_text(digest.hexdigest()[:12] + "\n", encoding="utf-8")

@@ -1,0 +1,168 @@
+"""The mini-Ultravox: tower and projector trained in front of the frozen mini-Llama.
+
+Trained as Ultravox is: the text-prompted backbone is the teacher, and the speech-prompted one is pulled to its
+distribution over the answer (transcription, continuation and the tasks' questions). Labels of voice tasks
+are never taught: what the words do not tell, the teacher does not know either.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from engine.systems.ultravox import UltravoxEars
+from precompute.mini.backbone import encode_exchange, pad
+from precompute.mini.dialogue import Exchange, any_exchange, own_exchange, speaker_exchange
+from precompute.mini.loop import LoopSettings, train
+from precompute.mini.speech_batch import Curriculum, SpeechSource, Spoken, cut_after_words
+from precompute.mini.transcriber import TrainedTranscriber
+
+SPEECH_LLM_SEED = 3
+BATCH_CLIPS = 16
+PROJECTOR_HIDDEN = 1_024
+STACK_FACTOR = 8
+_TRANSCRIBE_SHARE, _OWN_SHARE, _SPEAKER_SHARE = 0.42, 0.33, 0.03
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A spoken clip with the question asked of it; `spoken` may be cut to what the question hears."""
+
+    spoken: Spoken
+    exchange: Exchange
+
+
+def ultravox_config(transcriber: TrainedTranscriber, text_model_id: str) -> dict[str, Any]:
+    """Return the config in the published keys; the tower's own is inline, as in merged checkpoints."""
+    audio = transcriber.whisper.config
+    kept = (
+        "d_model",
+        "encoder_layers",
+        "encoder_attention_heads",
+        "encoder_ffn_dim",
+        "num_mel_bins",
+        "max_source_positions",
+    )
+    return {
+        "model_type": "ultravox",
+        "audio_config": {"model_type": "whisper", **{key: getattr(audio, key) for key in kept}},
+        "text_model_id": text_model_id,
+        "hidden_size": PROJECTOR_HIDDEN,
+        "stack_factor": STACK_FACTOR,
+        "projector_act": "swiglu",
+        "projector_ln_mid": True,
+        "norm_init": 0.4,
+    }
+
+
+def new_ears(config: dict[str, Any], transcriber: TrainedTranscriber, backbone: LlamaForCausalLM) -> UltravoxEars:
+    """Return tower and projector to be trained: the tower starts as the transcriber's encoder."""
+    torch.manual_seed(SPEECH_LLM_SEED)
+    ears = UltravoxEars(config, backbone.config.hidden_size)
+    ears.audio_tower.load_state_dict(transcriber.whisper.model.encoder.state_dict())
+    scale = float(backbone.get_input_embeddings().weight.std())
+    projector = ears.multi_modal_projector
+    # Begin at the size of the backbone's own embeddings; larger ones drown its positions for a long while.
+    spread = config["norm_init"] * float(projector.linear_2.weight.std()) * projector.linear_2.in_features**0.5
+    projector.linear_2.weight.data *= scale / spread
+    ears.audio_tower.embed_positions.requires_grad_(False)
+    return ears
+
+
+def ask(spoken: Spoken, rng: random.Random) -> Asked:
+    """Draw a question for a clip; a continuation hears only the first part of it."""
+    sentence = spoken.sentence
+    draw = rng.random()
+    if draw < _TRANSCRIBE_SHARE:
+        transcribe = Exchange("transcribe", sentence.text, "Repeat what was said.", sentence.text)
+        return Asked(spoken, transcribe)
+    if draw < _TRANSCRIBE_SHARE + _OWN_SHARE and sentence.task != "everyday":
+        return Asked(spoken, own_exchange(sentence, rng))
+    if rng.random() < _SPEAKER_SHARE:
+        return Asked(spoken, speaker_exchange(sentence, spoken.voice.sex))
+    exchange = any_exchange(sentence, rng)
+    if exchange.heard == sentence.text:
+        return Asked(spoken, exchange)
+    if not spoken.rendering.words:
+        return Asked(spoken, Exchange("free", sentence.text, "What is the last word?", sentence.text.split()[-1]))
+    cut = cut_after_words(spoken.rendering, len(exchange.heard.split()))
+    return Asked(replace(spoken, rendering=cut), exchange)
+
+
+def distillation_loss(
+    ears: UltravoxEars,
+    backbone: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    exchanges: Sequence[Exchange],
+    mel: Tensor,
+    mel_lengths: Tensor,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return KL(teacher || student) over the answers' tokens, mean over tokens.
+
+    The teacher reads each exchange as text, the student hears the clip in its place; both are forced along
+    the same answer.
+    """
+    rows = [encode_exchange(tokenizer, exchange)[0] for exchange in exchanges]
+    n_answer = [len(tokenizer.encode(e.answer, add_special_tokens=False)) + 1 for e in exchanges]
+    n_heard = [len(tokenizer.encode(e.heard, add_special_tokens=False)) for e in exchanges]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        teacher = backbone(input_ids=pad(rows, tokenizer.pad_token_id)).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        audio = ears(mel, mel_lengths)
+    counts = ears.token_counts(mel_lengths).tolist()
+    embed = backbone.get_input_embeddings()
+    pieces = [
+        torch.cat(
+            [embed(torch.tensor(ids[:2])), heard[:count].float(), embed(torch.tensor(ids[2 + skip :]))]
+        )
+        for ids, heard, count, skip in zip(rows, audio, counts, n_heard, strict=True)
+    ]
+    with torch.autocast("cpu", torch.bfloat16):
+        student = backbone(inputs_embeds=pad_sequence(pieces, batch_first=True)).logits
+    wanted = _answer_logits(teacher, [len(ids) for ids in rows], n_answer)
+    given = _answer_logits(student, [len(piece) for piece in pieces], n_answer)
+    loss = functional.kl_div(
+        given.log_softmax(-1), wanted.log_softmax(-1), log_target=True, reduction="batchmean"
+    )
+    same = (given.argmax(-1) == wanted.argmax(-1)).float()
+    rows_same = [bool(part.all()) for part in same.split(n_answer)]
+    return loss, {"tokens_same": float(same.mean()), "answers_same": sum(rows_same) / len(rows_same)}
+
+
+def _answer_logits(logits: Tensor, lengths: Sequence[int], n_answer: Sequence[int]) -> Tensor:
+    """Return the logits that predict each row's answer and end token, all rows after one another."""
+    return torch.cat(
+        [row[n - a - 1 : n - 1] for row, n, a in zip(logits, lengths, n_answer, strict=True)]
+    ).float()
+
+
+def train_speech_llm(
+    ears: UltravoxEars,
+    backbone: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    source: SpeechSource,
+    settings: LoopSettings,
+) -> dict[str, float]:
+    """Train tower and projector in place; returns the training record."""
+    backbone.eval().requires_grad_(False)
+    curriculum = Curriculum(
+        settings.steps, doubling_steps=1.0, voices_from=0.0, voices_all=0.02, augmentation_from=0.0,
+        augmentation_full=0.35,
+    )
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = random.Random(f"{SPEECH_LLM_SEED}|{step}")
+        asked = [ask(spoken, rng) for spoken in source.draw(step, BATCH_CLIPS, curriculum)]
+        batch = source.features(tuple(a.spoken for a in asked), curriculum.strength(step), rng)
+        exchanges = [a.exchange for a in asked]
+        return distillation_loss(ears, backbone, tokenizer, exchanges, batch.features, batch.mel_lengths)
+
+    return train(ears, loss_of_step, settings)

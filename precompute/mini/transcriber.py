@@ -1,0 +1,155 @@
+"""The mini-Whisper: an encoder and decoder trained on synthetic speech, run later by faster-whisper.
+
+Characters teach the encoder first: frame by frame where word times are known (CTC alone stays on its plateau
+for a thousand steps), then by CTC; the decoder joins soon after. The CTC head is a training aid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
+
+from engine.systems.audio_tower import encode_mel
+from precompute.mini.backbone import IGNORED, pad
+from precompute.mini.loop import LoopSettings, train
+from precompute.mini.speech_batch import WINDOW_S, Curriculum, SpeechBatch, SpeechSource
+
+TRANSCRIBER_SEED = 2
+BATCH_CLIPS = 16
+MAX_TARGET_POSITIONS = 64
+POSITIONS_PER_SECOND = 50
+CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
+DECODER_FROM, DECODER_FULL = 0.15, 0.22
+FRAMES_FULL, FRAMES_UNTIL = 0.06, 0.12
+
+
+class TrainedTranscriber(nn.Module):
+    """A Whisper with a CTC head on its encoder; the head is blank plus `CHARACTERS`."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        super().__init__()
+        torch.manual_seed(TRANSCRIBER_SEED)
+        self.whisper = WhisperForConditionalGeneration(_config(tokenizer))
+        for convolution in (self.whisper.model.encoder.conv1, self.whisper.model.encoder.conv2):
+            # The library's initial scale (0.02) would drown the sound in the position embeddings.
+            nn.init.kaiming_normal_(convolution.weight)
+        self.ctc_head = nn.Linear(self.whisper.config.d_model, 1 + len(CHARACTERS))
+
+
+def _config(tokenizer: PreTrainedTokenizerFast) -> WhisperConfig:
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    return WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=80,
+        d_model=256,
+        encoder_layers=5,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=768,
+        decoder_ffn_dim=768,
+        max_source_positions=WINDOW_S * POSITIONS_PER_SECOND,
+        max_target_positions=MAX_TARGET_POSITIONS,
+        decoder_start_token_id=start,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+
+
+def ctc_targets(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return (character classes of all texts in a row, length of each text); class 0 is the blank."""
+    classes = [[1 + CHARACTERS.index(character) for character in text] for text in texts]
+    return torch.tensor([c for row in classes for c in row]), torch.tensor([len(row) for row in classes])
+
+
+def frame_targets(batch: SpeechBatch, n_positions: int) -> Tensor:
+    """Return a character class for each encoder position, letters sharing a word's time; -100 without times."""
+    rows = torch.full((len(batch.spoken), n_positions), IGNORED)
+    for row, spoken, change in zip(rows, batch.spoken, batch.changed, strict=True):
+        if spoken.rendering.words:
+            row[:] = 0
+        for word in spoken.rendering.words:
+            start, end = (
+                POSITIONS_PER_SECOND * (t / change.speed + change.lead_s) for t in (word.start_s, word.end_s)
+            )
+            positions = range(max(0, round(start)), min(n_positions, round(end)))
+            for position in positions:
+                letter = int((position + 0.5 - start) / max(end - start, 1e-6) * len(word.text))
+                row[position] = 1 + CHARACTERS.index(word.text[min(max(letter, 0), len(word.text) - 1)])
+    return rows
+
+
+def transcriber_loss(
+    model: TrainedTranscriber,
+    tokenizer: PreTrainedTokenizerFast,
+    batch: SpeechBatch,
+    *,
+    frame_weight: float,
+    decoder_weight: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """Return CTC (per character) plus weighted cross-entropies (per frame, per token) of one batch."""
+    texts = [s.sentence.text for s in batch.spoken]
+    with torch.autocast("cpu", torch.bfloat16):
+        states = encode_mel(model.whisper.model.encoder, batch.features)
+        logits = model.ctc_head(states).float()
+    targets, lengths = ctc_targets(texts)
+    positions = torch.full((len(texts),), states.shape[1])
+    ctc = functional.ctc_loss(
+        logits.log_softmax(-1).transpose(0, 1), targets, positions, lengths, zero_infinity=True
+    )
+    numbers = {"ctc": float(ctc.detach())}
+    loss = ctc
+    if frame_weight:
+        frames = functional.cross_entropy(
+            logits.flatten(0, 1), frame_targets(batch, logits.shape[1]).flatten(), ignore_index=IGNORED
+        )
+        numbers["frames"] = float(frames.detach())
+        # While frames teach, CTC's pull towards blanks would undo it.
+        loss = frame_weight * frames + (1 - frame_weight) * ctc
+    if not decoder_weight:
+        return loss, numbers
+    no_times = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
+    rows = [[no_times, *tokenizer.encode(t, add_special_tokens=False), tokenizer.eos_token_id] for t in texts]
+    labels = pad(rows, IGNORED)
+    start = model.whisper.config.decoder_start_token_id
+    inputs = torch.cat([torch.full((len(rows), 1), start), labels[:, :-1]], dim=1)
+    inputs = inputs.masked_fill(inputs == IGNORED, tokenizer.pad_token_id)
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = model.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=states)
+        token_logits = model.whisper.proj_out(decoded.last_hidden_state).float()
+    tokens = functional.cross_entropy(token_logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    right = (token_logits.argmax(-1) == labels) | (labels == IGNORED)
+    numbers |= {"tokens": float(tokens.detach()), "clips_right": float(right.all(1).float().mean())}
+    return loss + decoder_weight * tokens, numbers
+
+
+def _ramp(share: float, begin: float, end: float) -> float:
+    return min(1.0, max(0.0, (share - begin) / (end - begin)))
+
+
+def train_transcriber(
+    tokenizer: PreTrainedTokenizerFast, source: SpeechSource, settings: LoopSettings
+) -> tuple[TrainedTranscriber, dict[str, float]]:
+    """Train the transcriber on batches of this source; returns it with its training record."""
+    model = TrainedTranscriber(tokenizer)
+    curriculum = Curriculum(settings.steps)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        share = step / settings.steps
+        return transcriber_loss(
+            model,
+            tokenizer,
+            source.batch(step, BATCH_CLIPS, curriculum),
+            frame_weight=1 - _ramp(share, FRAMES_FULL, FRAMES_UNTIL),
+            decoder_weight=_ramp(share, DECODER_FROM, DECODER_FULL),
+        )
+
+    return model, train(model, loss_of_step, settings)

@@ -1,0 +1,235 @@
+"""The main job in a real browser: choose or record a clip, run, add noise, erase, click a cell, keep the result."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+from playwright.sync_api import Page, expect
+
+from dashboard.choices import conditions
+from dashboard.result_json import result_to_json
+from engine.audio import load_clip
+from engine.examples import EXAMPLES
+from engine.request import RunRequest
+from engine.result import RunResult
+from engine.run import run
+from tests.e2e.conftest import RUN_MS, OpenPage, Site, choose_example, run_and_wait, wait_for_result
+
+PAIR = "mini-ultravox"
+TIMES = ("seconds", "encoder_seconds")
+
+
+def engine_result(**changes: Any) -> RunResult:
+    """Return what the engine says about the first example, made in this process."""
+    example = EXAMPLES[0]
+    request = {
+        "clip": load_clip(example.file),
+        "task": example.task,
+        "prompt": example.prompt,
+        "reference": example.reference,
+        "gold": example.gold,
+    }
+    return run(RunRequest(**{**request, **changes}))
+
+
+def without_times(value: Any) -> Any:
+    """Return the JSON without its clock readings, the only numbers that differ between equal runs."""
+    if isinstance(value, dict):
+        return {key: without_times(one) for key, one in value.items() if key not in TIMES}
+    return [without_times(one) for one in value] if isinstance(value, list) else value
+
+
+def assert_alike(found: Any, wanted: Any, where: str = "") -> None:
+    """Equal texts and structure; numbers within what float32 sums in another order may differ by."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key in wanted:
+            assert_alike(found[key], wanted[key], f"{where}.{key}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for index, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            assert_alike(one, other, f"{where}[{index}]")
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, abs=2e-3), where
+    else:
+        assert found == wanted, where
+
+
+def downloaded(page: Page) -> dict[str, Any]:
+    with page.expect_download() as waiting:
+        page.locator("#download").click()
+    return dict(json.loads(Path(waiting.value.path()).read_text(encoding="utf-8")))
+
+
+def test_an_example_shows_what_the_engine_says(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    result = engine_result()
+    lanes = page_strict.locator(".cl-lane")
+    expect(lanes).to_have_count(len(result.lanes))
+    for index, lane in enumerate(result.lanes):
+        expect(lanes.nth(index)).to_contain_text(lane.name)
+        expect(lanes.nth(index).locator(".cl-answer")).to_contain_text(lane.answer.label or lane.answer.text)
+    expect(page_strict.locator(".cl-chip").first).to_have_text(re.compile(result.agreement.kind, re.IGNORECASE))
+    assert_alike(without_times(downloaded(page_strict)), without_times(result_to_json(result)))
+
+
+def test_a_clicked_cell_shows_the_engines_tokens_and_its_place_in_time(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    lens = engine_result().lens
+    layer = page_strict.evaluate("window.cascadeLens.shownLayers.at(-1)")
+    position = lens.top_ids.shape[1] // 2
+    page_strict.locator(".cl-over").scroll_into_view_if_needed()
+    point = page_strict.evaluate(f"window.cascadeLens.pointOf({layer}, {position})")
+    page_strict.mouse.click(point["x"], point["y"])
+    assert page_strict.evaluate("window.cascadeLens.selection")["position"] == position
+    row = lens.layers.index(layer)
+    start_s = position * lens.seconds_per_position
+    detail = page_strict.locator(".cl-detail")
+    expect(detail.locator("h3")).to_contain_text(f"L{layer}")
+    expect(detail.locator("h3")).to_contain_text(f"{start_s:.2f} to {start_s + lens.seconds_per_position:.2f} s")
+    numbers = [float(text) for text in detail.locator(".cl-token .cl-number").all_inner_texts()]
+    assert numbers == pytest.approx(lens.top_probabilities[row, position][: len(numbers)].tolist(), abs=0.011)
+    top = lens.token_text[int(lens.top_ids[row, position, 0])].strip()
+    expect(detail.locator(".cl-token-text").first).to_contain_text(top)
+
+
+def test_noise_and_every_erasure_run_again_by_themselves(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    page_strict.get_by_label("Babble").check()
+    expect(page_strict.locator(".cl-facts")).to_contain_text("babble noise: 5 dB asked", timeout=RUN_MS)
+    expect(page_strict.locator("#noise-note")).to_contain_text("5 dB asked, 5.0 dB reached")
+    wanted: list[str] = []
+    for condition in conditions(PAIR)[0]:
+        page_strict.get_by_label(f"{condition.name}, rank {condition.kept_rank}").check()
+        wanted.append(condition.key)
+        expect(page_strict.locator(".cl-bench")).to_contain_text(
+            re.compile(rf"{condition.name}, rank {condition.kept_rank}", re.IGNORECASE), timeout=RUN_MS
+        )
+        wait_for_result(page_strict)
+    assert wanted
+    engine = engine_result(noise="babble", snr_db=5.0, erasures=tuple(wanted))
+    assert_alike(without_times(downloaded(page_strict)), without_times(result_to_json(engine)))
+    answers = page_strict.locator(".cl-bench .cl-answer").all_inner_texts()
+    assert any((engine.erasures[0].erased.answer.label or "") in answer for answer in answers)
+
+
+def test_changing_noise_without_a_result_runs_nothing(page_strict: Page) -> None:
+    choose_example(page_strict)
+    page_strict.get_by_label("White").check()
+    expect(page_strict.locator("#snr-box")).to_be_visible()
+    page_strict.wait_for_timeout(1500)
+    assert page_strict.evaluate("window.cascadeLens.status") == "empty"
+
+
+def test_a_recording_from_the_microphone_runs(page_strict: Page) -> None:
+    box = page_strict.locator("#audio")
+    box.get_by_role("button", name="Record audio", exact=True).click()
+    box.get_by_role("button", name="Record", exact=True).click()
+    page_strict.wait_for_timeout(4000)
+    box.locator("button:has-text('Stop'):visible").first.click()
+    expect(page_strict.locator("#clip-note")).to_contain_text("48 kHz mono -> 16 kHz mono", timeout=RUN_MS)
+    seconds = float(page_strict.locator("#clip-note").inner_text().split(" s.")[0])
+    assert 2.0 < seconds < 8.0
+    page_strict.locator("#read-aloud button").first.click()
+    page_strict.locator("#said-it").click()
+    expect(page_strict.locator("#reference textarea")).to_have_value(EXAMPLES[0].reference)
+    run_and_wait(page_strict)
+    shown = downloaded(page_strict)
+    assert shown["audio"]["duration_s"] == pytest.approx(seconds, abs=0.01)
+    assert [system["role"] for system in shown["systems"]] == ["speech_llm", "cascade", "text_oracle"]
+    assert shown["gold"] is None
+
+
+def test_a_typed_sentence_is_spoken_and_runs(page_strict: Page) -> None:
+    page_strict.locator("#speak-accordion > button").click()
+    page_strict.locator("#speak-text textarea").fill(EXAMPLES[0].reference)
+    page_strict.locator("#speak").click()
+    expect(page_strict.locator("#reference textarea")).to_have_value(EXAMPLES[0].reference)
+    run_and_wait(page_strict)
+    assert downloaded(page_strict)["reference"] == EXAMPLES[0].reference
+
+
+def test_another_transcript_goes_to_the_cascade_only(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    heard = page_strict.locator("#transcript textarea")
+    plain = engine_result()
+    expect(heard).to_have_value(plain.lanes[1].heard)
+    heard.fill("the bank raised its price")
+    page_strict.locator("#run-transcript").click()
+    expect(page_strict.locator(".cl-lane").nth(1)).to_contain_text("the bank raised its price", timeout=RUN_MS)
+    wait_for_result(page_strict)
+    shown = downloaded(page_strict)
+    assert shown["systems"][0]["answer"] == plain.lanes[0].answer.text
+    changed = engine_result(transcript_override="the bank raised its price")
+    assert shown["systems"][1]["answer"] == changed.lanes[1].answer.text
+
+
+def test_a_word_is_followed_through_the_layers(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    page_strict.locator("#token-search > button").click()
+    page_strict.locator("#token textarea, #token input").first.fill("the")
+    page_strict.locator("#find-token").click()
+    expect(page_strict.locator("#token-plot .js-plotly-plot")).to_be_visible(timeout=RUN_MS)
+    page_strict.locator("#token-table summary").click()
+    expect(page_strict.locator("#token-table tbody tr")).to_have_count(len(engine_result().lens.layers))
+    page_strict.locator("#emergence > button").click()
+    expect(page_strict.locator("#emergence-plot .js-plotly-plot")).to_be_visible()
+
+
+def test_stop_ends_the_run_and_gives_the_page_back(page_strict: Page) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    page_strict.locator("#run").click()
+    stop = page_strict.locator("#stop")
+    expect(stop.or_(page_strict.locator("#status", has_text="Finished"))).to_be_visible()
+    if stop.is_visible():
+        stop.click()
+    wait_for_result(page_strict)
+    run_and_wait(page_strict)
+    expect(page_strict.locator("#status")).to_contain_text("Finished")
+
+
+def test_a_link_restores_controls_and_result(page_strict: Page, open_page: OpenPage, site: Site) -> None:
+    choose_example(page_strict)
+    page_strict.get_by_label("White").check()
+    run_and_wait(page_strict)
+    page_strict.locator("#make-link").click()
+    box = page_strict.locator("#link textarea, #link input").first
+    expect(box).to_have_value(re.compile(rf"^{re.escape(site.url)}/\?.*example={EXAMPLES[0].key}"))
+    other = open_page(box.input_value().removeprefix(site.url + "/"))
+    other.wait_for_function("window.cascadeLens.status === 'ready'", timeout=RUN_MS)
+    expect(other.get_by_label("White")).to_be_checked()
+    wait_for_result(other)
+    assert_alike(without_times(downloaded(other)), without_times(downloaded(page_strict)))
+
+
+def test_a_client_gets_the_same_as_the_page(page_strict: Page, site: Site) -> None:
+    choose_example(page_strict)
+    run_and_wait(page_strict)
+    shown = downloaded(page_strict)
+    example = EXAMPLES[0]
+    client = Client(site.url, verbose=False)
+    answer = client.predict(
+        audio=handle_file(str(example.file)),
+        task=example.task,
+        prompt=example.prompt,
+        reference=example.reference,
+        api_name="/analyze",
+    )
+    own = ("gold", "agreement")  # the page knows the right answer of its example, a client does not say it
+    assert_alike(
+        {key: value for key, value in without_times(answer).items() if key not in own},
+        {key: value for key, value in without_times(shown).items() if key not in own},
+    )
+    listed = client.predict(api_name="/systems")
+    assert {row["key"] for row in listed} >= {system["key"] for system in answer["systems"]}

@@ -1,0 +1,299 @@
+"""Facts about loading clips: every format, every bad file, and what the messages may hold."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from engine.audio import (
+    MAX_DURATION_S,
+    SAMPLE_RATE_HZ,
+    AudioClip,
+    clean_name,
+    clip_from_samples,
+    load_clip,
+)
+from engine.errors import ClipError
+
+
+def tone(duration_s: float, rate_hz: int, amplitude: float = 0.4, frequency_hz: float = 300.0) -> np.ndarray:
+    angles = 2 * np.pi * frequency_hz * np.arange(round(duration_s * rate_hz)) / rate_hz
+    return (amplitude * np.sin(angles)).astype(np.float32)
+
+
+def encode(file: Path, codec: str, rate_hz: int, container: str, samples: np.ndarray) -> None:
+    """One mono track by FFmpeg, for the formats that libsndfile does not write."""
+    with av.open(str(file), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=rate_hz)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
+        frame.sample_rate = rate_hz
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+
+
+def refusal(file: Path) -> str:
+    """The message, after checking that it is one short line without a path."""
+    with pytest.raises(ClipError) as caught:
+        load_clip(file)
+    message = str(caught.value)
+    assert "/" not in message and "\n" not in message and "Error" not in message and len(message) < 200
+    return message
+
+
+LIBSNDFILE = (
+    "wav PCM_16 16000, wav PCM_U8 8000, wav PCM_24 96000, wav FLOAT 44100, wav DOUBLE 22050, wav ULAW 8000, "
+    "flac PCM_16 48000, ogg VORBIS 44100, aiff PCM_16 44100, caf PCM_16 44100, mp3 MPEG_LAYER_III 44100"
+)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("kind", LIBSNDFILE.split(","))
+def test_libsndfile_formats_come_out_the_same(tmp_path: Path, kind: str, n_channels: int) -> None:
+    suffix, subtype, rate_text = kind.split()
+    rate_hz = int(rate_text)
+    file = tmp_path / f"tone.{suffix}"
+    soundfile.write(file, np.stack([tone(1.0, rate_hz)] * n_channels, axis=1), rate_hz, subtype=subtype)
+    clip = load_clip(file)
+    assert clip.samples.dtype == np.float32 and clip.samples.ndim == 1
+    assert abs(clip.duration_s - 1.0) < 0.06 and clip.warnings == () and clip.name == f"tone.{suffix}"
+    inner = clip.samples[4000:12_000]
+    assert np.corrcoef(inner, tone(1.0, SAMPLE_RATE_HZ)[4000:12_000])[0, 1] > 0.95
+    assert abs(np.sqrt(np.mean(inner**2)) - 0.4 / np.sqrt(2)) < 0.02
+    layout = {1: "mono", 2: "stereo"}[n_channels]
+    unchanged = rate_hz == SAMPLE_RATE_HZ and n_channels == 1
+    assert clip.changes == (() if unchanged else (f"{rate_hz / 1000:g} kHz {layout} -> 16 kHz mono.",))
+
+
+FFMPEG = {
+    "webm": ("libopus", 48_000, "webm"),
+    "mkv": ("libopus", 48_000, "matroska"),
+    "opus": ("libopus", 48_000, "ogg"),
+    "m4a": ("aac", 44_100, "ipod"),
+    "mp4": ("aac", 44_100, "mp4"),
+    "aac": ("aac", 44_100, "adts"),
+}
+
+
+@pytest.mark.parametrize("suffix", FFMPEG)
+def test_browser_and_phone_formats_decode(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"tone.{suffix}"
+    encode(file, *FFMPEG[suffix], tone(1.0, FFMPEG[suffix][1]))
+    clip = load_clip(file)
+    assert abs(clip.duration_s - 1.0) < 0.1 and clip.warnings == ()
+    assert abs(np.sqrt(np.mean(clip.samples[4000:12_000] ** 2)) - 0.4 / np.sqrt(2)) < 0.03
+
+
+def test_the_name_of_the_file_decides_nothing(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tone.flac", tone(0.5, 16_000), 16_000)
+    assert load_clip((tmp_path / "tone.flac").rename(tmp_path / "concat:tone.mp3")).duration_s == 0.5
+
+
+def test_sixteen_bits_at_sixteen_khz_pass_unchanged(tmp_path: Path) -> None:
+    steps = np.random.default_rng(0).integers(-20_000, 20_000, 4000, dtype=np.int16)
+    soundfile.write(tmp_path / "a.wav", steps, 16_000, subtype="PCM_16")
+    np.testing.assert_array_equal(load_clip(tmp_path / "a.wav").samples, steps / np.float32(32768))
+
+
+def test_mono_is_the_mean_of_the_channels() -> None:
+    left, right = tone(0.5, 16_000), tone(0.5, 16_000, frequency_hz=500)
+    clip = clip_from_samples(np.stack([left, right, right], axis=1), 16_000, "a")
+    np.testing.assert_allclose(clip.samples, (left + 2 * right) / 3, atol=1e-7)
+    assert clip.changes == ("16 kHz 3 channels -> 16 kHz mono.",)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_every_sample_type_has_the_same_full_scale(dtype: type) -> None:
+    source = tone(0.2, 16_000, amplitude=0.5)
+    if np.issubdtype(dtype, np.integer):
+        info = np.iinfo(dtype)
+        half_range = (int(info.max) - int(info.min) + 1) / 2
+        source = source * half_range + (half_range if info.min == 0 else 0)
+    clip = clip_from_samples(source.astype(dtype), 16_000, "a")
+    assert abs(clip.peak - 0.5) < 0.01 and abs(float(np.mean(clip.samples))) < 0.01
+
+
+def test_not_a_number_becomes_zero_with_a_warning(tmp_path: Path) -> None:
+    source = tone(0.5, 16_000)
+    source[[10, 20, 30]] = [np.nan, np.inf, -np.inf]
+    soundfile.write(tmp_path / "nan.wav", source, 16_000, subtype="FLOAT")
+    clip = load_clip(tmp_path / "nan.wav")
+    assert np.isfinite(clip.samples).all() and clip.samples[10] == clip.samples[20] == clip.samples[30] == 0
+    assert clip.warnings == ("3 samples were not numbers and were set to 0.",)
+
+
+def test_clipping_is_told_with_its_share() -> None:
+    flat = np.clip(tone(1.0, 16_000, amplitude=1.3), -1, 1)
+    share = float(np.mean(np.abs(flat) >= 0.999))
+    (warning,) = clip_from_samples(flat, 16_000, "a").warnings
+    assert f"{share:.1%}" in warning and "clipped" in warning
+    assert clip_from_samples(tone(1.0, 16_000, amplitude=0.98), 16_000, "a").warnings == ()
+
+
+def test_samples_over_full_scale_are_lowered_and_told() -> None:
+    clip = clip_from_samples(tone(0.5, 16_000, amplitude=4.0), 16_000, "a")
+    assert clip.peak == pytest.approx(1.0, abs=1e-6) and clip.changes == (
+        "Lowered by 12.0 dB to fit full scale.",
+    )
+    enormous = clip_from_samples(tone(0.5, 22_050).astype(np.float64) * 1e38, 22_050, "a")
+    assert np.isfinite(enormous.samples).all() and enormous.peak <= 1.0
+
+
+def test_a_very_quiet_clip_is_told() -> None:
+    (warning,) = clip_from_samples(tone(0.5, 16_000, amplitude=0.001), 16_000, "a").warnings
+    assert "very quiet" in warning and "-60 dB" in warning
+
+
+def test_playlists_dressed_as_sound_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "secret.wav", tone(1.0, 16_000), 16_000)
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{tmp_path / 'secret.wav'}\n#EXT-X-ENDLIST\n"
+    for text in (hls, "ffconcat version 1.0\nfile secret.wav\n"):
+        for name in ("list.wav", "list.mp3", "list.m3u8", "list.ffconcat", "list.ogg"):
+            (tmp_path / name).write_text(text)
+            assert "not a sound file" in refusal(tmp_path / name)
+
+
+BAD_BYTES = {
+    "random.wav": bytes(np.random.default_rng(1).integers(0, 256, 50_000, dtype=np.uint8)),
+    "text.wav": b"hello there " * 500,
+    "picture.wav": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(500),
+    "page.mp3": b"<html><script>alert(1)</script></html>",
+    "half_a_header.wav": b"RIFF\x24\0\0\0WAV",
+}
+
+
+@pytest.mark.parametrize("name", BAD_BYTES)
+def test_what_is_no_sound_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(BAD_BYTES[name])
+    refusal(tmp_path / name)
+
+
+def test_empty_header_only_folder_and_missing_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    assert "empty" in refusal(tmp_path / "empty.wav")
+    soundfile.write(tmp_path / "header.wav", np.zeros(0), 16_000)
+    assert "no sound" in refusal(tmp_path / "header.wav")
+    assert "not there" in refusal(tmp_path)
+    assert "not there" in refusal(tmp_path / "missing.wav")
+    assert "not there" in refusal(tmp_path / ("n" * 5000))
+
+
+@pytest.mark.parametrize(
+    "link", ["http://host/a.wav", "https://h/a", "FILE:///a.wav", " ftp://h/a", "www.h.org/a.wav"]
+)
+def test_links_are_refused(link: str) -> None:
+    with pytest.raises(ClipError, match="Links are not accepted"):
+        load_clip(link)
+
+
+def test_video_without_sound_is_refused(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "film.mp4"), "w") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    assert "no sound track" in refusal(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "aiff"])
+def test_a_file_that_breaks_off_gives_what_is_there(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 64_000)
+    soundfile.write(file, noise, 16_000)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    clip = load_clip(file)
+    assert 1.5 < clip.duration_s < 2.1
+    assert clip.warnings == (
+        f"The file is damaged or breaks off; the {clip.duration_s:.2f} s that could be read are used.",
+    )
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "flac", "webm", "m4a"])
+def test_a_hole_in_the_file_raises_nothing_but_clip_errors(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"hole.{suffix}"
+    source = np.random.default_rng(3).uniform(-0.4, 0.4, 96_000).astype(np.float32)
+    if suffix in ("webm", "m4a"):
+        encode(file, *FFMPEG[suffix], source)
+    else:
+        soundfile.write(file, source, 48_000)
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        broken = whole.copy()
+        start = int(rng.integers(0, len(whole) - 200))
+        broken[start : start + 200] = rng.bytes(200)
+        file.write_bytes(broken)
+        try:
+            assert np.isfinite(load_clip(file).samples).all()
+        except ClipError as error:
+            assert "/" not in str(error)
+
+
+def test_too_short_and_silent_are_refused_with_what_was_found() -> None:
+    with pytest.raises(ClipError, match=r"0\.050 s long and the least is 0\.1 s"):
+        clip_from_samples(tone(0.05, 16_000), 16_000, "a")
+    assert clip_from_samples(tone(0.1, 22_050), 22_050, "a").duration_s == pytest.approx(0.1, abs=1e-4)
+    for silence in (np.zeros(8000), np.full(8000, 0.3), np.tile([1, -1], 4000) / 32768):
+        with pytest.raises(ClipError, match="silent"):
+            clip_from_samples(silence, 16_000, "a")
+
+
+def test_the_longest_length_is_thirty_seconds() -> None:
+    assert clip_from_samples(tone(30.0, 8000), 8000, "a").duration_s == 30.0
+    padded = clip_from_samples(tone(30.05, 16_000), 16_000, "a")
+    assert padded.duration_s == MAX_DURATION_S and padded.changes == ("The last 0.05 s were cut off.",)
+    with pytest.raises(ClipError, match=r"31\.0 s long and the limit is 30 s"):
+        clip_from_samples(tone(31.0, 8000), 8000, "a")
+
+
+@pytest.mark.parametrize("length_known", [True, False])
+def test_a_bomb_is_refused_early_and_in_little_memory(tmp_path: Path, length_known: bool) -> None:
+    """Forty minutes of silence, 154 MB as float32, in a small FLAC; its header may hide the length."""
+    with soundfile.SoundFile(tmp_path / "bomb.flac", "w", 16_000, 1) as file:
+        for _ in range(40):
+            file.write(np.zeros(16_000 * 60, np.int16))
+    if not length_known:
+        data = bytearray((tmp_path / "bomb.flac").read_bytes())
+        # STREAMINFO: the last 36 bits before the checksum count the samples; 0 means unknown.
+        data[21] &= 0xF0
+        data[22:26] = bytes(4)
+        (tmp_path / "bomb.flac").write_bytes(data)
+    tracemalloc.start()
+    message = refusal(tmp_path / "bomb.flac")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert ("40.0 min long" if length_known else "limit is 30 s") in message
+    assert peak_bytes < 8e6
+
+
+@pytest.mark.parametrize("rate_hz", [0, -16_000, 1000, 10**9, float("nan")])
+def test_impossible_rates_are_refused(rate_hz: float) -> None:
+    with pytest.raises(ClipError, match="sample rate"):
+        clip_from_samples(tone(0.5, 16_000), rate_hz, "a")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (9000, 0), (0,), ()])
+def test_arrays_that_are_no_sound_are_refused(shape: tuple[int, ...]) -> None:
+    for dtype in (float, complex, str):
+        with pytest.raises(ClipError):
+            clip_from_samples(np.zeros(shape, dtype), 16_000, "a")
+
+
+def test_names_are_cleaned() -> None:
+    assert clean_name("/tmp/x/voice.wav") == clean_name("C:\\Users\\me\\voice.wav") == "voice.wav"
+    assert clean_name("a" * 200 + ".wav") == "a" * 80
+    assert clean_name("new\nline\u202e.wav") == "newline.wav"
+    assert clean_name("") == clean_name("///") == "clip"
+
+
+def test_fingerprint_follows_the_samples_only() -> None:
+    first = clip_from_samples(tone(0.5, 16_000), 16_000, "a")
+    again, other = AudioClip(first.samples, "b"), AudioClip(first.samples + np.float32(1e-6), "a")
+    assert first.fingerprint == again.fingerprint != other.fingerprint and len(first.fingerprint) == 64

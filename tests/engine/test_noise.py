@@ -1,0 +1,133 @@
+"""Facts about noise: the ratio by hand, the seed, the limit of full scale, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import noise
+from engine.audio import AudioClip, clip_from_samples
+from engine.errors import NoiseError
+from engine.noise import NOISES, OWN, SNR_RANGE_DB, add_noise
+
+
+def burst(amplitude: float = 0.2, duration_s: float = 2.0) -> AudioClip:
+    """A tone with a pause, so that energy over the clip and energy of the loud part differ."""
+    samples = amplitude * np.sin(np.arange(round(duration_s * 16_000)) * 0.1)
+    samples[: len(samples) // 2] = 0
+    return AudioClip(samples.astype(np.float32), "burst.wav", ("48 kHz mono -> 16 kHz mono.",), ("Quiet.",))
+
+
+HISS = AudioClip(np.random.default_rng(5).normal(0, 0.1, 8000).astype(np.float32), "hiss.wav")
+
+
+@pytest.mark.parametrize("kind", [*NOISES, OWN])
+@pytest.mark.parametrize("snr_db", [*SNR_RANGE_DB, 0.0, 5.0])
+@pytest.mark.parametrize("amplitude", [1e-3, 0.2, 1.0])
+def test_the_ratio_is_achieved_at_every_level(kind: str, snr_db: float, amplitude: float) -> None:
+    noisy = add_noise(burst(amplitude), kind, snr_db, seed=3, own=HISS)
+    assert abs(noisy.snr_db_achieved - snr_db) < 0.05 and noisy.snr_db == snr_db
+
+
+def test_hand_computed_ratio() -> None:
+    """Clip energy 16000 * 0.5**2 / 2 = 2000; at 10 dB the noise must hold a tenth, 200."""
+    clip = clip_from_samples(0.5 * np.sin(2 * np.pi * 100 * np.arange(16_000) / 16_000), 16_000, "a")
+    noisy = add_noise(clip, "white", 10.0, seed=0)
+    assert np.sum((noisy.clip.samples - clip.samples.astype(float)) ** 2) == pytest.approx(200, rel=1e-3)
+
+
+def test_sum_over_full_scale_lowers_both_and_keeps_the_ratio() -> None:
+    clip = burst(0.9)
+    noisy = add_noise(clip, "white", -10.0, seed=1)
+    assert noisy.clip.peak == pytest.approx(1.0, abs=1e-6) and abs(noisy.snr_db_achieved + 10) < 0.05
+    assert noisy.clip.changes[:-1] == clip.changes and "lowered by" in noisy.clip.changes[-1]
+    assert noisy.clip.warnings == clip.warnings and noisy.clip.name == clip.name
+    quiet = add_noise(burst(0.01), "white", 10.0, seed=1)
+    assert quiet.clip.changes == clip.changes
+
+
+@pytest.mark.parametrize("kind", [*NOISES, OWN])
+def test_the_seed_decides_every_byte(kind: str) -> None:
+    clip, long_hiss = (
+        burst(),
+        AudioClip(np.tile(HISS.samples, 9) * np.linspace(1, 2, 72_000, dtype=np.float32), "h"),
+    )
+    first, again, other = (add_noise(clip, kind, 5.0, seed, long_hiss) for seed in (7, 7, 8))
+    assert first.clip.fingerprint == again.clip.fingerprint != other.clip.fingerprint
+    assert first.detail == again.detail and first.detail.endswith("seed 7")
+
+
+def test_input_clip_is_left_alone() -> None:
+    clip = burst()
+    before = clip.fingerprint
+    add_noise(clip, "babble", 0.0, 0)
+    assert clip.fingerprint == before
+
+
+def test_babble_has_three_to_seven_different_talkers() -> None:
+    counts = set()
+    for seed in range(40):
+        detail = add_noise(burst(duration_s=0.5), "babble", 5.0, seed).detail
+        talkers = [word for word in detail.replace(",", " ").split() if word.startswith("talker_")]
+        assert len(talkers) == len(set(talkers)) and f"babble of {len(talkers)} talkers" in detail
+        counts.add(len(talkers))
+    assert counts == {3, 4, 5, 6, 7}
+
+
+def test_eight_talkers_ship_and_have_no_holes() -> None:
+    talkers = noise._talkers()
+    assert len(talkers) == 8 and len({talker.fingerprint for talker in talkers}) == 8
+    for talker in talkers:
+        assert talker.duration_s == 8.0 and talker.changes == talker.warnings == ()
+        tenths = talker.samples[: 16_000 * 8].reshape(-1, 3200)
+        assert np.all(np.max(np.abs(tenths), axis=1) > 0.01)
+
+
+def test_own_noise_is_cut_when_longer_and_repeated_when_shorter() -> None:
+    ramp = AudioClip(np.linspace(0.1, 0.9, 48_000, dtype=np.float32), "ramp.wav")
+    clip = burst(0.001)
+    noisy = add_noise(clip, OWN, 20.0, seed=2, own=ramp)
+    assert "repeated" not in noisy.detail and noisy.detail.startswith("ramp.wav, from ")
+    added = noisy.clip.samples[: len(clip.samples) // 2]
+    assert np.all(np.diff(added) > 0)
+    short = add_noise(clip, OWN, 20.0, seed=2, own=HISS)
+    assert "repeated" in short.detail
+    np.testing.assert_allclose(short.clip.samples[:8000], short.clip.samples[8000:16_000], atol=1e-9)
+
+
+@pytest.mark.parametrize("snr_db", [-10.1, 40.1, float("nan"), float("inf"), "loud", None])
+def test_ratios_out_of_range_are_refused(snr_db: float) -> None:
+    with pytest.raises(NoiseError, match="from -10 to 40 dB"):
+        add_noise(burst(), "white", snr_db, 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", 2**63])
+def test_bad_seeds_are_refused(seed: int) -> None:
+    with pytest.raises(NoiseError, match="seed"):
+        add_noise(burst(), "white", 5.0, seed)
+
+
+def test_unknown_kind_silence_and_missing_file_are_refused() -> None:
+    silent = AudioClip(np.zeros(16_000, np.float32), "nothing")
+    for message, call in (
+        ("no such noise", lambda: add_noise(burst(), "pink", 5.0, 0)),
+        ("no noise file", lambda: add_noise(burst(), OWN, 5.0, 0)),
+        ("noise is silent", lambda: add_noise(burst(), OWN, 5.0, 0, silent)),
+        ("clip is silent", lambda: add_noise(silent, "white", 5.0, 0)),
+    ):
+        with pytest.raises(NoiseError, match=message) as caught:
+            call()
+        assert "/" not in str(caught.value)
+
+
+def test_missing_recordings_say_so_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "_BABBLE_FOLDER", tmp_path)
+    noise._talkers.cache_clear()
+    try:
+        with pytest.raises(NoiseError, match="recordings are missing") as caught:
+            add_noise(burst(), "babble", 5.0, 0)
+        assert str(tmp_path) not in str(caught.value)
+    finally:
+        noise._talkers.cache_clear()
