@@ -14,7 +14,7 @@ from dashboard.result_json import result_to_json
 from dashboard.security import client_of, uploaded_path
 from dashboard.tabs.clip import MODEL_QUEUE
 from dashboard.tabs.clip_runs import LIMITER
-from engine.errors import NoiseError, UnknownKeyError
+from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES
 from engine.systems.catalogue import systems as catalogue_systems
 
@@ -75,7 +75,7 @@ def analyze(
         layers="preset",
         layer_text="",
         method="linear",
-        seed=seed,
+        seed=_seed(seed),
     )
     return result_to_json(session.run_once(request_from(form, load(form))))
 
@@ -85,6 +85,12 @@ def _text(value: Any, what: str) -> str:
         return ""
     if not isinstance(value, str):
         raise UnknownKeyError(f"The {what} must be a text.")
+    return value
+
+
+def _seed(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise EngineError("The seed must be a whole number, 0 or more.")
     return value
 
 

@@ -85,7 +85,7 @@ def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> 
         task=form.task,
         pair=form.pair,
         noise=noise,
-        snr_db=None if noise is None else float(form.snr_db),
+        snr_db=None if noise is None else form.snr_db,
         noise_clip=load_clip(form.noise_file) if noise == "own" and form.noise_file else None,
         erasures=tuple(dict.fromkeys(form.erasures)),
         scope=form.scope,

@@ -103,7 +103,7 @@ def _token_accordion() -> tuple[gr.Textbox, gr.Button, gr.Plot, gr.HTML]:
                 interactive=True, elem_id="token",
             )
             find = gr.Button("Find", size="sm", elem_id="find-token")
-        plot = gr.Plot(show_label=False, elem_id="token-plot")
+        plot = gr.Plot(show_label=False, visible=False, elem_id="token-plot")
         table = gr.HTML(elem_id="token-table")
     return token, find, plot, table
 

@@ -108,7 +108,7 @@ def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUp
         download=str(write_json(result_to_json(result), "cascade-lens.json")),
         emergence_plot=emergence_figure(result.lens),
         emergence_table=emergence_table(result.lens),
-        token_plot=None,
+        token_plot=gr.update(value=None, visible=False),
         token_table="",
     )
 
@@ -165,4 +165,5 @@ def follow(shown_id: str, text: str) -> tuple[Update, str]:
     if not text.strip() or len(text) > 60:
         raise PromptError("Write one word or token of at most 60 characters.")
     track = session.follow_token(shown.request, text)
-    return token_figure(track, shown.result.lens), token_table(track, shown.result.lens)
+    figure = token_figure(track, shown.result.lens)
+    return gr.update(value=figure, visible=True), token_table(track, shown.result.lens)

@@ -132,13 +132,18 @@ class Ultravox:
     @property
     def seconds_per_position(self) -> float:
         """Clock width of one audio position: two mel frames a state, `stack_factor` states a position."""
-        return 2 * self.ears.multi_modal_projector.stack_factor * HOP_SAMPLES / SAMPLE_RATE_HZ
+        return 2 * self.frames_per_position * HOP_SAMPLES / SAMPLE_RATE_HZ
+
+    @property
+    def frames_per_position(self) -> int:
+        """Encoder states that make one audio position."""
+        return self.ears.multi_modal_projector.stack_factor
 
     @torch.inference_mode()
     def hear(self, clip: AudioClip) -> Heard:
         """Return the projected embeddings of a clip; longer ones are heard window by window."""
         started = time.perf_counter()
-        mel, n_frames = self._mel(clip.samples)
+        mel, n_frames = self.features(clip.samples)
         pieces = []
         for start in range(0, n_frames, self._window_frames):
             chunk = mel[:, start : min(n_frames, start + self._window_frames)]
@@ -152,7 +157,8 @@ class Ultravox:
         """Return the prompt with the audio embeddings in the clip's place."""
         return self._backbone.prepare(heard, instruction)
 
-    def _mel(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
+    def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
+        """Return log-mel features of 16 kHz samples and their number of 10 ms frames; not padded to a window."""
         padded = np.pad(samples, (0, max(0, SHORTEST_SAMPLES - len(samples))))
         features = self._features(
             padded,

@@ -19,6 +19,9 @@ from precompute.mini.sentence import Sentence
 
 BACKBONE_SEED = 1
 BATCH_EXCHANGES = 32
+# From this step on a fifth of the examples are random words to be repeated: the first 3,600 steps of the run
+# that ships had left the model unable to copy a sentence.
+ECHO_FROM_STEP, ECHO_SHARE = 3_600, 0.2
 IGNORED = -100
 
 
@@ -43,10 +46,10 @@ def new_backbone(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def encode_exchange(tokenizer: PreTrainedTokenizerFast, exchange: Exchange) -> tuple[list[int], list[int]]:
-    """Return (ids, labels) of one turn; labels are -100 on the instruction and the chat marks."""
+    """Return (ids, labels) of one turn; labels are -100 on the instruction, the chat marks and random words."""
     pieces = (
         ([tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids("<|user|>")], False),
-        (tokenizer.encode(exchange.heard, add_special_tokens=False), True),
+        (tokenizer.encode(exchange.heard, add_special_tokens=False), exchange.task != "echo"),
         (tokenizer.encode(exchange.instruction, add_special_tokens=False), False),
         ([tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|assistant|>")], False),
         ([*tokenizer.encode(exchange.answer, add_special_tokens=False), tokenizer.eos_token_id], True),
@@ -76,10 +79,15 @@ def train_backbone(
     """Train the backbone on exchanges drawn from these sentences; returns it with its training record."""
     model = new_backbone(tokenizer)
     by_task = group_by_task(sentences)
+    words = sorted({word for sentence in sentences for word in sentence.text.split()})
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"{BACKBONE_SEED}|{step}")
-        rows = [encode_exchange(tokenizer, draw_exchange(by_task, rng)) for _ in range(BATCH_EXCHANGES)]
+        echo_share = ECHO_SHARE if step >= ECHO_FROM_STEP else 0.0
+        rows = [
+            encode_exchange(tokenizer, draw_exchange(by_task, words, echo_share, rng))
+            for _ in range(BATCH_EXCHANGES)
+        ]
         ids = pad([row[0] for row in rows], tokenizer.pad_token_id)
         labels = pad([row[1] for row in rows], IGNORED)
         with torch.autocast("cpu", torch.bfloat16):

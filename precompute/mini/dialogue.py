@@ -6,6 +6,7 @@ Every example is one turn: the sentence stands where a clip would, then the inst
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.tasks import TASKS, instruction_for
@@ -67,8 +68,18 @@ def speaker_exchange(sentence: Sentence, sex: str) -> Exchange:
     return Exchange("speaker", sentence.text, TASKS["speaker"].instruction, sex)
 
 
-def draw_exchange(by_task: dict[str, list[Sentence]], rng: random.Random) -> Exchange:
-    """Draw one example of the backbone's training."""
+def echo_exchange(words: Sequence[str], rng: random.Random) -> Exchange:
+    """Return random words to be repeated: only copying them word by word can answer it."""
+    heard = " ".join(rng.choice(words) for _ in range(rng.randint(3, 11)))
+    return Exchange("echo", heard, TASKS["transcribe"].instruction, heard)
+
+
+def draw_exchange(
+    by_task: dict[str, list[Sentence]], words: Sequence[str], echo_share: float, rng: random.Random
+) -> Exchange:
+    """Draw one example of the backbone's training; `words` are what echoes are made of."""
+    if rng.random() < echo_share:
+        return echo_exchange(words, rng)
     task = rng.choices(list(TASK_WEIGHTS), list(TASK_WEIGHTS.values()))[0]
     sentence = rng.choice(by_task[task])
     if task != "everyday" and rng.random() < _OWN_TASK_SHARE:

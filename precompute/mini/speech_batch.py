@@ -59,6 +59,7 @@ class Curriculum:
     voices_all: float = 0.25
     augmentation_from: float = 0.22
     augmentation_full: float = 0.50
+    augmentation_limit: float = 0.6
 
     def n_sentences(self, step: int, available: int) -> int:
         """Return how many sentences are in use: a few short ones at first, doubling until all are."""
@@ -74,7 +75,8 @@ class Curriculum:
     def strength(self, step: int) -> Strength:
         """Return the augmentation's strength at this step."""
         begin, end = self.augmentation_from * self.steps, self.augmentation_full * self.steps
-        return Strength(float(np.clip((step - begin) / max(1.0, end - begin), 0.0, 1.0)))
+        share = float(np.clip((step - begin) / max(1.0, end - begin), 0.0, 1.0))
+        return Strength(min(self.augmentation_limit, share))
 
 
 class SpeechSource:

@@ -196,5 +196,6 @@ def upload(page: Page, path: Path) -> None:
     clear = page.locator("#audio").get_by_role("button", name="Clear")
     if clear.count():
         clear.first.click()
+        expect(page.locator("#clip-note p")).to_have_count(0)
         expect(page.locator("#audio input[type=file]")).to_be_attached()
     page.locator("#audio input[type=file]").set_input_files(str(path))

@@ -1,0 +1,72 @@
+"""python -m precompute train | erasers | evaluate | speed: the jobs that make and measure what ships."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.systems.catalogue import MODELS
+
+BUILD = Path("build") / "mini"
+
+
+def main() -> int:
+    """Parse the command line, run one job, and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m precompute", description=__doc__)
+    jobs = parser.add_subparsers(dest="job", required=True)
+    train = jobs.add_parser("train", help="train the minis from random initialisation; resumes")
+    train.add_argument("--quick", action="store_true", help="a two-minute smoke run; the weights know nothing")
+    train.add_argument("--build", type=Path, default=BUILD, help="folder of checkpoints")
+    train.add_argument("--out", type=Path, help="folder for the weights (default: assets/models; quick: build)")
+    erasers = jobs.add_parser("erasers", help="fit the erasers of the speech LLM on its own states")
+    erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
+    erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
+    evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
+    evaluate.add_argument("--quick", action="store_true", help="20 items a task")
+    evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
+    speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
+    speed.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        return _run(arguments)
+    except EngineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. Run the same command to go on from the last checkpoint.\n")
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Jobs are imported when asked for: each pulls in libraries that the others do not need.
+    if arguments.job == "train":
+        from precompute.mini.train import FULL, QUICK, train_all
+
+        build = arguments.build.with_name("quick") if arguments.quick else arguments.build
+        out = arguments.out or (build / "models" if arguments.quick else MODELS)
+        train_all(build, out, QUICK if arguments.quick else FULL)
+        sys.stdout.write("Done. Next: python -m precompute erasers, then python -m precompute evaluate.\n")
+    elif arguments.job == "erasers":
+        from precompute.mini.eraser_job import fit_all
+
+        sys.stdout.write(fit_all(arguments.quick, arguments.out) + "\n")
+    elif arguments.job == "evaluate":
+        from precompute.mini.evaluate import evaluate, format_rows, write_rows
+
+        rows = evaluate(arguments.quick)
+        sys.stdout.write(format_rows(rows) + "\n")
+        if arguments.out:
+            write_rows(rows, arguments.out)
+    else:
+        from precompute.speed import format_speed, measure_speed
+
+        sys.stdout.write(format_speed(measure_speed(arguments.repeats)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

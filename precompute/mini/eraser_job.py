@@ -1,0 +1,50 @@
+"""The eraser job: states of seeded clips, a CTC head, and one eraser file for each condition."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+from engine.audio import clip_from_samples
+from engine.systems.catalogue import MODELS
+from engine.systems.registry import load_speech_llm
+from precompute.mini.ctc_head import fit_ctc_head, tower_states
+from precompute.mini.fit_erasers import ERASER_SEED, choose_first_words, collect_states, fit_erasers
+from precompute.mini.synth import render
+from precompute.mini.voices import draw_prosody, train_voices
+from precompute.mini.world import build_world
+
+logger = logging.getLogger(__name__)
+
+FULL_CLIPS, FULL_HELD_CLIPS = 900, 250
+QUICK_CLIPS, QUICK_HELD_CLIPS = 60, 20
+HEAD_CLIPS = 300
+
+
+def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
+    """Fit all erasers of one speech LLM; returns a table of ranks and probe scores."""
+    system = load_speech_llm(key)
+    world = build_world()
+    rng = random.Random(ERASER_SEED)
+    n_fit, n_held = (QUICK_CLIPS, QUICK_HELD_CLIPS) if quick else (FULL_CLIPS, FULL_HELD_CLIPS)
+    fit_sentences = rng.sample(world.train, n_fit)
+    held_sentences = rng.sample(world.test, n_held)
+    voices = [voice for voice in train_voices() if voice.engine == "espeak"]
+    said = [(s, render(s.text, rng.choice(voices), draw_prosody(rng))) for s in fit_sentences[:HEAD_CLIPS]]
+    clips = [clip_from_samples(r.samples, r.rate_hz, "fit") for _, r in said]
+    head = fit_ctc_head([tower_states(system, c.samples) for c in clips], [s.text for s, _ in said])
+    first_words = choose_first_words(world.train)
+    fit = collect_states(system, head, fit_sentences, voices, first_words, ERASER_SEED)
+    held = collect_states(system, head, held_sentences, voices, first_words, ERASER_SEED + 1)
+    note = f"{n_fit} training sentences, {len(voices)} espeak-ng voices, seed {ERASER_SEED}"
+    folder = out or MODELS / key / "erasers"
+    records = fit_erasers(fit, held, system.fingerprint, folder, note)
+    lines = ["condition  layer  rank  probe before  after   chance"]
+    for condition, record in records.items():
+        lines += [
+            f"{condition:10} {layer:5}  {record['kept_rank'][layer]:4}  {record['probe_before'][layer]:12.3f}"
+            f"  {record['probe_after'][layer]:6.3f}  {record['probe_chance'][layer]:6.3f}"
+            for layer in record["layers"]
+        ]
+    return "\n".join(lines)

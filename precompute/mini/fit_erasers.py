@@ -1,0 +1,235 @@
+"""Fitting the erasers of the mini-Ultravox on its own states: LEACE in float64, probes before and after.
+
+Clips are of training sentences in training voices; the probes that prove the erasure are scored on held-out
+sentences. Labels follow the word times of the synthesiser (see `engine.concepts`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+from concept_erasure import LeaceFitter
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.audio import SAMPLE_RATE_HZ, clip_from_samples
+from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
+from engine.decode import run_arms
+from engine.erasure import FORMAT
+from engine.systems.ultravox import Ultravox
+from precompute.mini.ctc_head import CtcHead, position_characters, tower_states
+from precompute.mini.sentence import Sentence
+from precompute.mini.synth import render
+from precompute.mini.transcriber import CHARACTERS
+from precompute.mini.voices import Voice, draw_prosody
+
+logger = logging.getLogger(__name__)
+
+ERASER_SEED = 11
+N_FIRST_WORDS = 31
+PITCH_RANGE_HZ = (65.0, 400.0)
+SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
+RIDGE = 1e-3
+TARGETS = {
+    "ctc": ("(blank)", *CHARACTERS),
+    "boc": LETTERS,
+    "acoustic": ("pitch", "energy"),
+}
+MEASURES = {
+    "text": "accuracy of the clip's first word",
+    "ctc": "accuracy of the character",
+    "boc": "R2 of the letters",
+    "acoustic": "R2 of pitch and energy",
+}
+
+
+@dataclass(frozen=True)
+class States:
+    """States at audio positions of many clips, with every condition's labels.
+
+    Attributes:
+        by_layer: layer -> [positions, d_model] float32, clips after one another.
+        labels: condition -> [positions, targets] float64; one-hot rows for classes; nan rows are left out.
+        targets: condition -> names of the targets.
+    """
+
+    by_layer: dict[int, Tensor]
+    labels: dict[str, Tensor]
+    targets: dict[str, tuple[str, ...]]
+
+
+def collect_states(
+    system: Ultravox,
+    ctc_head: CtcHead,
+    sentences: Sequence[Sentence],
+    voices: Sequence[Voice],
+    first_words: tuple[str, ...],
+    seed: int,
+) -> States:
+    """Say each sentence once, run the speech LLM over it and label every audio position."""
+    rng = random.Random(seed)
+    states: dict[int, list[Tensor]] = {}
+    rows: dict[str, list[np.ndarray]] = {"text": [], "ctc": [], "boc": [], "acoustic": []}
+    for index, sentence in enumerate(sentences):
+        voice = rng.choice(list(voices))
+        feeling = sentence.label if sentence.task in ("emotion", "sarcasm") else ""
+        rendering = render(sentence.text, voice, draw_prosody(rng, feeling))
+        clip = clip_from_samples(rendering.samples, rendering.rate_hz, "fit")
+        prepared = system.prepare(system.hear(clip), "Repeat what was said.")
+        n_layers = len(system.decoder_layers)
+        passed = run_arms(system, prepared, record_layers=range(n_layers + 1), max_new_tokens=1)
+        start, stop = prepared.span
+        for layer, recorded in passed.states.items():
+            states.setdefault(layer, []).append(recorded[0, start:stop].clone())
+        n_positions, width_s = stop - start, system.seconds_per_position
+        word_class = first_word(rendering.words, first_words)
+        rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
+        rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
+        heard = ctc_head(tower_states(system, clip.samples))
+        rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
+        rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
+        if (index + 1) % 100 == 0:
+            logger.info("states of %d of %d clips", index + 1, len(sentences))
+    return States(
+        by_layer={layer: torch.cat(parts) for layer, parts in states.items()},
+        labels={key: torch.tensor(np.concatenate(parts)) for key, parts in rows.items()},
+        targets={"text": first_words, **TARGETS},
+    )
+
+
+def choose_first_words(sentences: Sequence[Sentence]) -> tuple[str, ...]:
+    """Return the commonest first words and the class of all others, which comes last."""
+    counts = Counter(sentence.text.split()[0] for sentence in sentences)
+    return (*(word for word, _ in counts.most_common(N_FIRST_WORDS)), OTHER_WORD)
+
+
+def _pitch_and_energy(samples: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
+    """Pitch (octaves re 100 Hz, pyin) and level (dB) of each position; nan rows where nothing is voiced."""
+    hop = round(width_s * SAMPLE_RATE_HZ) // 8
+    pitch, voiced, _ = librosa.pyin(
+        samples, fmin=PITCH_RANGE_HZ[0], fmax=PITCH_RANGE_HZ[1], sr=SAMPLE_RATE_HZ, hop_length=hop, resolution=0.2
+    )
+    out = np.full((n_positions, 2), np.nan)
+    level = energy_db(samples, n_positions, width_s)
+    for position in range(n_positions):
+        here = slice(position * 8, (position + 1) * 8)
+        if voiced[here].sum() >= 2:
+            out[position] = np.log2(np.nanmean(pitch[here][voiced[here]]) / 100), level[position]
+    return out
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One condition at one layer: the eraser's factors and the probe's scores around it."""
+
+    left: Tensor
+    right: Tensor
+    mean: Tensor
+    probe_weight: Tensor
+    probe_bias: Tensor
+    before: float
+    after: float
+    chance: float
+
+
+def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, classes: bool) -> Fitted:
+    """Fit LEACE and a linear probe in float64.
+
+    Args:
+        x, z: states [n, d_model] and labels [n, targets] to fit on; no nan.
+        held_x, held_z: the same of held-out sentences, for the scores.
+        classes: labels are one-hot: score is accuracy against the commonest class, else R2 against 0.
+    """
+    x, z, held_x, held_z = (t.double() for t in (x, z, held_x, held_z))
+    fitter = LeaceFitter(
+        x.shape[1], z.shape[1], affine=True, constrain_cov_trace=False, shrinkage=False,
+        dtype=torch.float64, svd_tol=SVD_TOLERANCE,
+    )
+    fitter.update(x, z)
+    eraser = fitter.eraser
+    left, right, mean = eraser.proj_left, eraser.proj_right, eraser.bias
+    assert mean is not None
+
+    def erase(states: Tensor) -> Tensor:
+        return states - ((states - mean) @ right.T) @ left.T
+
+    leak = _cross_correlation(erase(x), z)
+    assert leak < 1e-6, f"the erased states still correlate with the concept: {leak:.2e}"
+    weight, bias = fit_probe(x, z)
+    after_weight, after_bias = fit_probe(erase(x), z)
+    return Fitted(
+        left, right, mean, weight, bias,
+        before=score_probe(held_x @ weight.T + bias, held_z, classes),
+        after=score_probe(erase(held_x) @ after_weight.T + after_bias, held_z, classes),
+        chance=float(held_z[:, z.mean(0).argmax()].mean()) if classes else 0.0,
+    )
+
+
+def fit_probe(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weight [targets, d_model] and bias of a ridge probe; the penalty is relative to the mean variance."""
+    mean_x, mean_z = x.mean(0), z.mean(0)
+    centred = x - mean_x
+    gram = centred.T @ centred
+    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
+    weight = torch.linalg.solve(gram + penalty, centred.T @ (z - mean_z)).T
+    return weight, mean_z - weight @ mean_x
+
+
+def score_probe(predicted: Tensor, z: Tensor, classes: bool) -> float:
+    """Return accuracy for classes, else R2 over all targets (mean over targets, each against its own mean)."""
+    if classes:
+        return float((predicted.argmax(1) == z.argmax(1)).double().mean())
+    residual = ((z - predicted) ** 2).sum(0)
+    total = ((z - z.mean(0)) ** 2).sum(0)
+    known = total > 1e-9
+    return float((1 - residual[known] / total[known]).mean())
+
+
+def _cross_correlation(x: Tensor, z: Tensor) -> float:
+    x = (x - x.mean(0)) / x.std(0).clamp(min=1e-9)
+    z = (z - z.mean(0)) / z.std(0).clamp(min=1e-9)
+    return float((x.T @ z / len(x)).abs().max())
+
+
+def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note: str) -> dict[str, dict]:
+    """Fit every condition at every layer, write one file each, and return their records."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = {}
+    for condition, names in fit.targets.items():
+        classes = condition in ("text", "ctc")
+        rows, held_rows = (~s.labels[condition].isnan().any(1) for s in (fit, held))
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[str, dict[int, float]] = {
+            key: {} for key in ("kept_rank", "probe_before", "probe_after", "probe_chance")
+        }
+        for layer in sorted(fit.by_layer):
+            fitted = fit_condition(
+                fit.by_layer[layer][rows], fit.labels[condition][rows],
+                held.by_layer[layer][held_rows], held.labels[condition][held_rows], classes=classes,
+            )
+            for key in ("left", "right", "mean", "probe_weight", "probe_bias"):
+                tensors[f"{key}.{layer}"] = getattr(fitted, key).float().contiguous()
+            numbers["kept_rank"][layer] = fitted.right.shape[0]
+            numbers["probe_before"][layer] = fitted.before
+            numbers["probe_after"][layer] = fitted.after
+            numbers["probe_chance"][layer] = fitted.chance
+        record = {
+            "condition": condition, "layers": sorted(fit.by_layer), "targets": names,
+            "measure": MEASURES[condition], "fit": note, **numbers,
+        }
+        metadata = {"format": FORMAT, "fingerprint": fingerprint, "record": json.dumps(record)}
+        part = folder / f"{condition}.part"
+        save_file(tensors, part, metadata=metadata)
+        part.replace(folder / f"{condition}.safetensors")
+        records[condition] = record
+        logger.info("%s: kept rank %s", condition, sorted(set(numbers["kept_rank"].values())))
+    return records
