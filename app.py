@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
-from dashboard.layout import build_dashboard, launch_options  # noqa: E402
-from dashboard.security import close_doors  # noqa: E402
-from dashboard.session import warm_up  # noqa: E402
+from dashboard.layout import build_dashboard, launch_options
+from dashboard.security import close_doors
+from dashboard.session import warm_up
 
 close_doors()
 demo = build_dashboard()

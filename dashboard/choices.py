@@ -1,4 +1,4 @@
-"""What the rail may offer for a pair: conditions with their ranks, and layers. Read from files, no weights."""
+"""What the rail may offer for a pair: conditions with their ranks, and layers; read without weights."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ class Condition:
 def conditions(pair: str) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
     """Return the conditions that are fitted for this pair, and the names of those that are not."""
     ranks = available_conditions(pair)
-    offered = tuple(
-        Condition(key, info.name, ranks[key]) for key, info in CONDITIONS.items() if key in ranks
-    )
+    offered = tuple(Condition(key, info.name, ranks[key]) for key, info in CONDITIONS.items() if key in ranks)
     return offered, tuple(info.name for key, info in CONDITIONS.items() if key not in ranks)
 
 
 @cache
 def all_layers(pair: str) -> tuple[int, ...]:
-    """Return every layer of the pair's speech LLM: 0 is the input of the first block, i the output of block i.
+    """Return all layers of the speech LLM: 0 is the input of the first block, i the output of block i.
 
     Raises:
         ModelFilesError: the backbone's config is missing or damaged.

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from dashboard import session
 from dashboard.errors import with_plain_errors
@@ -23,8 +24,8 @@ _LISTED = ("key", "name", "kind", "backbone", "match", "capabilities", "status",
 
 def add_endpoints() -> None:
     """Add both endpoints to the Blocks that is being built."""
-    gr.api(with_plain_errors(systems), api_name="systems", queue=False)
-    gr.api(with_plain_errors(analyze), api_name="analyze", **MODEL_QUEUE)
+    api(with_plain_errors(systems), api_name="systems", queue=False)
+    api(with_plain_errors(analyze), api_name="analyze", **MODEL_QUEUE)
 
 
 def systems() -> list[dict[str, Any]]:
@@ -49,6 +50,7 @@ def analyze(
     """Run a clip through the speech LLM, its matched cascade and, with a reference, the text oracle.
 
     Args:
+        request: who asks; Gradio adds it, clients do not send it.
         audio: an uploaded sound file (in Python: gradio_client.handle_file).
         task: topic, sentiment, commonsense, trivia, emotion, sarcasm, speaker, transcribe or free.
         pair: mini-ultravox.

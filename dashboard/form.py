@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dashboard.choices import all_layers
 from engine.errors import ClipError, PromptError, UnknownKeyError
 from engine.request import RunRequest
-from engine.tasks import TASKS, get_task
+from engine.tasks import get_task
 
 if TYPE_CHECKING:
     from engine.audio import AudioClip
@@ -79,7 +79,11 @@ def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> 
 
     task = get_task(form.task)
     noise = None if form.noise == "none" else form.noise
-    example = matching_example(form)
+    example = example_of_file(form.audio)
+    reference = form.reference.strip()
+    # What ships with an example holds for its own words and its own question only.
+    same_words = example if example and example.reference == reference else None
+    same_question = example if example and _asks(form, example) else None
     return RunRequest(
         clip=clip,
         task=form.task,
@@ -93,8 +97,10 @@ def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> 
         method=form.method,
         seed=form.seed,
         prompt=form.prompt if task.kind in ("choices", "free") else "",
-        reference=form.reference.strip() or None,
-        gold=example.gold if example else None,
+        reference=reference or None,
+        reference_words=same_words.words if same_words else (),
+        gold=same_question.gold if same_question else None,
+        aliases=same_question.aliases if same_question else (),
         transcript_override=_checked_transcript(transcript),
     )
 
@@ -125,7 +131,9 @@ def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
         return all_layers(pair)
     known = all_layers(pair)
     span = f"{known[0]} to {known[-1]}"
-    parts = [part for part in re.split(r"[,;\s]+", text[:MAX_LAYER_CHARACTERS].replace("–", "-").strip()) if part]
+    parts = [
+        part for part in re.split(r"[,;\s]+", text[:MAX_LAYER_CHARACTERS].replace("–", "-").strip()) if part
+    ]
     found: set[int] = set()
     for part in parts:
         numbers = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
@@ -138,16 +146,10 @@ def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
     return tuple(sorted(found))
 
 
-def matching_example(form: Form) -> Example | None:
-    """Return the example that the form's clip and question are, byte for byte; None for anything else.
-
-    The right answer of an example counts only for its own question, so a changed task has none.
-    """
-    example = example_of_file(form.audio)
-    if example is None or example.task != form.task:
-        return None
-    same_prompt = TASKS[form.task].kind not in ("choices", "free") or example.prompt == form.prompt
-    return example if same_prompt else None
+def _asks(form: Form, example: Example) -> bool:
+    """Whether the form asks the example's own question."""
+    reads_prompt = get_task(form.task).kind in ("choices", "free")
+    return example.task == form.task and (not reads_prompt or example.prompt == form.prompt)
 
 
 def example_of_file(path: str | None) -> Example | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,7 +9,7 @@ import gradio as gr
 from dashboard.endpoints import add_endpoints
 from dashboard.tabs.clip import clip_tab
 from dashboard.theme import STYLE, theme
-from engine.examples import EXAMPLES
+from engine.examples import FOLDER as EXAMPLES_FOLDER
 
 BANNER = (
     "Small models trained on synthetic speech ship with this page; they know about 1,600 words. They are not "
@@ -52,5 +51,5 @@ def launch_options() -> dict[str, Any]:
         "footer_links": [],
         "state_session_capacity": 200,
         "enable_monitoring": False,
-        "allowed_paths": sorted({str(Path(example.file).parent) for example in EXAMPLES}),
+        "allowed_paths": [str(EXAMPLES_FOLDER)],
     }

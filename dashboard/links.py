@@ -65,9 +65,7 @@ def query_of(form: Form, example: str | None, run: bool) -> str:
     return "?" + urlencode(pairs)
 
 
-def view_of(
-    query: Mapping[str, str], *, examples: Collection[str], conditions: Collection[str]
-) -> View:
+def view_of(query: Mapping[str, str], *, examples: Collection[str], conditions: Collection[str]) -> View:
     """Return what a query string asks for; whatever does not exist here is listed as ignored.
 
     Args:

@@ -32,7 +32,7 @@ _MOST_CLIENTS = 2_000
 
 def close_doors() -> None:
     """Refuse links in file inputs and keep secrets out of logs and tracebacks; call once, before building."""
-    # Gradio would fetch a link into memory whatever max_file_size says. The name is private, so a test holds it.
+    # Gradio would fetch a link into memory whatever max_file_size says. A private name: a test holds it.
     processing_utils.async_ssrf_protected_download = _refuse_link
     formatter = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler = logging.StreamHandler()
@@ -119,7 +119,9 @@ class RunLimiter:
             while len(self._buckets) > _MOST_CLIENTS:
                 self._buckets.popitem(last=False)
             if bucket.left < 1:
-                raise TooManyRunsError("That were many runs in a short time; wait a few seconds and try again.")
+                raise TooManyRunsError(
+                    "That were many runs in a short time; wait a few seconds and try again."
+                )
             bucket.left -= 1
 
 

@@ -213,5 +213,6 @@ def warm_up() -> None:
 
 
 def _import_engine() -> None:
-    import engine.run  # noqa: F401 - for its side effect: torch is in memory afterwards
     import plotly.graph_objects  # noqa: F401
+
+    import engine.run  # noqa: F401 - for its side effect: torch is in memory afterwards

@@ -17,12 +17,13 @@ import torch
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.decode import run_arms
 from engine.errors import EngineError
-from engine.hooks import Projection, RowEdits, editing, recording
+from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, editing, recording
 from engine.lens import unembed
 from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import SYSTEMS, get_spec
 
 LOGIT_TOLERANCE = 1e-3
+BATCH_CHECK = "a batch equals its singles"
 PROBE_INSTRUCTION = "Repeat what was said."
 
 
@@ -59,7 +60,8 @@ def check_adapter(system: WhiteBoxSystem) -> list[Finding]:
         _batch,
         _cache,
     )
-    return [check(system, prepared) for check in checks]
+    with BACKBONE_LOCK:
+        return [check(system, prepared) for check in checks]
 
 
 def _logits(system: WhiteBoxSystem, embeddings: torch.Tensor) -> torch.Tensor:
@@ -148,7 +150,7 @@ def _batch(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     single = _logits(system, prepared.embeddings)[0]
     batched = _logits(system, prepared.embeddings.expand(3, -1, -1))[1]
     gap = float((single - batched).abs().max())
-    return Finding("a batch equals its singles", gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}")
+    return Finding(BATCH_CHECK, gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}")
 
 
 def _cache(system: WhiteBoxSystem, prepared: Prepared) -> Finding:

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from engine.hooks import RowEdits, editing, recording
-from engine.systems.base import Prepared, WhiteBoxSystem
+from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
+from engine.systems.base import Prepared, WhiteBoxModel
 
 MAX_NEW_TOKENS = 40
 
@@ -56,7 +56,7 @@ class Pass:
     states: dict[int, Tensor] = field(default_factory=dict)
 
 
-def encode_answer(system: WhiteBoxSystem, text: str) -> list[int]:
+def encode_answer(system: WhiteBoxModel, text: str) -> list[int]:
     """Return an answer's ids with the end of turn, as the system would generate them."""
     ids: list[int] = system.tokenizer.encode(text, add_special_tokens=False)
     return [*ids, int(system.tokenizer.eos_token_id)]
@@ -64,13 +64,14 @@ def encode_answer(system: WhiteBoxSystem, text: str) -> list[int]:
 
 @torch.inference_mode()
 def run_arms(
-    system: WhiteBoxSystem,
+    system: WhiteBoxModel,
     prepared: Prepared,
     *,
     edits: RowEdits | None = None,
     continuations: Sequence[str] = (),
     record_layers: Sequence[int] = (),
     max_new_tokens: int = MAX_NEW_TOKENS,
+    batched: bool = True,
 ) -> Pass:
     """Answer one prompt under each arm of `edits` (one plain row without edits).
 
@@ -81,31 +82,64 @@ def run_arms(
         continuations: answers to be scored in every row, the labels of a forced choice among them.
         record_layers: layers whose prompt states are returned.
         max_new_tokens: an answer that long is cut.
+        batched: False runs the arms one after another, for a system whose batches do not equal its singles.
     """
+    answers = [encode_answer(system, text) for text in continuations]
+    if edits is None or batched or len(edits.rows) == 1:
+        return _run_rows(system, prepared, edits, answers, record_layers, max_new_tokens, None)
+    passes: list[Pass] = []
+    for row in range(len(edits.rows)):
+        alone = edits.only(row)
+        first = passes[0].decoded[0].token_ids if passes else None
+        passes.append(_run_rows(system, prepared, alone, answers, record_layers, max_new_tokens, first))
+        edits.change[row], edits.count[row] = alone.change[0], alone.count[0]
+    return Pass(
+        decoded=tuple(one.decoded[0] for one in passes),
+        continuation_scores=torch.cat([one.continuation_scores for one in passes]),
+        first_answer_scores=tuple(one.first_answer_scores[0] for one in passes),
+        prompt_logits=torch.cat([one.prompt_logits for one in passes]),
+        states={layer: torch.cat([one.states[layer] for one in passes]) for layer in record_layers},
+    )
+
+
+def _run_rows(
+    system: WhiteBoxModel,
+    prepared: Prepared,
+    edits: RowEdits | None,
+    answers: Sequence[Sequence[int]],
+    record_layers: Sequence[int],
+    max_new_tokens: int,
+    first_answer: Sequence[int] | None,
+) -> Pass:
+    """Run all rows of these edits as one batch; `first_answer` is scored instead of row 0's own where given."""
     n_rows = len(edits.rows) if edits else 1
-    embeddings = prepared.embeddings.expand(n_rows, -1, -1)
     with ExitStack() as stack:
+        stack.enter_context(BACKBONE_LOCK)
         if edits and edits.layers():
             stack.enter_context(editing(system.decoder_layers, edits))
         with recording(system.decoder_layers, record_layers) as states:
-            out = system.language_model(inputs_embeds=embeddings, past_key_values=DynamicCache(), use_cache=True)
+            out = system.language_model(
+                inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1),
+                past_key_values=DynamicCache(),
+                use_cache=True,
+            )
         prompt_logits = out.logits[:, -1].float()
-        answers = [encode_answer(system, text) for text in continuations]
         scores = _score(system, out.past_key_values, prompt_logits, answers)
         decoded = _greedy(system, deepcopy(out.past_key_values), prompt_logits, max_new_tokens)
-        own = [*decoded[0].token_ids, int(system.tokenizer.eos_token_id)]
-        first_answer = _score(system, out.past_key_values, prompt_logits, [own])
+        own = decoded[0].token_ids if first_answer is None else first_answer
+        ended = [*own, int(system.tokenizer.eos_token_id)]
+        own_scores = _score(system, out.past_key_values, prompt_logits, [ended])
     return Pass(
         decoded=tuple(decoded),
         continuation_scores=scores,
-        first_answer_scores=tuple(float(s) for s in first_answer[:, 0]),
+        first_answer_scores=tuple(float(score) for score in own_scores[:, 0]),
         prompt_logits=prompt_logits,
         states=states,
     )
 
 
 def _greedy(
-    system: WhiteBoxSystem, cache: DynamicCache, prompt_logits: Tensor, max_new_tokens: int
+    system: WhiteBoxModel, cache: DynamicCache, prompt_logits: Tensor, max_new_tokens: int
 ) -> list[Decoded]:
     end = int(system.tokenizer.eos_token_id)
     n_rows = prompt_logits.shape[0]
@@ -132,7 +166,7 @@ def _greedy(
 
 
 def _score(
-    system: WhiteBoxSystem, cache: DynamicCache, prompt_logits: Tensor, answers: Sequence[Sequence[int]]
+    system: WhiteBoxModel, cache: DynamicCache, prompt_logits: Tensor, answers: Sequence[Sequence[int]]
 ) -> Float[Tensor, "rows continuations"]:
     """Log-probability of each answer after each row's prompt; the cache given is left as it was."""
     n_rows = prompt_logits.shape[0]

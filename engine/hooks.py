@@ -6,6 +6,7 @@ Layer 0 is what the first block receives, layer i what block i puts out (before 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Scope = Literal["audio", "prompt", "all"]
+
+# Hooks sit on modules that systems and threads share: who runs a backbone holds this, so that no run is edited
+# or recorded by another's hooks.
+BACKBONE_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,10 @@ class RowEdits:
                 self.count[index] += ratio.numel()
         return edited
 
+    def only(self, row: int) -> RowEdits:
+        """Return the edits of one row as a batch of its own, with nothing counted yet."""
+        return RowEdits([self.rows[row]], self.span, self.n_prompt, self.scope)
+
     def relative_change(self, row: int) -> float:
         """Return the mean of |change| / |state| over this row's edited prompt positions and layers."""
         return self.change[row] / self.count[row] if self.count[row] else 0.0
@@ -150,8 +159,11 @@ def _at_layers(
     *,
     prepend: bool,
 ) -> Iterator[None]:
-    handles = [_attach(decoder_layers, layer, transform, prepend) for layer in layers]
+    handles: list[Any] = []
     try:
+        # One by one inside the block: a layer that does not exist must not leave the others' hooks behind.
+        for layer in layers:
+            handles.append(_attach(decoder_layers, layer, transform, prepend))
         yield
     finally:
         for handle in handles:

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.concepts import overlapping
 from engine.result import LensReadout, SpokenWord
-from engine.systems.base import WhiteBoxSystem
+from engine.systems.base import WhiteBoxModel
 
 TOP_K = 10
 DEGENERATE_SHARE = 0.5
@@ -37,7 +37,7 @@ class TokenTrack:
 
 
 @torch.inference_mode()
-def unembed(system: WhiteBoxSystem, states: Float[Tensor, "positions d_model"]) -> Float[Tensor, "positions vocab"]:
+def unembed(system: WhiteBoxModel, states: Float[Tensor, "positions d_model"]) -> Float[Tensor, "positions vocab"]:
     """Return the model's own final norm and head over residual states that were not normed yet, in float32."""
     weight = system.unembedding.weight
     normed = system.final_norm(states.to(weight.dtype))
@@ -46,7 +46,7 @@ def unembed(system: WhiteBoxSystem, states: Float[Tensor, "positions d_model"]) 
 
 @torch.inference_mode()
 def read_lens(
-    system: WhiteBoxSystem,
+    system: WhiteBoxModel,
     states: Mapping[int, Float[Tensor, "positions d_model"]],
     *,
     seconds_per_position: float,
@@ -155,7 +155,7 @@ def lens_text(readout: LensReadout, layer: int) -> str:
 
 @torch.inference_mode()
 def track(
-    system: WhiteBoxSystem, states: Mapping[int, Float[Tensor, "positions d_model"]], token_id: int
+    system: WhiteBoxModel, states: Mapping[int, Float[Tensor, "positions d_model"]], token_id: int
 ) -> TokenTrack:
     """Return rank and probability of one token at every recorded layer and position."""
     layers = tuple(sorted(states))

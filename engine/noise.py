@@ -148,7 +148,9 @@ _MAKERS: dict[str, Callable[[int, np.random.Generator], tuple[Samples, str]]] = 
 }
 
 
-def _piece(source: Samples, n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
+def _piece(
+    source: Float[np.ndarray, " source"], n_samples: int, rng: np.random.Generator
+) -> tuple[Samples, str]:
     """`n_samples` of the source from a random start, repeated from its beginning when it is too short."""
     spare = len(source) - n_samples
     start = int(rng.integers(0, spare if spare >= 0 else len(source) - 1, endpoint=True))

@@ -29,9 +29,9 @@ from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
 from engine.noise import add_noise
 from engine.request import Question, RunRequest, check_request
 from engine.result import Answer, Lane, LensReadout, Role, RunResult, SpokenWord
-from engine.systems.base import Heard, Prepared, WhiteBoxSystem
+from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import SystemSpec, get_pair, match_of, revision_of
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
 from engine.tasks import parse_answer
 
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
@@ -138,7 +138,9 @@ def _speech(
     started = time.perf_counter()
     prepared = speech.prepare(heard, question.instruction)
     edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
-    passed, answers, right_scores = _answer(speech, prepared, question, request.gold, edits)
+    passed, answers, right_scores = _answer(
+        speech, prepared, question, request.gold, edits, batch_is_exact(speech.spec.key)
+    )
     seconds = heard.seconds + time.perf_counter() - started
     lens = read_lens(
         speech,
@@ -166,7 +168,7 @@ def _speech(
 
 
 def _text_lane(
-    system: WhiteBoxSystem, heard: Heard, question: Question, role: Role, where: str
+    system: WhiteBoxModel, heard: Heard, question: Question, role: Role, where: str
 ) -> Lane:
     started = time.perf_counter()
     _, answers, _ = _answer(system, system.prepare(heard, question.instruction), question, None, None)
@@ -186,16 +188,19 @@ def _text_lane(
 
 
 def _answer(
-    system: WhiteBoxSystem,
+    system: WhiteBoxModel,
     prepared: Prepared,
     question: Question,
     gold: str | None,
     edits: RowEdits | None,
+    batched: bool = True,
 ) -> tuple[Pass, list[Answer], list[float | None]]:
     """Answer under every arm; return the pass, the parsed answers and the right answer's scores."""
     scored = [*question.labels, *([gold] if gold and gold not in question.labels else [])]
     layers = _all_layers(system) if prepared.heard.seconds_per_position else ()
-    passed = run_arms(system, prepared, edits=edits, continuations=scored, record_layers=layers)
+    passed = run_arms(
+        system, prepared, edits=edits, continuations=scored, record_layers=layers, batched=batched
+    )
     scores = passed.continuation_scores.numpy()
     answers = []
     for row, decoded in enumerate(passed.decoded):
@@ -236,7 +241,7 @@ def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[Sp
     return heard.words, "mini-Whisper"
 
 
-def _all_layers(system: WhiteBoxSystem) -> tuple[int, ...]:
+def _all_layers(system: WhiteBoxModel) -> tuple[int, ...]:
     return tuple(range(len(system.decoder_layers) + 1))
 
 

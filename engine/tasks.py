@@ -222,7 +222,7 @@ def parse_answer(task: Task, text: str, labels: tuple[str, ...]) -> tuple[str | 
         (label, status); label is None unless status is "parsed".
     """
     answer = normalise(text)
-    if not answer and "((" not in text:
+    if not answer:
         return None, "empty"
     if any(refusal in text.lower() for refusal in _REFUSALS):
         return None, "refused"

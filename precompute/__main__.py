@@ -1,4 +1,4 @@
-"""python -m precompute train | erasers | evaluate | speed: the jobs that make and measure what ships."""
+"""python -m precompute train | erasers | examples | evaluate | cards | speed: make and measure what ships."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 from engine.errors import EngineError
+from engine.evaluation import FILE_NAME as EVALUATION
 from engine.systems.catalogue import MODELS
 
 BUILD = Path("build") / "mini"
+QUICK_BUILD = Path("build") / "quick"
+EXAMPLES = MODELS.parent / "examples"
 
 
 def main() -> int:
@@ -18,15 +21,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m precompute", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
     train = jobs.add_parser("train", help="train the minis from random initialisation; resumes")
-    train.add_argument("--quick", action="store_true", help="a two-minute smoke run; the weights know nothing")
-    train.add_argument("--build", type=Path, default=BUILD, help="folder of checkpoints")
-    train.add_argument("--out", type=Path, help="folder for the weights (default: assets/models; quick: build)")
+    train.add_argument("--quick", action="store_true", help="two minutes, to try it; weights know nothing")
+    train.add_argument("--build", type=Path, help="folder of checkpoints (default: under build)")
+    train.add_argument("--out", type=Path, help="folder for weights (default: assets/models; quick: build)")
     erasers = jobs.add_parser("erasers", help="fit the erasers of the speech LLM on its own states")
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
+    jobs.add_parser("examples", help="make the example clips that ship")
+    jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
@@ -46,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.job == "train":
         from precompute.mini.train import FULL, QUICK, train_all
 
-        build = arguments.build.with_name("quick") if arguments.quick else arguments.build
+        build = arguments.build or (QUICK_BUILD if arguments.quick else BUILD)
         out = arguments.out or (build / "models" if arguments.quick else MODELS)
         train_all(build, out, QUICK if arguments.quick else FULL)
         sys.stdout.write("Done. Next: python -m precompute erasers, then python -m precompute evaluate.\n")
@@ -54,6 +59,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.eraser_job import fit_all
 
         sys.stdout.write(fit_all(arguments.quick, arguments.out) + "\n")
+    elif arguments.job == "examples":
+        from precompute.mini.example_clips import write_examples
+
+        sys.stdout.write(f"{write_examples(EXAMPLES)} example clips written.\n")
     elif arguments.job == "evaluate":
         from precompute.mini.evaluate import evaluate, format_rows, write_rows
 
@@ -61,6 +70,10 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(format_rows(rows) + "\n")
         if arguments.out:
             write_rows(rows, arguments.out)
+    elif arguments.job == "cards":
+        from precompute.mini.cards import write_cards
+
+        write_cards(MODELS, MODELS / EVALUATION)
     else:
         from precompute.speed import format_speed, measure_speed
 

@@ -49,7 +49,12 @@ def emergence_figure(lens: LensReadout) -> go.Figure:
 def emergence_table(lens: LensReadout) -> str:
     """Return the same as a table."""
     rows = [
-        (layer, f"{own:.2f}", f"{other:.2f}", "one token holds most columns" if layer in lens.degenerate_layers else "")
+        (
+            layer,
+            f"{own:.2f}",
+            f"{other:.2f}",
+            "one token holds most columns" if layer in lens.degenerate_layers else "",
+        )
         for layer, own, other in zip(lens.layers, lens.precision, lens.control, strict=True)
     ]
     return table_html("As a table", ("Layer", "This clip's words", "Other clips' words", "Note"), rows)
@@ -75,7 +80,7 @@ def token_figure(track: TokenTrack, lens: LensReadout) -> go.Figure:
         colorbar={
             "title": "rank",
             "tickvals": decades,
-            "ticktext": [f"{10**int(decade):,}" for decade in decades],
+            "ticktext": [f"{10 ** int(decade):,}" for decade in decades],
             "thickness": 12,
             "outlinewidth": 0,
         },

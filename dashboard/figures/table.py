@@ -19,6 +19,7 @@ def table_html(caption: str, headers: Sequence[str], rows: Iterable[Sequence[obj
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
     return (
-        f'<details class="table-form"><summary>{escape(caption)}</summary><div class="table-scroll" tabindex="0">'
+        f'<details class="table-form"><summary>{escape(caption)}</summary>'
+        '<div class="table-scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )

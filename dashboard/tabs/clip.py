@@ -13,6 +13,7 @@ from dashboard.errors import with_plain_errors
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
 from dashboard.tabs.clip_rail import Rail, rail
+from dashboard.tabs.clip_texts import card_title
 from engine.request import MAX_REFERENCE_CHARACTERS
 
 # One job at a time touches the models, whoever asks; the endpoints share this queue.
@@ -69,7 +70,7 @@ def _main() -> Main:
         view = clip_view("clip-view")
         with gr.Column(visible=False, elem_id="tools") as tools:
             with gr.Column(elem_classes="card", elem_id="card-transcript"):
-                gr.HTML('<h2 class="card-title">Give the cascade another transcript</h2>')
+                gr.HTML(card_title("Give the cascade another transcript"))
                 transcript = gr.Textbox(
                     label="Transcript given to the cascade",
                     lines=1,
@@ -90,8 +91,17 @@ def _main() -> Main:
                 label="Link (an own clip is not part of it)", visible=False, buttons=["copy"], elem_id="link"
             )
     return Main(
-        view, shown_id, tools, transcript, run_transcript, *token, emergence_plot, emergence_table,
-        make_link, link, download,
+        view,
+        shown_id,
+        tools,
+        transcript,
+        run_transcript,
+        *token,
+        emergence_plot,
+        emergence_table,
+        make_link,
+        link,
+        download,
     )
 
 
@@ -99,8 +109,12 @@ def _token_accordion() -> tuple[gr.Textbox, gr.Button, gr.Plot, gr.HTML]:
     with gr.Accordion("Rank of a word through the layers", open=False, elem_id="token-search"):
         with gr.Row(elem_classes="ask-token"):
             token = gr.Textbox(
-                show_label=False, label="Word or token", placeholder="a word, such as report", max_length=60,
-                interactive=True, elem_id="token",
+                show_label=False,
+                label="Word or token",
+                placeholder="a word, such as report",
+                max_length=60,
+                interactive=True,
+                elem_id="token",
             )
             find = gr.Button("Find", size="sm", elem_id="find-token")
         plot = gr.Plot(show_label=False, visible=False, elem_id="token-plot")
@@ -156,10 +170,21 @@ def _bind_runs(left: Rail, right: Main) -> None:
     by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     changed = gr.on(
         [
-            left.noise.input, left.snr.input, left.noise_file.upload, left.erasures.input, left.scope.input,
-            left.layers.input, left.layer_text.submit, left.method.input,
+            left.noise.input,
+            left.snr.input,
+            left.noise_file.upload,
+            left.erasures.input,
+            left.scope.input,
+            left.layers.input,
+            left.layer_text.submit,
+            left.method.input,
         ],
-        rerun, inputs, outputs, trigger_mode="always_last", **PRIVATE, **MODEL_QUEUE,
+        rerun,
+        inputs,
+        outputs,
+        trigger_mode="always_last",
+        **PRIVATE,
+        **MODEL_QUEUE,
     )
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
@@ -237,7 +262,9 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
     def restore(request: gr.Request) -> tuple[Any, ...]:
         return handlers.restore(dict(request.query_params))
 
-    def run_restored(request: gr.Request, asked: bool, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+    def run_restored(
+        request: gr.Request, asked: bool, shown_id: str, *values: Any
+    ) -> Iterator[runs.RunUpdate]:
         if asked:
             yield from runs.run_form(values, shown_id, request)
         else:

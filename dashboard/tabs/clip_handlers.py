@@ -15,7 +15,7 @@ import gradio as gr
 from dashboard.form import LAYER_CHOICES, Form, example_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.served_files import write_wav
-from dashboard.tabs.clip_rail import sentence_html, small, task_hint
+from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
@@ -76,7 +76,7 @@ def take_clip(path: str | None) -> ClipUpdate:
     try:
         return ClipUpdate(SKIP, clip_line(load_clip(path)), "")
     except ClipError as error:
-        return ClipUpdate(SKIP, small(str(error)).replace('class="small"', 'class="small problem"'), "")
+        return ClipUpdate(SKIP, problem(str(error)), "")
 
 
 def take_other_file(path: str) -> ClipUpdate:
@@ -163,8 +163,13 @@ def restore(query: dict[str, str]) -> tuple[Update, ...]:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
     clip = _example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
-    return (*clip, *_restored_question(view, example), *_restored_noise(view), *_restored_erasure(view),
-            bool(view.run and example))
+    return (
+        *clip,
+        *_restored_question(view, example),
+        *_restored_noise(view),
+        *_restored_erasure(view),
+        bool(view.run and example),
+    )
 
 
 def _restored_question(view: View, example: Example | None) -> QuestionUpdate:

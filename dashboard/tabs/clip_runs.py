@@ -21,7 +21,7 @@ from dashboard.result_json import result_to_json
 from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
-from dashboard.tabs.clip_rail import small
+from dashboard.tabs.clip_texts import small
 from engine.errors import PromptError
 from engine.result import RunResult
 

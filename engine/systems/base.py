@@ -53,8 +53,8 @@ class Prepared:
 
 
 @runtime_checkable
-class WhiteBoxSystem(Protocol):
-    """A system whose states can be read and edited.
+class WhiteBoxModel(Protocol):
+    """A model whose states can be read and edited, whatever it was given.
 
     Attributes:
         spec: its catalogue row.
@@ -72,12 +72,17 @@ class WhiteBoxSystem(Protocol):
     unembedding: nn.Module
     fingerprint: str
 
-    def hear(self, clip: AudioClip) -> Heard:
-        """Return what stands in the prompt for this clip."""
-        ...
-
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return the prompt that asks `instruction` about what was heard."""
+        ...
+
+
+@runtime_checkable
+class WhiteBoxSystem(WhiteBoxModel, Protocol):
+    """A white-box model with ears; the text oracle is one without."""
+
+    def hear(self, clip: AudioClip) -> Heard:
+        """Return what stands in the prompt for this clip."""
         ...
 
 

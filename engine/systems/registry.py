@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import ModelFilesError
 from engine.systems.catalogue import MODELS, backbone_of, get_spec
 
 if TYPE_CHECKING:
@@ -42,6 +43,27 @@ def load_text_llm(folder: str, models: Path = MODELS) -> TextLLM:
     """Return the text LLM in this folder, loaded at first use; raises as `load_speech_llm`."""
     with _LOADING:
         return _text_llm(folder, models)
+
+
+def batch_is_exact(key: str, models: Path = MODELS) -> bool:
+    """Say whether this speech LLM's batches equal its singles here, as measured when it was loaded."""
+    with _LOADING:
+        return _checked(key, models)
+
+
+@cache
+def _checked(key: str, models: Path) -> bool:
+    """Run check_adapter once; only batch parity may fail, and then arms run one after another."""
+    from engine.check import BATCH_CHECK, check_adapter
+
+    failed = [finding for finding in check_adapter(_speech_llm(key, models)) if not finding.passed]
+    serious = [finding for finding in failed if finding.name != BATCH_CHECK]
+    if serious:
+        raise ModelFilesError(
+            f"{get_spec(key).name} fails its adapter check: {serious[0].name} ({serious[0].measured}); "
+            f'run "python -m engine.check {key}".'
+        )
+    return not failed
 
 
 @cache

@@ -68,7 +68,7 @@ def fit_ctc_head(states: Sequence[Tensor], texts: Sequence[str]) -> CtcHead:
         scores = head(padded).log_softmax(-1).transpose(0, 1)
         loss = functional.ctc_loss(scores, targets, frames, lengths, zero_infinity=True)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     logger.info("CTC head: loss %.3f a character", float(loss.detach()))
     return CtcHead(head.weight.detach(), head.bias.detach(), mean, scale)

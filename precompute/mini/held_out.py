@@ -28,13 +28,14 @@ class HeldOutItem:
 
 
 def held_out_items(task: str, limit: int) -> list[HeldOutItem]:
-    """Return up to `limit` items of a task from the test split, seeded; each text once."""
+    """Return up to `limit` items of a task from the test split, seeded; each text once (with its choices)."""
     world = build_world()
     sentences = [s for s in world.test if task in ("speaker", s.task) and s.task != "everyday"]
     random.Random(f"{HELD_OUT_SEED}|{task}").shuffle(sentences)
     items: dict[str, HeldOutItem] = {}
     for sentence in sentences:
-        prompt = ", ".join(sentence.choices)
+        # Asked who speaks, a commonsense question is a text like any other: its choices are not shown.
+        prompt = ", ".join(sentence.choices) if sentence.task == task else ""
         key = f"{task}|{sentence.text}|{prompt}"
         items.setdefault(key, HeldOutItem(key, task, sentence, prompt))
     return list(items.values())[:limit]

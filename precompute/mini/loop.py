@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ def train(
             group["lr"] = settings.peak_rate * _rate_factor(step, settings.steps)
         loss, numbers = loss_of_step(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_LIMIT)
         optimizer.step()
         for key, value in {"loss": float(loss.detach()), **numbers}.items():
@@ -122,8 +123,10 @@ def _save(
     weights, record = _files(settings)
     part = weights.with_suffix(".part")
     save_file(tensors, part, metadata={"step": str(step)})
-    # The record is written first: a step count older than the weights would repeat steps.
-    record.write_text(json.dumps({"step": step, "seconds": seconds, "smooth": smooth}), encoding="utf-8")
+    # Both appear whole or not at all; the step that counts is the one inside the weights' own file.
+    record_part = record.with_suffix(".json.part")
+    record_part.write_text(json.dumps({"step": step, "seconds": seconds, "smooth": smooth}), encoding="utf-8")
+    record_part.replace(record)
     part.replace(weights)
 
 
@@ -134,6 +137,8 @@ def _resume(
     if not weights.exists():
         return 0, 0.0, {}
     record = json.loads(record_file.read_text(encoding="utf-8"))
+    with safe_open(weights, framework="pt") as stored:
+        step = int(stored.metadata()["step"])
     tensors = load_file(weights)
     model.load_state_dict(_under(tensors, "model."), strict=True)
     state: dict[int, dict[str, Tensor]] = {}
@@ -141,8 +146,8 @@ def _resume(
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    logger.info("%s resumes at step %d of %d", settings.name, record["step"], settings.steps)
-    return int(record["step"]), float(record["seconds"]), dict(record["smooth"])
+    logger.info("%s resumes at step %d of %d", settings.name, step, settings.steps)
+    return step, float(record["seconds"]), dict(record["smooth"])
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

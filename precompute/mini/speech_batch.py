@@ -59,7 +59,7 @@ class Curriculum:
     voices_all: float = 0.25
     augmentation_from: float = 0.22
     augmentation_full: float = 0.50
-    augmentation_limit: float = 0.6
+    augmentation_limit: float = 0.3
 
     def n_sentences(self, step: int, available: int) -> int:
         """Return how many sentences are in use: a few short ones at first, doubling until all are."""
@@ -115,6 +115,10 @@ class SpeechSource:
                 sentence = self._sentences[alike[rng.randrange(len(alike))]]
                 spoken.append(self._say(sentence, self._voices[rng.randrange(n_voices)], rng))
         return tuple(spoken)
+
+    def say_plainly(self, sentence: Sentence, rng: random.Random) -> Spoken:
+        """Say one sentence in one of the training voices, with word times."""
+        return self._say(sentence, rng.choice(self._voices), rng)
 
     def features(self, spoken: tuple[Spoken, ...], strength: Strength, rng: random.Random) -> SpeechBatch:
         """Augment these clips and return their features, padded with silence to one length."""

@@ -29,6 +29,7 @@ SPEECH_LLM_SEED = 3
 BATCH_CLIPS = 16
 PROJECTOR_HIDDEN = 1_024
 STACK_FACTOR = 8
+TUNED_TOWER_LAYERS = 2
 _TRANSCRIBE_SHARE, _OWN_SHARE, _SPEAKER_SHARE = 0.42, 0.33, 0.03
 
 
@@ -73,7 +74,10 @@ def new_ears(config: dict[str, Any], transcriber: TrainedTranscriber, backbone: 
     # Begin at the size of the backbone's own embeddings; larger ones drown its positions for a long while.
     spread = config["norm_init"] * float(projector.linear_2.weight.std()) * projector.linear_2.in_features**0.5
     projector.linear_2.weight.data *= scale / spread
-    ears.audio_tower.embed_positions.requires_grad_(False)
+    # The lower tower stays the transcriber's: half the cost of a step, as Ultravox's LoRA also spares most of it.
+    ears.audio_tower.requires_grad_(False)
+    for module in (*ears.audio_tower.layers[-TUNED_TOWER_LAYERS:], ears.audio_tower.layer_norm):
+        module.requires_grad_(True)
     return ears
 
 

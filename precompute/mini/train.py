@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.systems.checkpoint import under
 from engine.tasks import FREE_FORMS, TASKS
+from precompute.mini.alignment import alignment_heads
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
 from precompute.mini.export import export_backbone, export_ears, export_transcriber
 from precompute.mini.loop import LoopSettings, count_parameters
@@ -44,7 +45,7 @@ class Recipe:
     flite_clips: int
 
 
-FULL = Recipe(backbone_steps=5_600, transcriber_steps=3_200, speech_llm_steps=3_400, flite_clips=2_500)
+FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=2_400, flite_clips=2_500)
 QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
 
 
@@ -71,12 +72,12 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
     logger.info("flite pool: %d clips", recipe.flite_clips)
     pool = FlitePool(build / "flite", world.train, recipe.flite_clips, FLITE_SEED)
     logger.info("transcriber: %d steps", recipe.transcriber_steps)
+    source = SpeechSource(world.train, pool, SOURCE_SEED)
     transcriber, transcriber_record = train_transcriber(
-        whisper,
-        SpeechSource(world.train, pool, SOURCE_SEED),
-        LoopSettings("transcriber", recipe.transcriber_steps, 1.2e-3, build),
+        whisper, words_of(world.train), source, LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build)
     )
-    export_transcriber(transcriber, whisper, models / "mini-whisper")
+    heads = alignment_heads(transcriber, whisper, source, world.train)
+    export_transcriber(transcriber, whisper, models / "mini-whisper", heads)
     logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
     config = ultravox_config(transcriber, "mini-llama")
     ears = new_ears(config, transcriber, backbone)
@@ -85,7 +86,7 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
         backbone,
         chat,
         SpeechSource(world.train, pool, SPEECH_SOURCE_SEED),
-        LoopSettings("speech_llm", recipe.speech_llm_steps, 7e-4, build),
+        LoopSettings("speech_llm", recipe.speech_llm_steps, 1e-3, build),
     )
     export_ears(ears, config, models / "mini-ultravox")
     records = {
@@ -107,11 +108,18 @@ def load_backbone(build: Path, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     return backbone
 
 
-def load_transcriber(build: Path, tokenizer: PreTrainedTokenizerFast) -> TrainedTranscriber:
+def load_transcriber(
+    build: Path, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]
+) -> TrainedTranscriber:
     """Return the transcriber of a checkpoint."""
-    transcriber = TrainedTranscriber(tokenizer)
+    transcriber = TrainedTranscriber(tokenizer, words)
     transcriber.load_state_dict(under(load_file(build / "transcriber.checkpoint.safetensors"), "model."))
     return transcriber
+
+
+def words_of(sentences: Iterable[Sentence]) -> list[str]:
+    """Return every word of these sentences, in alphabetical order."""
+    return sorted({word for sentence in sentences for word in sentence.text.split()})
 
 
 def _tokenizers(
@@ -134,7 +142,7 @@ def _write_record(
         "world_seed": WORLD_SEED,
         "training_sentences": len(sentences),
         "training_texts": len({sentence.text for sentence in sentences}),
-        "vocabulary_words": len({word for sentence in sentences for word in sentence.text.split()}),
+        "vocabulary_words": len(words_of(sentences)),
         "batch": {"backbone": BATCH_EXCHANGES, "transcriber": BATCH_CLIPS, "speech_llm": BATCH_CLIPS},
         "recipe": vars(recipe),
         "torch": torch.__version__,

@@ -1,12 +1,13 @@
 """The mini-Whisper: an encoder and decoder trained on synthetic speech, run later by faster-whisper.
 
 Characters teach the encoder first: frame by frame where word times are known (CTC alone stays on its plateau
-for a thousand steps), then by CTC; the decoder joins soon after. The CTC head is a training aid.
+for a thousand steps), then by CTC; the decoder joins soon after. All along a second head names the word at each
+frame. Both heads are training aids and are not shipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +26,22 @@ POSITIONS_PER_SECOND = 50
 CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
 DECODER_FROM, DECODER_FULL = 0.15, 0.22
 FRAMES_FULL, FRAMES_UNTIL = 0.06, 0.12
+WORD_WEIGHT = 0.5
 
 
 class TrainedTranscriber(nn.Module):
-    """A Whisper with a CTC head on its encoder; the head is blank plus `CHARACTERS`."""
+    """A Whisper with two heads on its encoder: characters for CTC (blank first) and words (silence first)."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> None:
         super().__init__()
+        self.words = {word: index for index, word in enumerate(words, start=1)}
         torch.manual_seed(TRANSCRIBER_SEED)
         self.whisper = WhisperForConditionalGeneration(_config(tokenizer))
         for convolution in (self.whisper.model.encoder.conv1, self.whisper.model.encoder.conv2):
             # The library's initial scale (0.02) would drown the sound in the position embeddings.
             nn.init.kaiming_normal_(convolution.weight)
         self.ctc_head = nn.Linear(self.whisper.config.d_model, 1 + len(CHARACTERS))
+        self.word_head = nn.Linear(self.whisper.config.d_model, 1 + len(words))
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> WhisperConfig:
@@ -70,21 +74,26 @@ def ctc_targets(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     return torch.tensor([c for row in classes for c in row]), torch.tensor([len(row) for row in classes])
 
 
-def frame_targets(batch: SpeechBatch, n_positions: int) -> Tensor:
-    """Return a character class for each encoder position, letters sharing a word's time; -100 without times."""
-    rows = torch.full((len(batch.spoken), n_positions), IGNORED)
-    for row, spoken, change in zip(rows, batch.spoken, batch.changed, strict=True):
+def frame_targets(batch: SpeechBatch, words: Mapping[str, int], n_positions: int) -> tuple[Tensor, Tensor]:
+    """Return the character and the word class at each encoder position, both [clips, positions].
+
+    Letters share their word's time evenly; 0 is blank and silence; -100 for clips without word times.
+    """
+    characters = torch.full((len(batch.spoken), n_positions), IGNORED)
+    word_classes = characters.clone()
+    for clip, (spoken, change) in enumerate(zip(batch.spoken, batch.changed, strict=True)):
         if spoken.rendering.words:
-            row[:] = 0
+            characters[clip], word_classes[clip] = 0, 0
         for word in spoken.rendering.words:
             start, end = (
                 POSITIONS_PER_SECOND * (t / change.speed + change.lead_s) for t in (word.start_s, word.end_s)
             )
-            positions = range(max(0, round(start)), min(n_positions, round(end)))
-            for position in positions:
+            for position in range(max(0, round(start)), min(n_positions, round(end))):
                 letter = int((position + 0.5 - start) / max(end - start, 1e-6) * len(word.text))
-                row[position] = 1 + CHARACTERS.index(word.text[min(max(letter, 0), len(word.text) - 1)])
-    return rows
+                letter = min(max(letter, 0), len(word.text) - 1)
+                characters[clip, position] = 1 + CHARACTERS.index(word.text[letter])
+                word_classes[clip, position] = words[word.text]
+    return characters, word_classes
 
 
 def transcriber_loss(
@@ -95,25 +104,28 @@ def transcriber_loss(
     frame_weight: float,
     decoder_weight: float,
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return CTC (per character) plus weighted cross-entropies (per frame, per token) of one batch."""
+    """Return CTC (per character) plus cross-entropies of words and characters (per frame) and tokens."""
     texts = [s.sentence.text for s in batch.spoken]
     with torch.autocast("cpu", torch.bfloat16):
         states = encode_mel(model.whisper.model.encoder, batch.features)
         logits = model.ctc_head(states).float()
+        word_logits = model.word_head(states).float()
     targets, lengths = ctc_targets(texts)
     positions = torch.full((len(texts),), states.shape[1])
     ctc = functional.ctc_loss(
         logits.log_softmax(-1).transpose(0, 1), targets, positions, lengths, zero_infinity=True
     )
     numbers = {"ctc": float(ctc.detach())}
+    characters, word_classes = frame_targets(batch, model.words, logits.shape[1])
     loss = ctc
-    if frame_weight:
-        frames = functional.cross_entropy(
-            logits.flatten(0, 1), frame_targets(batch, logits.shape[1]).flatten(), ignore_index=IGNORED
-        )
-        numbers["frames"] = float(frames.detach())
+    if (characters != IGNORED).any():
         # While frames teach, CTC's pull towards blanks would undo it.
-        loss = frame_weight * frames + (1 - frame_weight) * ctc
+        frames = functional.cross_entropy(logits.flatten(0, 1), characters.flatten(), ignore_index=IGNORED)
+        words = functional.cross_entropy(
+            word_logits.flatten(0, 1), word_classes.flatten(), ignore_index=IGNORED
+        )
+        numbers |= {"words": float(words.detach())}
+        loss = frame_weight * frames + (1 - frame_weight) * ctc + WORD_WEIGHT * words
     if not decoder_weight:
         return loss, numbers
     no_times = tokenizer.convert_tokens_to_ids("<|notimestamps|>")
@@ -136,10 +148,10 @@ def _ramp(share: float, begin: float, end: float) -> float:
 
 
 def train_transcriber(
-    tokenizer: PreTrainedTokenizerFast, source: SpeechSource, settings: LoopSettings
+    tokenizer: PreTrainedTokenizerFast, words: Sequence[str], source: SpeechSource, settings: LoopSettings
 ) -> tuple[TrainedTranscriber, dict[str, float]]:
-    """Train the transcriber on batches of this source; returns it with its training record."""
-    model = TrainedTranscriber(tokenizer)
+    """Train the transcriber on batches of this source; `words` are all its sentences have."""
+    model = TrainedTranscriber(tokenizer, words)
     curriculum = Curriculum(settings.steps)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:

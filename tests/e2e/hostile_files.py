@@ -35,7 +35,10 @@ def _sound(samples: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16")
 
 
 def _bytes(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return write
 
 
 def _cut_off(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The main job in a real browser: choose or record a clip, run, add noise, erase, click a cell, keep the result."""
+"""The main job in a real browser: choose or record a clip, run, add noise, erase, click a cell, keep it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def engine_result(**changes: Any) -> RunResult:
         "task": example.task,
         "prompt": example.prompt,
         "reference": example.reference,
+        "reference_words": example.words,
         "gold": example.gold,
+        "aliases": example.aliases,
     }
     return run(RunRequest(**{**request, **changes}))
 
@@ -75,7 +77,9 @@ def test_an_example_shows_what_the_engine_says(page_strict: Page) -> None:
     for index, lane in enumerate(result.lanes):
         expect(lanes.nth(index)).to_contain_text(lane.name)
         expect(lanes.nth(index).locator(".cl-answer")).to_contain_text(lane.answer.label or lane.answer.text)
-    expect(page_strict.locator(".cl-chip").first).to_have_text(re.compile(result.agreement.kind, re.IGNORECASE))
+    expect(page_strict.locator(".cl-chip").first).to_have_text(
+        re.compile(result.agreement.kind, re.IGNORECASE)
+    )
     assert_alike(without_times(downloaded(page_strict)), without_times(result_to_json(result)))
 
 
@@ -93,7 +97,9 @@ def test_a_clicked_cell_shows_the_engines_tokens_and_its_place_in_time(page_stri
     start_s = position * lens.seconds_per_position
     detail = page_strict.locator(".cl-detail")
     expect(detail.locator("h3")).to_contain_text(f"L{layer}")
-    expect(detail.locator("h3")).to_contain_text(f"{start_s:.2f} to {start_s + lens.seconds_per_position:.2f} s")
+    expect(detail.locator("h3")).to_contain_text(
+        f"{start_s:.2f} to {start_s + lens.seconds_per_position:.2f} s"
+    )
     numbers = [float(text) for text in detail.locator(".cl-token .cl-number").all_inner_texts()]
     assert numbers == pytest.approx(lens.top_probabilities[row, position][: len(numbers)].tolist(), abs=0.011)
     top = lens.token_text[int(lens.top_ids[row, position, 0])].strip()
@@ -104,7 +110,7 @@ def test_noise_and_every_erasure_run_again_by_themselves(page_strict: Page) -> N
     choose_example(page_strict)
     run_and_wait(page_strict)
     page_strict.get_by_label("Babble").check()
-    expect(page_strict.locator(".cl-facts")).to_contain_text("babble noise: 5 dB asked", timeout=RUN_MS)
+    expect(page_strict.locator(".cl-facts")).to_contain_text(re.compile("babble.*5 dB asked"), timeout=RUN_MS)
     expect(page_strict.locator("#noise-note")).to_contain_text("5 dB asked, 5.0 dB reached")
     wanted: list[str] = []
     for condition in conditions(PAIR)[0]:
@@ -227,10 +233,7 @@ def test_a_client_gets_the_same_as_the_page(page_strict: Page, site: Site) -> No
         reference=example.reference,
         api_name="/analyze",
     )
-    own = ("gold", "agreement")  # the page knows the right answer of its example, a client does not say it
-    assert_alike(
-        {key: value for key, value in without_times(answer).items() if key not in own},
-        {key: value for key, value in without_times(shown).items() if key not in own},
-    )
+    # The endpoint knows an example by its bytes, as the page does: its right answer and word times hold too.
+    assert_alike(without_times(answer), without_times(shown))
     listed = client.predict(api_name="/systems")
     assert {row["key"] for row in listed} >= {system["key"] for system in answer["systems"]}

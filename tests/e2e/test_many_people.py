@@ -1,4 +1,4 @@
-"""Two people at once: each sees the own result, one run at a time, and stopping one leaves the other alone."""
+"""Two people at once: each sees the own result, and stopping one leaves the other alone."""
 
 from __future__ import annotations
 

@@ -97,12 +97,14 @@ def test_own_noise_is_cut_when_longer_and_repeated_when_shorter() -> None:
     np.testing.assert_allclose(short.clip.samples[:8000], short.clip.samples[8000:16_000], atol=1e-9)
 
 
+@pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize("snr_db", [-10.1, 40.1, float("nan"), float("inf"), "loud", None])
 def test_ratios_out_of_range_are_refused(snr_db: float) -> None:
     with pytest.raises(NoiseError, match="from -10 to 40 dB"):
         add_noise(burst(), "white", snr_db, 0)
 
 
+@pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", 2**63])
 def test_bad_seeds_are_refused(seed: int) -> None:
     with pytest.raises(NoiseError, match="seed"):

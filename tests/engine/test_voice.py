@@ -121,6 +121,7 @@ def test_unknown_voices_are_refused(key: str) -> None:
         speak("hello", voice=key)
 
 
+@pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize(
     "setting",
     [

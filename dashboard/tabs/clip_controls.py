@@ -1,0 +1,162 @@
+"""The rail's cards for question, noise and erasure, and the Run row. Components only, no behaviour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from dashboard.choices import all_layers, conditions, layer_preset
+from dashboard.form import MAX_LAYER_CHARACTERS
+from dashboard.tabs.clip_texts import card_title, small
+from engine.systems.catalogue import PAIRS, match_of
+from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
+
+SNR_SLIDER_DB = (-5, 20)
+SNR_STEP_DB = 5
+MATCHES = {
+    "exact": "Match: exact, both run the same backbone weights.",
+    "none": "Match: none, the two run different backbones; compare with care.",
+}
+
+
+def ask_card() -> dict[str, Any]:
+    first = next(iter(TASKS.values()))
+    pair = next(iter(PAIRS.values()))
+    with gr.Column(elem_classes="card", elem_id="card-ask"):
+        gr.HTML(card_title("Ask"))
+        task = gr.Dropdown(
+            [(task.name, task.key) for task in TASKS.values()],
+            value=first.key,
+            label="Task",
+            interactive=True,
+            filterable=False,
+            elem_id="task",
+            elem_classes="inline",
+        )
+        task_note = gr.HTML(small(first.help), elem_id="task-note")
+        prompt = gr.Textbox(
+            label="Prompt",
+            lines=2,
+            max_lines=4,
+            max_length=MAX_PROMPT_CHARACTERS,
+            visible=False,
+            interactive=True,
+            elem_id="prompt",
+        )
+        choice = gr.Dropdown(
+            [(one.name, one.key) for one in PAIRS.values()],
+            value=pair.key,
+            label="Pair",
+            interactive=True,
+            filterable=False,
+            elem_id="pair",
+            elem_classes="inline",
+        )
+        gr.HTML(small(MATCHES[match_of(pair)]), elem_id="match-note")
+    return {"task": task, "task_note": task_note, "prompt": prompt, "pair": choice}
+
+
+def noise_card() -> dict[str, Any]:
+    with gr.Column(elem_classes="card", elem_id="card-noise"):
+        gr.HTML(card_title("Noise"))
+        noise = gr.Radio(
+            [("None", "none"), ("Babble", "babble"), ("White", "white"), ("Own file", "own")],
+            value="none",
+            label="Noise",
+            show_label=False,
+            interactive=True,
+            elem_id="noise",
+            elem_classes="chips",
+        )
+        with gr.Column(visible=False, elem_id="snr-box") as snr_box:
+            low, high = SNR_SLIDER_DB
+            snr = gr.Slider(
+                low,
+                high,
+                5,
+                step=SNR_STEP_DB,
+                label="Signal to noise, dB",
+                interactive=True,
+                elem_id="snr",
+                buttons=[],
+            )
+            ticks = "".join(f"<span>{ratio}</span>" for ratio in range(low, high + 1, SNR_STEP_DB))
+            gr.HTML(f'<div class="ticks" aria-hidden="true">{ticks}</div>')
+        noise_file = gr.Audio(
+            sources=["upload"],
+            type="filepath",
+            label="Noise file",
+            visible=False,
+            interactive=True,
+            buttons=[],
+            elem_id="noise-file",
+        )
+        note = gr.HTML(small("Clean: both systems hear the clip as it is."), elem_id="noise-note")
+    return {"noise": noise, "snr_box": snr_box, "snr": snr, "noise_file": noise_file, "noise_note": note}
+
+
+def erase_card() -> dict[str, Any]:
+    pair = next(iter(PAIRS))
+    layers_here = all_layers(pair)
+    offered, missing = conditions(pair)
+    with gr.Column(elem_classes="card", elem_id="card-erase"):
+        gr.HTML(card_title("Erase"))
+        erasures = gr.CheckboxGroup(
+            [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered],
+            label="Erase",
+            show_label=False,
+            interactive=True,
+            elem_id="erasures",
+        )
+        gr.HTML(small("A random control of the same rank always runs beside each."))
+        gr.HTML(
+            small(f"Not fitted for this pair, so not offered: {', '.join(missing)}."), visible=bool(missing)
+        )
+        with gr.Accordion("Where and how", open=False, elem_id="erase-where"):
+            scope = gr.Radio(
+                [("audio positions", "audio"), ("whole prompt", "prompt"), ("generated too", "all")],
+                value="audio",
+                label="Positions",
+                interactive=True,
+                elem_id="scope",
+            )
+            layers = gr.Radio(
+                [(f"the paper's {len(layer_preset(pair))}", "preset"), ("all", "all"), ("custom", "custom")],
+                value="preset",
+                label="Layers",
+                interactive=True,
+                elem_id="layers",
+            )
+            layer_text = gr.Textbox(
+                label=f"Custom layers, {layers_here[0]} to {layers_here[-1]}",
+                placeholder="1-4, 8",
+                max_length=MAX_LAYER_CHARACTERS,
+                interactive=True,
+                visible=False,
+                elem_id="layer-text",
+            )
+            method = gr.Radio(
+                [("linear", "linear"), ("affine", "affine")],
+                value="linear",
+                label="Eraser",
+                interactive=True,
+                elem_id="method",
+            )
+    return {
+        "erasures": erasures,
+        "scope": scope,
+        "layers": layers,
+        "layer_text": layer_text,
+        "method": method,
+    }
+
+
+def run_row() -> dict[str, Any]:
+    with gr.Column(elem_id="run-row"):
+        with gr.Row(elem_classes="buttons"):
+            run = gr.Button("Run", variant="primary", elem_id="run")
+            stop = gr.Button("Stop", visible=False, elem_id="stop")
+        status = gr.HTML(elem_id="status")
+        estimate = gr.HTML(small("The first run also loads the models."), elem_id="estimate")
+    return {"run": run, "stop": stop, "status": status, "estimate": estimate}

@@ -1,0 +1,33 @@
+"""Short texts of the page as HTML, escaped; the only place where the rail's words become markup."""
+
+from __future__ import annotations
+
+from html import escape
+
+from engine.tasks import FREE_FORMS, TASKS
+
+
+def small(text: str) -> str:
+    """Return a quiet line of text; nothing for an empty one."""
+    return f'<p class="small">{escape(text)}</p>' if text else ""
+
+
+def problem(text: str) -> str:
+    """Return a line that says what is wrong, in the colour of warnings."""
+    return f'<p class="small problem">{escape(text)}</p>'
+
+
+def sentence_html(text: str) -> str:
+    """Return the sentence to read aloud."""
+    return f'<p class="read-aloud">{escape(text)}</p>'
+
+
+def card_title(text: str) -> str:
+    """Return the heading of a card."""
+    return f'<h2 class="card-title">{escape(text)}</h2>'
+
+
+def task_hint(task_key: str) -> str:
+    """Return what decides the answer and, for own prompts, which forms the minis know; plain text."""
+    task = TASKS[task_key]
+    return f"{task.help} Known forms: {' '.join(FREE_FORMS)}" if task.kind == "free" else task.help

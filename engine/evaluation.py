@@ -1,0 +1,150 @@
+"""The precomputed figures of the minis: one plain sentence to stand beside a live result.
+
+Reads `assets/models/evaluation.csv`, which `python -m precompute evaluate --out` writes; measures nothing
+itself and shows no figure that the table does not have.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+from engine.errors import ModelFilesError
+from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_of
+from engine.tasks import TASKS
+
+FILE_NAME = "evaluation.csv"
+BETWEEN_THE_TWO = "speech LLM and cascade"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table, with its 95 % interval over items.
+
+    Attributes:
+        measure: accuracy, forced_choice_accuracy, unparsed_rate, kappa, agreement, majority_baseline or wer.
+        task: key of the task.
+        system: name of the system; "speech LLM and cascade" for kappa and agreement.
+        voices: who spoke the clips, in words.
+        n_items: clips behind the figure.
+        value, low, high: shares of 1 (kappa: -1 to 1; a word error rate may exceed 1); None if not defined.
+    """
+
+    measure: str
+    task: str
+    system: str
+    voices: str
+    n_items: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def with_interval(self) -> str:
+        """Return "0.81 [0.76, 0.85]", or "not defined"."""
+        if self.value is None or self.low is None or self.high is None:
+            return "not defined"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def read_figures(file: Path) -> tuple[Figure, ...]:
+    """Return the rows of an evaluation table, in order.
+
+    Raises:
+        ModelFilesError: the table cannot be read, is cut off, or holds what is not a figure.
+    """
+    try:
+        modified = file.stat().st_mtime_ns
+    except OSError as error:
+        raise ModelFilesError(f"There is no readable {file.name}. {_remedy(file)}") from error
+    return _read(file, modified)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, _modified: int) -> tuple[Figure, ...]:
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFilesError(f"{file.name} is not a readable table. {_remedy(file)}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    wanted = [field.name for field in fields(Figure)]
+    if list(reader.fieldnames or ()) != wanted:
+        raise ModelFilesError(f"{file.name} does not have the columns {', '.join(wanted)}. {_remedy(file)}")
+    # The writer ends every row; a number that was cut in two could still be read as another number.
+    if not text.endswith("\n"):
+        raise ModelFilesError(f"{file.name} ends in the middle of a row. {_remedy(file)}")
+    figures = []
+    try:
+        for row in reader:
+            figures.append(_figure(row))
+    except (csv.Error, ValueError) as error:
+        place = f"{file.name}, row {len(figures) + 1}"
+        raise ModelFilesError(f"{place}, does not hold a figure. {_remedy(file)}") from error
+    return tuple(figures)
+
+
+def _remedy(file: Path) -> str:
+    return f'Restore it, or run "python -m precompute evaluate --out assets/models/{file.name}".'
+
+
+def _figure(row: dict[str, str]) -> Figure:
+    """Read one row.
+
+    Raises:
+        ValueError: too few or too many fields, no number where one belongs, or no interval.
+    """
+    if len(row) != len(fields(Figure)) or not all(row.values()):
+        raise ValueError("fields are missing, empty or left over")
+    n_items = int(row["n_items"])
+    value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
+    if n_items < 1 or (low is not None and high is not None and low > high):
+        raise ValueError("no items, or an interval from high to low")
+    return Figure(row["measure"], row["task"], row["system"], row["voices"], n_items, value, low, high)
+
+
+def _number(text: str) -> float | None:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("an infinite figure")
+    return None if math.isnan(number) else number
+
+
+def benchmark_line(task: str, pair: str, models: Path = MODELS) -> str | None:
+    """Return what was measured on held-out clips of this task, as one sentence and its revision.
+
+    None when no table ships or it has nothing about both systems of the pair on this task.
+
+    Raises:
+        UnknownKeyError: there is no such pair.
+        ModelFilesError: the table is damaged or cut off.
+    """
+    row = get_pair(pair)
+    file = models / FILE_NAME
+    if not file.exists():
+        return None
+    figures = read_figures(file)
+    speech_spec, cascade_spec = get_spec(row.speech_llm), get_spec(row.cascade)
+    if task == "transcribe":
+        # The cascade's name is "transcriber -> backbone"; word errors are the transcriber's own.
+        names = (f"{speech_spec.name}, asked to repeat", cascade_spec.name.split(" -> ")[0])
+        measure, what = "wer", "word error rate"
+    else:
+        names, measure, what = (speech_spec.name, cascade_spec.name), "accuracy", "accuracy"
+    speech, cascade = (_find(figures, measure, task, name) for name in names)
+    if speech is None or cascade is None:
+        return None
+    kappa = _find(figures, "kappa", task, BETWEEN_THE_TWO)
+    kind = "" if task == "transcribe" else f"{TASKS[task].name.lower()} "
+    return (
+        f"On {speech.n_items} held-out {kind}clips: {what} of the speech LLM {speech.with_interval()}, "
+        f"of the cascade {cascade.with_interval()}{f', kappa {kappa.with_interval()}' if kappa else ''} "
+        f"(95 % intervals). Precomputed, revision {revision_of(speech_spec, models)}."
+    )
+
+
+def _find(figures: tuple[Figure, ...], measure: str, task: str, system: str) -> Figure | None:
+    """Return the first such row: those of the engine that was trained on come before the unseen engine's."""
+    return next((f for f in figures if (f.measure, f.task, f.system) == (measure, task, system)), None)

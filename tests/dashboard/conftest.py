@@ -1,0 +1,112 @@
+"""A small finished run, and an engine whose models are replaced by it: everything else stays real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.request import RunRequest, check_request
+from engine.result import (
+    Agreement,
+    Answer,
+    ArmResult,
+    ErasureOutcome,
+    Lane,
+    LensReadout,
+    RunResult,
+    SpokenWord,
+)
+
+N_LAYERS, N_POSITIONS, TOP_K = 4, 6, 3
+
+Run = Callable[..., RunResult]
+
+
+def _answer(label: str, probability: float) -> Answer:
+    return Answer(label, label, "parsed", {"Sports": probability, "World": 1 - probability}, -0.5)
+
+
+def _lens() -> LensReadout:
+    rng = np.random.default_rng(0)
+    shape = (N_LAYERS, N_POSITIONS)
+    return LensReadout(
+        layers=tuple(range(N_LAYERS)),
+        seconds_per_position=0.16,
+        top_ids=rng.integers(0, 5, (*shape, TOP_K)),
+        top_probabilities=np.full((*shape, TOP_K), 0.2),
+        entropy_nats=rng.uniform(0, 3, shape),
+        token_text={0: " the", 1: " team", 2: " <b>", 3: " won", 4: " game"},
+        spoken=((0,),) * N_POSITIONS,
+        words=(SpokenWord("team", 0.0, 0.9),),
+        words_from="reference",
+        word_rank=np.ones(shape, dtype=np.int64),
+        precision=(0.0, 0.25, float("nan"), 0.75),
+        control=(0.1, 0.1, 0.1, 0.1),
+        n_control_clips=5,
+        degenerate_layers=(0,),
+    )
+
+
+def _arm(change: float) -> ArmResult:
+    return ArmResult(_answer("Sports", 0.6), change, None, abs(change), 0.5)
+
+
+def _outcome(condition: str) -> ErasureOutcome:
+    arms = (_arm(0.0), _arm(-2.0), _arm(-0.1))
+    return ErasureOutcome(condition, 7, (0, 3), "audio", "linear", *arms, "share right", 0.9, 0.1, 0.1)
+
+
+@pytest.fixture
+def result() -> RunResult:
+    lanes = (
+        Lane(
+            "mini-ultravox", "speech_llm", "U", "the team", "lens", (), _answer("Sports", 0.9), 0.2, 0.1, "r"
+        ),
+        Lane("mini-cascade", "cascade", "C", "the team", "W", (), _answer("World", 0.2), 0.3, 0.1, "r"),
+    )
+    return RunResult(
+        task="topic",
+        instruction="Which topic?",
+        pair="mini-ultravox",
+        match="exact",
+        audio_name="clip.wav",
+        audio_changes=(),
+        warnings=(),
+        noise=None,
+        snr_db=None,
+        snr_db_achieved=None,
+        seed=0,
+        waveform=np.full(16_000, 0.1, dtype=np.float32),
+        lanes=lanes,
+        agreement=Agreement("different answers", "They differ."),
+        lens=_lens(),
+        erasures=(),
+        reference=None,
+        gold=None,
+        seconds=0.5,
+    )
+
+
+@pytest.fixture
+def stand_in_models(monkeypatch: pytest.MonkeyPatch, result: RunResult) -> RunResult:
+    """Put a finished result where the models would run; requests are still checked by the engine."""
+
+    def run(request: RunRequest, progress: Callable[[float, str], None]) -> RunResult:
+        check_request(request)
+        progress(0.5, "answering")
+        return replace(
+            result,
+            task=request.task,
+            noise=request.noise,
+            snr_db=request.snr_db,
+            snr_db_achieved=request.snr_db,
+            seed=request.seed,
+            reference=request.reference,
+            erasures=tuple(_outcome(condition) for condition in request.erasures),
+        )
+
+    monkeypatch.setattr("engine.run.run", run)
+    return result

@@ -1,0 +1,108 @@
+"""The built page: the intended endpoints and no others, private events, a config without paths or secrets."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from dashboard import endpoints
+from dashboard.layout import CLEAN_UP_S, build_dashboard, launch_options
+from dashboard.theme import STYLE
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULTS = {
+    "pair": "mini-ultravox",
+    "noise": "babble",
+    "snr_db": None,
+    "erasure": "none",
+    "scope": "audio",
+    "seed": 0,
+    "prompt": "",
+    "reference": "",
+}
+
+
+@pytest.fixture(scope="module")
+def page() -> gr.Blocks:
+    return build_dashboard()
+
+
+def test_only_the_two_endpoints_are_public(page: gr.Blocks) -> None:
+    info: dict[str, Any] = page.get_api_info()  # type: ignore[assignment]
+    assert set(info["named_endpoints"]) == {"/systems", "/analyze"}
+    assert info["unnamed_endpoints"] == {}
+
+
+def test_analyze_has_the_promised_names_and_defaults(page: gr.Blocks) -> None:
+    info: dict[str, Any] = page.get_api_info()  # type: ignore[assignment]
+    parameters = info["named_endpoints"]["/analyze"]["parameters"]
+    assert [one["parameter_name"] for one in parameters] == ["audio", "task", *DEFAULTS]
+    found = {
+        one["parameter_name"]: one["parameter_default"] for one in parameters if one["parameter_has_default"]
+    }
+    assert found == DEFAULTS
+
+
+def test_the_config_holds_no_path_and_no_secret(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(page.get_config_file(), default=str)
+    assert str(ROOT) not in text
+    assert not re.search(r"hf_[A-Za-z0-9]{8,}|/home/|/root/", text)
+
+
+def test_every_event_that_runs_models_shares_one_queue(page: gr.Blocks) -> None:
+    model_events = [fn for fn in page.fns.values() if fn.concurrency_id == "model"]
+    assert len(model_events) >= 6
+    assert {fn.concurrency_limit for fn in model_events} == {1}
+    assert {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"} == {
+        "systems",
+        "analyze",
+    }
+
+
+def test_the_page_state_holds_ids_only(page: gr.Blocks) -> None:
+    states = [block for block in page.blocks.values() if isinstance(block, gr.State)]
+    assert all(isinstance(block.value, str | bool) for block in states)
+
+
+def test_the_launch_line_keeps_its_promises(page: gr.Blocks) -> None:
+    options = launch_options()
+    wanted = {
+        "share": False,
+        "ssr_mode": False,
+        "run_history": False,
+        "show_error": False,
+        "enable_monitoring": False,
+        "max_file_size": "25mb",
+        "footer_links": [],
+        "state_session_capacity": 200,
+    }
+    assert wanted.items() <= options.items()
+    assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
+    assert page.delete_cache == CLEAN_UP_S
+
+
+def test_fonts_and_styles_are_the_machines_own() -> None:
+    theme = launch_options()["theme"]
+    assert not re.search(r"url\(['\"]?https?:|@import", theme._get_theme_css())
+    assert not re.search(r"url\(|@import|http", STYLE.read_text())
+
+
+def test_systems_lists_the_promised_fields() -> None:
+    rows = endpoints.systems()
+    assert {"mini-ultravox", "mini-cascade", "mini-llama"} <= {row["key"] for row in rows}
+    fields = ["key", "name", "kind", "backbone", "match", "capabilities", "status", "reason"]
+    assert all(list(row) == fields for row in rows)
+
+
+def test_importing_the_app_loads_no_model_library_and_asks_nobody() -> None:
+    heavy = ("torch", "transformers", "faster_whisper", "plotly", "librosa")
+    code = f"import sys, app; loaded = set({heavy}) & set(sys.modules); assert not loaded, loaded"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, timeout=120)

@@ -1,0 +1,94 @@
+"""A link restores what it was made from; what it names and does not exist is left out and said."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+import pytest
+
+from dashboard.form import Form
+from dashboard.links import View, query_of, view_of
+
+EXAMPLES = ("topic-1", "commonsense-1")
+CONDITIONS = ("text", "boc")
+
+
+def form(**changes: object) -> Form:
+    values: dict[str, object] = {
+        "audio": None,
+        "task": "topic",
+        "prompt": "",
+        "reference": "",
+        "pair": "mini-ultravox",
+        "noise": "none",
+        "snr_db": 5,
+        "noise_file": None,
+        "erasures": (),
+        "scope": "audio",
+        "layers": "preset",
+        "layer_text": "",
+        "method": "linear",
+    }
+    return Form(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def restored(query: str) -> View:
+    return view_of(dict(parse_qsl(query.removeprefix("?"))), examples=EXAMPLES, conditions=CONDITIONS)
+
+
+def test_everything_comes_back() -> None:
+    made = form(
+        task="commonsense",
+        prompt="fridge, oven",
+        noise="white",
+        snr_db=-5,
+        erasures=("text", "boc"),
+        scope="all",
+        layers="custom",
+        layer_text="1-4, 8",
+        method="affine",
+    )
+    view = restored(query_of(made, "commonsense-1", run=True))
+    wanted = View(
+        "commonsense-1",
+        "commonsense",
+        "fridge, oven",
+        "white",
+        -5.0,
+        ("text", "boc"),
+        "all",
+        "1-4,8",
+        "affine",
+        True,
+    )
+    assert view == wanted
+
+
+def test_an_own_clip_is_not_in_the_link_and_is_not_run() -> None:
+    view = restored(query_of(form(audio="secret/place.wav", noise="own"), None, run=True))
+    assert view == View(task="topic")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?example=nobody", "example"),
+        ("?task=poetry", "task"),
+        ("?noise=own", "noise"),
+        ("?snr=loud", "snr"),
+        ("?snr=99", "snr"),
+        ("?snr=nan", "snr"),
+        ("?erase=everything", "erase"),
+        ("?scope=<script>", "scope"),
+        ("?layers=1;drop", "layers"),
+        ("?layers=" + "1," * 100, "layers"),
+        ("?method=magic", "method"),
+        ("?prompt=" + "a" * 10_000, "prompt"),
+    ],
+)
+def test_what_does_not_exist_is_ignored_and_named(query: str, name: str) -> None:
+    assert restored(query) == View(ignored=(name,))
+
+
+def test_foreign_parameters_are_left_alone() -> None:
+    assert restored("?__theme=dark&utm_source=x") == View()

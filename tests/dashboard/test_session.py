@@ -1,0 +1,103 @@
+"""Runs can be watched and stopped, errors come out where they are awaited, results stay bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dashboard import session
+from dashboard.session import Durations, Finished, ResultStore, Step, run_once, run_steps
+from engine.audio import AudioClip
+from engine.errors import PromptError
+from engine.request import RunRequest
+from engine.result import RunResult
+from tests.dashboard.test_links import form
+
+
+@pytest.fixture
+def request_() -> RunRequest:
+    return RunRequest(AudioClip(np.full(16_000, 0.1, np.float32), "clip.wav"), "topic")
+
+
+def finished(request: RunRequest, result: RunResult) -> Finished:
+    return Finished(request, result, form(), "clip.wav", None)
+
+
+def test_steps_come_first_and_the_result_last(request_: RunRequest, stand_in_models: RunResult) -> None:
+    news = list(run_steps(request_))
+    assert isinstance(news[-1], RunResult)
+    assert Step(0.5, "answering") in news
+    assert all(isinstance(one, Step) for one in news[:-1])
+
+
+def test_an_error_of_the_engine_is_raised_to_the_caller(request_: RunRequest, monkeypatch: Any) -> None:
+    def refuse(request: RunRequest, progress: Any) -> RunResult:
+        raise PromptError("No.")
+
+    monkeypatch.setattr("engine.run.run", refuse)
+    with pytest.raises(PromptError, match=r"No\."):
+        run_once(request_)
+
+
+def test_closing_stops_the_run_at_its_next_step(request_: RunRequest, monkeypatch: Any) -> None:
+    ended = threading.Event()
+
+    def endless(request: RunRequest, progress: Callable[[float, str], None]) -> RunResult:
+        try:
+            while True:
+                progress(0.1, "still running")
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("engine.run.run", endless)
+    steps = run_steps(request_)
+    while next(steps) != Step(0.1, "still running"):
+        pass
+    steps.close()
+    assert ended.wait(5)
+
+
+def test_a_silent_engine_still_gives_a_sign_of_life(
+    request_: RunRequest, monkeypatch: Any, result: Any
+) -> None:
+    def slow(request: RunRequest, progress: Any) -> RunResult:
+        time.sleep(3 * session.HEARTBEAT_S)
+        return result
+
+    monkeypatch.setattr("engine.run.run", slow)
+    assert len(list(run_steps(request_))) >= 3
+
+
+def test_the_store_is_bounded_in_number_and_age(
+    request_: RunRequest, result: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore()
+    keys = [store.put(finished(request_, result)) for _ in range(session.MOST_RESULTS + 1)]
+    assert store.get(keys[0]) is None
+    assert store.get(keys[-1]) is not None
+    now = time.monotonic()
+    monkeypatch.setattr("dashboard.session.time.monotonic", lambda: now + session.LONGEST_KEPT_S + 1)
+    assert store.get(keys[-1]) is None
+
+
+def test_ids_cannot_be_guessed(request_: RunRequest, result: RunResult) -> None:
+    store = ResultStore()
+    keys = {store.put(finished(request_, result)) for _ in range(20)}
+    assert len(keys) == 20
+    assert all(len(key) >= 22 for key in keys)
+    assert store.get("") is None and store.get(None) is None
+
+
+def test_the_estimate_comes_from_runs_with_as_many_erasures() -> None:
+    durations = Durations()
+    assert "loads the models" in durations.line(0)
+    for seconds in (1.0, 2.0, 9.0):
+        durations.add(1, seconds)
+    assert "About 2.0 s" in durations.line(1) and "3 runs" in durations.line(1)
+    assert "no estimate" in durations.line(2)

@@ -1,0 +1,55 @@
+"""Tiny systems that the engine's tests share; each is built once and never changed by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.systems.base import Prepared
+from engine.systems.catalogue import get_spec
+from engine.systems.text_llm import TextLLM
+from engine.systems.ultravox import Ultravox
+from tests.engine.tiny_systems import (
+    ears_config,
+    load_ultravox,
+    sound,
+    write_backbone,
+    write_ears,
+    write_erasers,
+)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a tiny backbone and a tiny Ultravox; tests only read it."""
+    folder = tmp_path_factory.mktemp("models")
+    write_backbone(folder / "mini-llama")
+    write_ears(folder / "mini-ultravox", ears_config())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_llm(models: Path) -> TextLLM:
+    return TextLLM(get_spec("mini-llama"), models / "mini-llama")
+
+
+@pytest.fixture(scope="session")
+def ultravox(models: Path, text_llm: TextLLM) -> Ultravox:
+    return load_ultravox(models, text_llm)
+
+
+@pytest.fixture(scope="session")
+def prepared(ultravox: Ultravox) -> Prepared:
+    """A prompt about 1.7 seconds of sound: 11 audio positions inside."""
+    return ultravox.prepare(ultravox.hear(sound(1.7)), "Repeat what was said.")
+
+
+@pytest.fixture(scope="session")
+def models_with_erasers(models: Path, ultravox: Ultravox) -> Path:
+    """The same folder after the four erasers were fitted."""
+    write_erasers(ultravox, models / "mini-ultravox" / "erasers")
+    return models

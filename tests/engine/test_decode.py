@@ -1,0 +1,191 @@
+"""Greedy answers and scores against Hugging Face's own `generate` and against passes without a cache."""
+
+from __future__ import annotations
+
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.decode import Pass, encode_answer, run_arms
+from engine.erasure import random_subspace
+from engine.hooks import Projection, RowEdits, Scope, editing
+from engine.systems.base import Prepared
+from engine.systems.ultravox import Ultravox
+
+LABELS = ("positive", "negative", "World", "the queen scored three goals")
+N_NEW = 8
+
+
+def projection(seed: int, rank: int = 6) -> Projection:
+    basis = random_subspace(32, rank, seed)
+    return Projection(basis, basis.T)
+
+
+def edits_for(prepared: Prepared, rows: list[dict | None], scope: Scope = "all") -> RowEdits:
+    return RowEdits(rows, prepared.span, prepared.embeddings.shape[1], scope)
+
+
+ROWS = [None, {0: projection(1), 2: projection(2)}, {1: projection(3)}]
+
+
+def ending_with(system: Ultravox, token: int) -> Ultravox:
+    """The same system with another token as its end of turn."""
+    other = copy.copy(system)
+    other.tokenizer = copy.deepcopy(system.tokenizer)
+    other.tokenizer.eos_token = system.tokenizer.convert_ids_to_tokens(token)
+    return other
+
+
+@torch.inference_mode()
+def log_probabilities_without_cache(system: Ultravox, prepared: Prepared, answer: list[int]) -> list[float]:
+    """Slow reference: the whole sequence anew for every token."""
+    embed = system.language_model.get_input_embeddings()
+    scores = []
+    for index, token in enumerate(answer):
+        before = embed(torch.tensor([answer[:index]], dtype=torch.long))
+        logits = system.language_model(inputs_embeds=torch.cat([prepared.embeddings, before], 1)).logits
+        scores.append(float(logits[0, -1].float().log_softmax(-1)[token]))
+    return scores
+
+
+def test_the_answer_is_what_generate_gives(ultravox: Ultravox, prepared: Prepared) -> None:
+    found = run_arms(ultravox, prepared, max_new_tokens=N_NEW).decoded[0]
+    attention = torch.ones(prepared.embeddings.shape[:2], dtype=torch.long)
+    settings = {"max_new_tokens": N_NEW, "do_sample": False, "pad_token_id": 0}
+    expected = ultravox.language_model.generate(
+        inputs_embeds=prepared.embeddings, attention_mask=attention, **settings
+    )
+    assert list(found.token_ids) == expected[0].tolist() and len(set(found.token_ids)) > 3
+    assert found.text == ultravox.tokenizer.decode(expected[0], skip_special_tokens=True).strip()
+
+
+def test_the_answer_stops_before_the_end_token_which_counts_in_the_likelihood(
+    ultravox: Ultravox, prepared: Prepared
+) -> None:
+    full = run_arms(ultravox, prepared, max_new_tokens=N_NEW).decoded[0].token_ids
+    cut = next(i for i in range(2, N_NEW) if full[i] not in full[:i])
+    ended = run_arms(ending_with(ultravox, full[cut]), prepared, max_new_tokens=N_NEW)
+    assert ended.decoded[0].token_ids == full[:cut]
+    reference = log_probabilities_without_cache(ultravox, prepared, list(full[: cut + 1]))
+    assert ended.decoded[0].log_likelihood == pytest.approx(sum(reference), abs=1e-3)
+    assert ended.first_answer_scores[0] == pytest.approx(sum(reference), abs=1e-3)
+
+
+def test_an_answer_that_ends_at_once_is_empty(ultravox: Ultravox, prepared: Prepared) -> None:
+    first = run_arms(ultravox, prepared, max_new_tokens=1).decoded[0].token_ids[0]
+    ended = run_arms(ending_with(ultravox, first), prepared).decoded[0]
+    assert ended.token_ids == () and ended.text == "" and ended.log_likelihood < 0
+
+
+def test_a_row_that_has_ended_does_not_disturb_the_others(ultravox: Ultravox, prepared: Prepared) -> None:
+    rows = [None, ROWS[1]]
+    plain, other = run_arms(ultravox, prepared, edits=edits_for(prepared, rows), max_new_tokens=N_NEW).decoded
+    token = next(t for t in plain.token_ids if t not in other.token_ids)
+    system = ending_with(ultravox, token)
+    ended = run_arms(system, prepared, edits=edits_for(prepared, rows), max_new_tokens=N_NEW).decoded
+    assert len(ended[0].token_ids) < N_NEW and ended[1].token_ids == other.token_ids
+
+
+def test_continuations_score_as_teacher_forced_without_cache(ultravox: Ultravox, prepared: Prepared) -> None:
+    found = run_arms(ultravox, prepared, continuations=LABELS, max_new_tokens=1).continuation_scores
+    lengths = {len(encode_answer(ultravox, label)) for label in LABELS}
+    assert found.shape == (1, len(LABELS)) and len(lengths) > 1, "padding is not exercised"
+    for score, label in zip(found[0], LABELS, strict=True):
+        reference = log_probabilities_without_cache(ultravox, prepared, encode_answer(ultravox, label))
+        assert float(score) == pytest.approx(sum(reference), abs=1e-3)
+
+
+def test_an_empty_continuation_scores_the_end_alone(ultravox: Ultravox, prepared: Prepared) -> None:
+    found = run_arms(ultravox, prepared, continuations=("",), max_new_tokens=1)
+    end = found.prompt_logits[0].log_softmax(-1)[ultravox.tokenizer.eos_token_id]
+    assert float(found.continuation_scores[0, 0]) == pytest.approx(float(end), abs=1e-5)
+
+
+def test_scoring_leaves_the_answer_as_it_is(ultravox: Ultravox, prepared: Prepared) -> None:
+    alone = run_arms(ultravox, prepared, max_new_tokens=N_NEW)
+    scored = run_arms(ultravox, prepared, continuations=LABELS, max_new_tokens=N_NEW)
+    assert scored.decoded[0] == alone.decoded[0]
+
+
+@torch.inference_mode()
+def test_edited_rows_with_cache_equal_edits_of_the_whole_sequence(
+    ultravox: Ultravox, prepared: Prepared
+) -> None:
+    """Scope all: generated positions are edited as they come, and the cache must hold the edited past."""
+    row = ROWS[1]
+    decoded = run_arms(
+        ultravox, prepared, edits=edits_for(prepared, [None, row]), max_new_tokens=N_NEW
+    ).decoded[1]
+    embed = ultravox.language_model.get_input_embeddings()
+    sequence: Tensor = prepared.embeddings
+    likelihood, ids = 0.0, []
+    for _ in range(N_NEW):
+        with editing(ultravox.decoder_layers, edits_for(prepared, [row])):
+            logits = ultravox.language_model(inputs_embeds=sequence).logits[0, -1].float()
+        ids.append(int(logits.argmax()))
+        likelihood += float(logits.log_softmax(-1).max())
+        sequence = torch.cat([sequence, embed(torch.tensor([[ids[-1]]]))], 1)
+    assert tuple(ids) == decoded.token_ids
+    assert decoded.log_likelihood == pytest.approx(likelihood, abs=1e-3)
+
+
+def same(a: Pass, row: int, b: Pass, other: int) -> None:
+    assert a.decoded[row].token_ids == b.decoded[other].token_ids
+    torch.testing.assert_close(a.continuation_scores[row], b.continuation_scores[other], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(a.prompt_logits[row], b.prompt_logits[other], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(a.states[2][row], b.states[2][other], atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scope", ["audio", "prompt", "all"])
+def test_each_arm_of_a_batch_equals_its_run_alone(
+    ultravox: Ultravox, prepared: Prepared, scope: Scope
+) -> None:
+    settings = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
+    edits = edits_for(prepared, ROWS, scope)
+    batch = run_arms(ultravox, prepared, edits=edits, **settings)
+    for index, row in enumerate(ROWS):
+        alone = edits_for(prepared, [row], scope)
+        same(batch, index, run_arms(ultravox, prepared, edits=alone, **settings), 0)
+        assert edits.relative_change(index) == pytest.approx(alone.relative_change(0), rel=1e-4)
+    same(batch, 0, run_arms(ultravox, prepared, **settings), 0)
+    assert batch.decoded[1].log_likelihood != batch.decoded[0].log_likelihood
+
+
+def test_arms_one_after_another_equal_the_batch(ultravox: Ultravox, prepared: Prepared) -> None:
+    settings = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
+    together, apart = edits_for(prepared, ROWS), edits_for(prepared, ROWS)
+    batch = run_arms(ultravox, prepared, edits=together, **settings)
+    singles = run_arms(ultravox, prepared, edits=apart, batched=False, **settings)
+    for row in range(len(ROWS)):
+        same(batch, row, singles, row)
+        assert apart.relative_change(row) == pytest.approx(together.relative_change(row), rel=1e-4)
+    assert singles.first_answer_scores == pytest.approx(batch.first_answer_scores, abs=1e-3)
+
+
+def test_row_zeros_own_answer_is_scored_in_every_row(ultravox: Ultravox, prepared: Prepared) -> None:
+    passed = run_arms(ultravox, prepared, edits=edits_for(prepared, ROWS), max_new_tokens=4)
+    ids = [*passed.decoded[0].token_ids, int(ultravox.tokenizer.eos_token_id)]
+    reference = log_probabilities_without_cache(ultravox, prepared, ids)
+    assert passed.first_answer_scores[0] == pytest.approx(sum(reference), abs=1e-3)
+    for row in (1, 2):
+        with editing(ultravox.decoder_layers, edits_for(prepared, [ROWS[row]])):
+            edited = log_probabilities_without_cache(ultravox, prepared, ids)
+        assert passed.first_answer_scores[row] == pytest.approx(sum(edited), abs=1e-3)
+
+
+def test_runs_in_two_threads_do_not_share_edits(ultravox: Ultravox, prepared: Prepared) -> None:
+    """Hooks sit on the shared modules; a run must never be edited or recorded by another's."""
+
+    def answer(row: dict | None) -> tuple[tuple[int, ...], list[float]]:
+        edits = edits_for(prepared, [row])
+        passed = run_arms(ultravox, prepared, edits=edits, continuations=LABELS, max_new_tokens=N_NEW)
+        return passed.decoded[0].token_ids, passed.continuation_scores[0].tolist()
+
+    expected = [answer(row) for row in ROWS]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(answer, ROWS * 4))
+    for (ids, scores), (ids_alone, scores_alone) in zip(found, expected * 4, strict=True):
+        assert ids == ids_alone and scores == pytest.approx(scores_alone, abs=1e-3)

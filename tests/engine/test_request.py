@@ -1,0 +1,72 @@
+"""Every sentence a request can be answered with instead of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.audio import AudioClip
+from engine.erasure import CONDITIONS
+from engine.errors import EngineError, NoiseError, PromptError, UnknownKeyError
+from engine.request import ERASURES, MAX_REFERENCE_CHARACTERS, METHODS, SCOPES, RunRequest, check_request
+from engine.systems.catalogue import PAIRS
+from engine.tasks import TASKS
+
+CLIP = AudioClip(np.full(8000, 0.1, np.float32), "clip.wav")
+GOOD = RunRequest(CLIP, "topic")
+LONG = "x" * 10_000
+
+BAD = (
+    ({"task": "weather"}, UnknownKeyError, f'no task "weather". Choose one of: {", ".join(TASKS)}'),
+    ({"task": LONG}, UnknownKeyError, "no task"),
+    ({"pair": "whisper"}, UnknownKeyError, f'no pair "whisper". Choose one of: {", ".join(PAIRS)}'),
+    ({"scope": "words"}, UnknownKeyError, 'no scope "words". Choose one of: audio, prompt, all'),
+    ({"method": "cubic"}, UnknownKeyError, 'no method "cubic". Choose one of: linear, affine'),
+    ({"erasures": ("text", "mood")}, UnknownKeyError, 'no erasure "mood". Choose one of: text, ctc, boc, acoustic'),
+    ({"erasures": (LONG,)}, UnknownKeyError, "no erasure"),
+    ({"layers": ()}, UnknownKeyError, "No layer is chosen"),
+    ({"reference": LONG}, PromptError, "The reference has 10,000 characters; the limit is 500"),
+    ({"transcript_override": LONG}, PromptError, "The transcript has 10,000 characters; the limit is 500"),
+    ({"prompt": LONG}, PromptError, "The prompt has 10,000 characters; the limit is 500"),
+    ({"task": "commonsense"}, PromptError, "needs 2 to 8 answers"),
+    ({"task": "commonsense", "prompt": "a, A"}, PromptError, "the same"),
+    ({"task": "free"}, PromptError, "Write a prompt first"),
+    ({"noise": "own", "snr_db": 5.0}, NoiseError, "Own noise needs a noise file"),
+)
+
+
+@pytest.mark.parametrize(("change", "kind", "words"), BAD)
+def test_each_fault_is_one_short_sentence_without_a_path(
+    change: dict, kind: type[EngineError], words: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        check_request(replace(GOOD, **change))
+    message = str(caught.value)
+    assert words in message
+    assert "/" not in message and "\n" not in message and "Error" not in message and len(message) < 250
+
+
+def test_a_good_request_becomes_a_question() -> None:
+    question = check_request(GOOD)
+    assert question.instruction == TASKS["topic"].instruction and question.labels == TASKS["topic"].labels
+    choices = check_request(replace(GOOD, task="commonsense", prompt="oven, shelf"))
+    assert choices.labels == ("oven", "shelf") and "oven, shelf" in choices.instruction
+
+
+def test_every_allowed_value_is_allowed() -> None:
+    for change in (
+        *({"scope": scope} for scope in SCOPES),
+        *({"method": method} for method in METHODS),
+        {"erasures": ERASURES},
+        {"reference": "x" * MAX_REFERENCE_CHARACTERS},
+        {"noise": "own", "snr_db": 5.0, "noise_clip": CLIP},
+        {"noise": "own"},
+        {"layers": (0,)},
+    ):
+        assert check_request(replace(GOOD, **change)).labels
+
+
+def test_the_erasures_are_those_that_can_be_loaded() -> None:
+    assert set(ERASURES) == set(CONDITIONS)

@@ -1,0 +1,174 @@
+"""Facts about questions and answers: what is read as a label, what is not, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import PromptError, UnknownKeyError
+from engine.tasks import (
+    FREE_FORMS,
+    MAX_PROMPT_CHARACTERS,
+    TASKS,
+    get_task,
+    instruction_for,
+    is_right,
+    labels_for,
+    normalise,
+    parse_answer,
+    parse_choices,
+)
+
+TOPIC, SPEAKER, TRIVIA, CHOICES = (TASKS[key] for key in ("topic", "speaker", "trivia", "commonsense"))
+
+
+def test_the_nine_tasks_are_named_as_the_endpoint_lists_them() -> None:
+    keys = "topic sentiment commonsense trivia emotion sarcasm speaker transcribe free"
+    assert list(TASKS) == keys.split() and all(task.key == key for key, task in TASKS.items())
+
+
+def test_every_label_is_named_in_its_own_instruction_and_reads_back_as_itself() -> None:
+    for task in TASKS.values():
+        for label in task.labels:
+            assert label in task.instruction
+            assert parse_answer(task, label, task.labels) == (label, "parsed")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Sports", "Sports"),
+        ("  sports.\n", "Sports"),
+        ("The topic is SCI/TECH!", "Sci/Tech"),
+        ("It is business, clearly", "Business"),
+    ],
+)
+def test_a_single_named_label_is_parsed(text: str, label: str) -> None:
+    assert parse_answer(TOPIC, text, TOPIC.labels) == (label, "parsed")
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("Sports or Business", "unparsed"),
+        ("weather", "unparsed"),
+        ("worldly sportsmen", "unparsed"),
+        ("", "empty"),
+        (" .,!?\n", "empty"),
+        ("((", "empty"),
+        ("I cannot hear the Sports news", "refused"),
+        ("I'm sorry, World", "refused"),
+        ("((noise))", "refused"),
+        ("((NOISE))", "refused"),
+    ],
+)
+def test_whatever_is_no_single_label_has_a_class_of_its_own(text: str, status: str) -> None:
+    assert parse_answer(TOPIC, text, TOPIC.labels) == (None, status)
+
+
+def test_a_word_inside_another_word_is_no_label() -> None:
+    assert parse_answer(SPEAKER, "A woman.", SPEAKER.labels) == ("woman", "parsed")
+    assert parse_answer(SPEAKER, "a man, not a woman", SPEAKER.labels) == (None, "unparsed")
+
+
+def test_a_label_inside_a_longer_named_label_does_not_count_twice() -> None:
+    labels = ("ice", "ice cream", "cold ice cream")
+    assert parse_answer(CHOICES, "ice cream", labels) == ("ice cream", "parsed")
+    assert parse_answer(CHOICES, "cold ice cream!", labels) == ("cold ice cream", "parsed")
+    assert parse_answer(CHOICES, "ice", labels) == ("ice", "parsed")
+    assert parse_answer(CHOICES, "ice cream or snow", (*labels, "snow")) == (None, "unparsed")
+
+
+def test_open_answers_are_their_normalised_text() -> None:
+    assert parse_answer(TRIVIA, " Mount  Everest. ", ()) == ("mount everest", "parsed")
+    for nothing in ("", "((", "?!"):
+        assert parse_answer(TRIVIA, nothing, ()) == (None, "empty")
+
+
+@given(st.text(max_size=40))
+def test_a_label_is_given_exactly_when_the_status_is_parsed(text: str) -> None:
+    for task in (TOPIC, TRIVIA):
+        label, status = parse_answer(task, text, task.labels)
+        assert (status == "parsed") == bool(label)
+        assert label is None or not task.labels or label in task.labels
+
+
+@given(st.text(max_size=40))
+def test_normalising_twice_changes_nothing_more(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once and set(once) <= set("abcdefghijklmnopqrstuvwxyz0123456789'/ ")
+
+
+def test_normalise_keeps_slash_and_apostrophe_only() -> None:
+    assert normalise("  Don't; Sci/Tech -  2nd!\n") == "don't sci/tech 2nd"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "fridge, oven, shelf",
+        "fridge; oven; shelf",
+        "fridge\noven\nshelf",
+        "A) fridge, B) oven, C) shelf",
+        "(a) Fridge, (b) Oven or (c) Shelf.",
+        "fridge, oven or shelf",
+        " fridge ,, oven , or shelf,",
+    ],
+)
+def test_choices_are_read_however_they_are_written(prompt: str) -> None:
+    assert parse_choices(prompt) == ("fridge", "oven", "shelf")
+    assert labels_for(CHOICES, prompt) == ("fridge", "oven", "shelf")
+    assert instruction_for(CHOICES, prompt) == "Choose one answer: fridge, oven, shelf."
+
+
+def test_or_inside_a_word_does_not_split() -> None:
+    assert parse_choices("orchard, door") == ("orchard", "door")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("", "needs 2 to 8 answers .* 0 were given"),
+        ("fridge", "needs 2 to 8 answers .* 1 were given"),
+        (", ".join("abcdefghi"), "needs 2 to 8 answers .* 9 were given"),
+        ("fridge, ?!", "needs 2 to 8 answers"),
+        ("Oven, oven!", "the same"),
+    ],
+)
+def test_choices_that_cannot_be_used_are_refused(prompt: str, sentence: str) -> None:
+    for ask in (parse_choices, lambda text: instruction_for(CHOICES, text)):
+        with pytest.raises(PromptError, match=sentence):
+            ask(prompt)
+
+
+def test_eight_choices_are_still_allowed() -> None:
+    assert len(parse_choices(", ".join("abcdefgh"))) == 8
+
+
+def test_free_prompts_are_asked_as_written_with_single_spaces() -> None:
+    for form in FREE_FORMS:
+        assert instruction_for(TASKS["free"], f"  {form}\n") == form
+    with pytest.raises(PromptError, match="Write a prompt first"):
+        instruction_for(TASKS["free"], " \n")
+
+
+@pytest.mark.parametrize("key", TASKS)
+def test_prompts_may_be_as_long_as_the_limit_and_no_longer(key: str) -> None:
+    fits = "oven, fridge".ljust(MAX_PROMPT_CHARACTERS)
+    assert instruction_for(TASKS[key], fits)
+    with pytest.raises(PromptError, match="501 characters; the limit is 500"):
+        instruction_for(TASKS[key], fits + " ")
+
+
+def test_unknown_tasks_are_named_shortly_beside_those_there_are() -> None:
+    with pytest.raises(UnknownKeyError) as caught:
+        get_task("x" * 10_000)
+    assert len(str(caught.value)) < 250 and all(key in str(caught.value) for key in TASKS)
+
+
+def test_right_answers_match_gold_or_any_alias_and_nothing_less() -> None:
+    assert is_right(TRIVIA, "mount everest", "Mount Everest")
+    assert is_right(TRIVIA, "everest", "Mount Everest", ("Everest",))
+    assert not is_right(TRIVIA, "everest base", "Mount Everest", ("Everest",))
+    assert not is_right(TRIVIA, None, "Mount Everest")

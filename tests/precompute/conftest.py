@@ -1,0 +1,56 @@
+"""What the tests of the jobs share: a flite pool without flite, and minis trained for two steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from precompute.mini.synth import FlitePool
+from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
+from precompute.mini.train import FLITE_SEED, Recipe, train_all
+from precompute.mini.world import build_world
+
+torch.set_num_threads(1)
+
+POOL_CLIPS = 6
+TINY = Recipe(backbone_steps=2, transcriber_steps=2, speech_llm_steps=2, flite_clips=POOL_CLIPS)
+
+
+def fill_pool(folder: Path) -> None:
+    """Put noise where flite's clips would lie: the pool says only those that are not there."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(POOL_CLIPS):
+        noise = 0.05 * generator.standard_normal(16_000)
+        soundfile.write(folder / f"{index:05d}.wav", noise, 16_000, subtype="PCM_16")
+
+
+@pytest.fixture(scope="session")
+def flite_pool(tmp_path_factory: pytest.TempPathFactory) -> FlitePool:
+    folder = tmp_path_factory.mktemp("pool") / "flite"
+    fill_pool(folder)
+    return FlitePool(folder, build_world().train, POOL_CLIPS, FLITE_SEED)
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
+    """(chat, whisper) over a few hundred sentences of the mini world."""
+    texts = [sentence.text for sentence in build_world().train[:400]]
+    text_tokenizer = train_text_tokenizer(texts)
+    return chat_tokenizer(text_tokenizer), whisper_tokenizer(text_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(build, models) of all minis at their real size after two steps each."""
+    pytest.importorskip("espeakng_loader")
+    build = tmp_path_factory.mktemp("build")
+    models = tmp_path_factory.mktemp("shipped")
+    fill_pool(build / "flite")
+    train_all(build, models, TINY)
+    return build, models
