@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dashboard.form import Form
+from engine.errors import EngineError
 from engine.request import RunRequest
 from engine.result import RunResult
+from engine.systems.catalogue import PAIRS
 
 if TYPE_CHECKING:
     from engine.lens import TokenTrack
@@ -103,10 +105,13 @@ class Durations:
 
     def __init__(self) -> None:
         self._seconds: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=5))
+        self._is_warm = False
 
     def add(self, n_erasures: int, seconds: float) -> None:
-        """Remember one run."""
-        self._seconds[n_erasures].append(seconds)
+        """Remember one run; the first of a process also warms up and says nothing of the next."""
+        if self._is_warm:
+            self._seconds[n_erasures].append(seconds)
+        self._is_warm = True
 
     def line(self, n_erasures: int) -> str:
         """Return the estimate in words; it says so when nothing like it ran yet."""
@@ -114,9 +119,9 @@ class Durations:
         if last:
             runs = "run" if len(last) == 1 else f"{len(last)} runs"
             return f"About {statistics.median(last):.1f} s on this machine, from the last {runs} like it."
-        if self._seconds:
-            return "No run with this many erasures yet, so no estimate."
-        return "The first run also loads the models."
+        if self._is_warm:
+            return "No estimate yet for a run with this many erasures."
+        return "The first run takes longer: the models warm up."
 
 
 RESULTS = ResultStore()
@@ -208,11 +213,20 @@ def follow_token(request: RunRequest, text: str) -> TokenTrack:
 
 
 def warm_up() -> None:
-    """Import what the first run needs, in the background, so that the page itself starts at once."""
-    threading.Thread(target=_import_engine, name="warm-up", daemon=True).start()
+    """Load libraries and models in the background, so that the page itself starts at once."""
+    threading.Thread(target=_load_models, name="warm-up", daemon=True).start()
 
 
-def _import_engine() -> None:
-    import plotly.graph_objects  # noqa: F401
+def _load_models() -> None:
+    import plotly.graph_objects  # noqa: F401 - the first chart would otherwise wait for it
 
-    import engine.run  # noqa: F401 - for its side effect: torch is in memory afterwards
+    from engine.systems import registry
+
+    try:
+        for pair in PAIRS.values():
+            registry.load_speech_llm(pair.speech_llm)
+            registry.load_cascade(pair.cascade)
+            registry.load_text_llm(pair.text_oracle)
+    except EngineError as error:
+        # The first run says the same sentence on the page; here it is for whoever started the app.
+        logger.warning("%s", error)

@@ -23,6 +23,7 @@ from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import SYSTEMS, get_spec
 
 LOGIT_TOLERANCE = 1e-3
+N_CACHED_TOKENS = 5
 BATCH_CHECK = "a batch equals its singles"
 PROBE_INSTRUCTION = "Repeat what was said."
 
@@ -155,7 +156,9 @@ def _batch(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
 
 def _cache(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     """Greedy decoding with the cache gives what recomputing the whole sequence gives."""
-    with_cache = run_arms(system, prepared, max_new_tokens=5).decoded[0].token_ids
+    answer = run_arms(system, prepared, max_new_tokens=N_CACHED_TOKENS).decoded[0].token_ids
+    # The end of the answer is compared as well, so that an answer that ends at once is not taken on trust.
+    with_cache = (*answer, int(system.tokenizer.eos_token_id))[:N_CACHED_TOKENS]
     embed = system.language_model.get_input_embeddings()  # type: ignore[operator, union-attr]
     sequence, ids = prepared.embeddings, []
     for _ in range(len(with_cache)):
@@ -167,7 +170,7 @@ def _cache(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
 
 def _edits(system: WhiteBoxSystem, prepared: Prepared, projection: Projection) -> RowEdits:
     layers = range(len(system.decoder_layers) + 1)
-    rows = [{layer: projection for layer in layers}]
+    rows = [dict.fromkeys(layers, projection)]
     return RowEdits(rows, prepared.span, prepared.embeddings.shape[1], "audio")
 
 

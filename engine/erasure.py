@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engine.errors import ErasureError, UnknownKeyError
@@ -113,7 +113,8 @@ class Eraser:
 
 def random_subspace(d_model: int, rank: int, seed: int) -> Float[Tensor, "d_model rank"]:
     """Return an orthonormal basis of a random subspace of this rank; the same seed gives the same one."""
-    generator = torch.Generator().manual_seed(seed)
+    # The generator takes 64 bits; a request's seed may be any whole number.
+    generator = torch.Generator().manual_seed(seed % 2**63)
     gaussian = torch.randn(d_model, rank, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(gaussian).Q.float()
 
@@ -129,13 +130,16 @@ def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
 
 
 def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
-    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only."""
+    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
     ranks = {}
     for condition in CONDITIONS:
         file = eraser_file(pair, condition, models)
         if file.exists():
-            with safe_open(file, framework="pt") as tensors:
-                record = json.loads(tensors.metadata()["record"])
+            record = json.loads(_metadata(file)["record"])
             ranks[condition] = max(int(rank) for rank in record["kept_rank"].values())
     return ranks
 
@@ -159,19 +163,31 @@ def load_eraser(pair: str, condition: str, fingerprint: str, models: Path = MODE
     return _read(file, fingerprint, file.stat().st_mtime_ns)
 
 
+def _metadata(file: Path) -> dict[str, str]:
+    """Return the header's texts; raises ErasureError for a file that breaks off or has another format."""
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+    except SafetensorError as error:
+        raise ErasureError(
+            f'The eraser "{file.stem}" is damaged; run "python -m precompute erasers".'
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
+    return metadata
+
+
 @lru_cache(maxsize=16)
 def _read(file: Path, fingerprint: str, _modified: int) -> Eraser:
+    metadata = _metadata(file)
+    if metadata["fingerprint"] != fingerprint:
+        raise ErasureError(
+            f'The eraser "{file.stem}" was fitted on other weights than those loaded; '
+            'run "python -m precompute erasers".'
+        )
+    record = json.loads(metadata["record"])
+    layers = tuple(record["layers"])
     with safe_open(file, framework="pt") as stored:
-        metadata = stored.metadata()
-        if metadata.get("format") != FORMAT:
-            raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
-        if metadata["fingerprint"] != fingerprint:
-            raise ErasureError(
-                f'The eraser "{file.stem}" was fitted on other weights than those loaded; '
-                'run "python -m precompute erasers".'
-            )
-        record = json.loads(metadata["record"])
-        layers = tuple(record["layers"])
         tensors = {
             name: {layer: stored.get_tensor(f"{name}.{layer}").float() for layer in layers}
             for name in ("left", "right", "mean", "probe_weight", "probe_bias")

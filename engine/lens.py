@@ -69,39 +69,45 @@ def read_lens(
     spoken = overlapping(words, n_positions, seconds_per_position)
     candidates = [candidate_ids(system.tokenizer, word.text) for word in words]
     wanted = [[i for w in here for i in candidates[w]] for here in spoken]
-    ids, probabilities, entropies, ranks = [], [], [], []
-    for layer in layers:
-        log_probabilities = unembed(system, states[layer]).log_softmax(-1)
-        top = log_probabilities.topk(TOP_K, dim=-1)
-        ids.append(top.indices.cpu().numpy().astype(np.int32))
-        probabilities.append(top.values.exp().cpu().numpy())
-        entropies.append(-(log_probabilities.exp() * log_probabilities).sum(-1).cpu().numpy())
-        ranks.append(_best_ranks(log_probabilities, wanted))
-    top_ids = np.stack(ids)
+    read = [_read_layer(system, states[layer], wanted) for layer in layers]
+    top_ids, top_probabilities, entropies, ranks = (np.stack(rows) for rows in zip(*read, strict=True))
     text = {int(i): system.tokenizer.decode([int(i)]) for i in np.unique(top_ids)}
     tops = [[text[int(i)] for i in row] for row in top_ids[:, :, 0]]
-    own = [word.text for word in words]
-    vocabulary = system.tokenizer
+    transcripts = (" ".join(word.text for word in words), *other_transcripts)
+    bags = [split_tokens(system.tokenizer, transcript) for transcript in transcripts]
+    precision = np.array([[token_precision(row, bag) for bag in bags] for row in tops])
     return LensReadout(
         layers=layers,
         seconds_per_position=seconds_per_position,
         top_ids=top_ids,
-        top_probabilities=np.stack(probabilities).astype(np.float32),
-        entropy_nats=np.stack(entropies).astype(np.float32),
+        top_probabilities=top_probabilities.astype(np.float32),
+        entropy_nats=entropies.astype(np.float32),
         token_text=text,
         spoken=spoken,
         words=tuple(words),
         words_from=words_from,
-        word_rank=np.stack(ranks),
-        precision=tuple(token_precision(row, split_tokens(vocabulary, " ".join(own))) for row in tops),
-        control=tuple(
-            float(np.mean([token_precision(row, split_tokens(vocabulary, o)) for o in other_transcripts]))
-            for row in tops
-        ),
+        word_rank=ranks,
+        precision=tuple(precision[:, 0].tolist()),
+        control=tuple(precision[:, 1:].mean(1).tolist()),
         n_control_clips=len(other_transcripts),
         degenerate_layers=tuple(
             layer for layer, row in zip(layers, tops, strict=True) if _is_degenerate(row)
         ),
+    )
+
+
+def _read_layer(
+    system: WhiteBoxModel, states: Float[Tensor, "positions d_model"], wanted: Sequence[Sequence[int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return one layer's top ids, their probabilities, entropies in nats and best ranks of the wanted ids."""
+    log_probabilities = unembed(system, states).log_softmax(-1)
+    top = log_probabilities.topk(TOP_K, dim=-1)
+    entropies = -(log_probabilities.exp() * log_probabilities).sum(-1)
+    return (
+        top.indices.cpu().numpy().astype(np.int32),
+        top.values.exp().cpu().numpy(),
+        entropies.cpu().numpy(),
+        _best_ranks(log_probabilities, wanted),
     )
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from engine.noise import add_noise
 from engine.request import Question, RunRequest, check_request
 from engine.result import Answer, Lane, LensReadout, Role, RunResult, SpokenWord
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import SystemSpec, get_pair, match_of, revision_of
+from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of
 from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
 from engine.tasks import parse_answer
 
@@ -64,22 +64,12 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     report = progress or (lambda share, what: None)
     started = time.perf_counter()
     question = check_request(request)
+    request = replace(request, reference=_unless_blank(request.reference), gold=_unless_blank(request.gold))
     sound = _add_noise(request)
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
-    speech, cascade = load_speech_llm(pair.speech_llm), load_cascade(pair.cascade)
-    report(0.15, "the cascade transcribes")
-    cascade_heard = _hear(cascade, sound.clip)
-    words, words_from = _words(request, cascade_heard, sound.clip)
-    if request.transcript_override is not None:
-        cascade_heard = cascade.backbone.hear_text(request.transcript_override)
-    where = "edited by hand" if request.transcript_override is not None else "mini-Whisper"
-    lanes = [_text_lane(cascade, cascade_heard, question, "cascade", where)]
-    if request.reference:
-        report(0.35, "the text oracle answers")
-        oracle = load_text_llm(pair.text_oracle)
-        given = oracle.hear_text(request.reference, words)
-        lanes.append(_text_lane(oracle, given, question, "text_oracle", "the true transcript"))
+    load_speech_llm(pair.speech_llm)
+    lanes, words, words_from = _text_lanes(request, question, sound, pair, report)
     report(0.45, "the speech LLM listens and answers")
     speech_lane, lens, erasures = _speech(request, question, sound, words, words_from)
     report(1.0, "done")
@@ -100,10 +90,30 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         agreement=compare(question.task, speech_lane.answer, lanes[0].answer, request.gold, request.aliases),
         lens=lens,
         erasures=erasures,
-        reference=request.reference or None,
+        reference=request.reference,
         gold=request.gold,
         seconds=time.perf_counter() - started,
     )
+
+
+def _text_lanes(
+    request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
+) -> tuple[list[Lane], tuple[SpokenWord, ...], str]:
+    """Return the lanes that read a transcript, and the words on the clock with where they come from."""
+    cascade = load_cascade(pair.cascade)
+    report(0.15, "the cascade transcribes")
+    heard = _hear(cascade, sound.clip)
+    words, words_from = _words(request, heard, sound.clip)
+    where = "mini-Whisper"
+    if request.transcript_override is not None:
+        heard, where = cascade.backbone.hear_text(request.transcript_override), "edited by hand"
+    lanes = [_text_lane(cascade, heard, question, "cascade", where)]
+    if request.reference:
+        report(0.35, "the text oracle answers")
+        oracle = load_text_llm(pair.text_oracle)
+        given = oracle.hear_text(request.reference, words)
+        lanes.append(_text_lane(oracle, given, question, "text_oracle", "the true transcript"))
+    return lanes, words, words_from
 
 
 def track_token(request: RunRequest, text: str) -> TokenTrack:
@@ -135,12 +145,11 @@ def _speech(
         request.method,  # type: ignore[arg-type]
         request.seed,
     )
+    batched = batch_is_exact(speech.spec.key)
     started = time.perf_counter()
     prepared = speech.prepare(heard, question.instruction)
     edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
-    passed, answers, right_scores = _answer(
-        speech, prepared, question, request.gold, edits, batch_is_exact(speech.spec.key)
-    )
+    passed, answers, right_scores = _answer(speech, prepared, question, request.gold, edits, batched)
     seconds = heard.seconds + time.perf_counter() - started
     lens = read_lens(
         speech,
@@ -223,6 +232,10 @@ def clearest_layer(lens: LensReadout) -> int:
     """Return the layer whose reading best matches the words on the clock (the top one where none does)."""
     precision = np.nan_to_num(np.array(lens.precision), nan=-1.0)
     return lens.layers[int(precision.argmax())] if precision.max() > 0 else lens.layers[-1]
+
+
+def _unless_blank(text: str | None) -> str | None:
+    return (text or "").strip() or None
 
 
 def _add_noise(request: RunRequest) -> _Sound:

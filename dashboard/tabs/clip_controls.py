@@ -8,6 +8,7 @@ import gradio as gr
 
 from dashboard.choices import all_layers, conditions, layer_preset
 from dashboard.form import MAX_LAYER_CHARACTERS
+from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, small
 from engine.systems.catalogue import PAIRS, match_of
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
@@ -97,8 +98,8 @@ def noise_card() -> dict[str, Any]:
 
 
 def erase_card() -> dict[str, Any]:
+    """Build the switches of the erasures, and where and how they act."""
     pair = next(iter(PAIRS))
-    layers_here = all_layers(pair)
     offered, missing = conditions(pair)
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
@@ -113,43 +114,43 @@ def erase_card() -> dict[str, Any]:
         gr.HTML(
             small(f"Not fitted for this pair, so not offered: {', '.join(missing)}."), visible=bool(missing)
         )
-        with gr.Accordion("Where and how", open=False, elem_id="erase-where"):
-            scope = gr.Radio(
-                [("audio positions", "audio"), ("whole prompt", "prompt"), ("generated too", "all")],
-                value="audio",
-                label="Positions",
-                interactive=True,
-                elem_id="scope",
-            )
-            layers = gr.Radio(
-                [(f"the paper's {len(layer_preset(pair))}", "preset"), ("all", "all"), ("custom", "custom")],
-                value="preset",
-                label="Layers",
-                interactive=True,
-                elem_id="layers",
-            )
-            layer_text = gr.Textbox(
-                label=f"Custom layers, {layers_here[0]} to {layers_here[-1]}",
-                placeholder="1-4, 8",
-                max_length=MAX_LAYER_CHARACTERS,
-                interactive=True,
-                visible=False,
-                elem_id="layer-text",
-            )
-            method = gr.Radio(
-                [("linear", "linear"), ("affine", "affine")],
-                value="linear",
-                label="Eraser",
-                interactive=True,
-                elem_id="method",
-            )
-    return {
-        "erasures": erasures,
-        "scope": scope,
-        "layers": layers,
-        "layer_text": layer_text,
-        "method": method,
-    }
+        where = _where_and_how(pair)
+    return {"erasures": erasures, **where}
+
+
+def _where_and_how(pair: str) -> dict[str, Any]:
+    known = all_layers(pair)
+    with gr.Accordion("Where and how", open=False, elem_id="erase-where"):
+        scope = gr.Radio(
+            [("audio positions", "audio"), ("whole prompt", "prompt"), ("generated too", "all")],
+            value="audio",
+            label="Positions",
+            interactive=True,
+            elem_id="scope",
+        )
+        layers = gr.Radio(
+            [(f"the paper's {len(layer_preset(pair))}", "preset"), ("all", "all"), ("custom", "custom")],
+            value="preset",
+            label="Layers",
+            interactive=True,
+            elem_id="layers",
+        )
+        layer_text = gr.Textbox(
+            label=f"Custom layers, {known[0]} to {known[-1]}",
+            placeholder="1-4, 8",
+            max_length=MAX_LAYER_CHARACTERS,
+            interactive=True,
+            visible=False,
+            elem_id="layer-text",
+        )
+        method = gr.Radio(
+            [("linear", "linear"), ("affine", "affine")],
+            value="linear",
+            label="Eraser",
+            interactive=True,
+            elem_id="method",
+        )
+    return {"scope": scope, "layers": layers, "layer_text": layer_text, "method": method}
 
 
 def run_row() -> dict[str, Any]:
@@ -158,5 +159,5 @@ def run_row() -> dict[str, Any]:
             run = gr.Button("Run", variant="primary", elem_id="run")
             stop = gr.Button("Stop", visible=False, elem_id="stop")
         status = gr.HTML(elem_id="status")
-        estimate = gr.HTML(small("The first run also loads the models."), elem_id="estimate")
+        estimate = gr.HTML(small(DURATIONS.line(0)), elem_id="estimate")
     return {"run": run, "stop": stop, "status": status, "estimate": estimate}

@@ -71,9 +71,8 @@ def run_form(
                 session.DURATIONS.add(len(request.erasures), news.seconds)
                 yield _finish(request, news, form, shown_id)
             else:
-                yield RunUpdate(
-                    view=running_value(f"{news.message} …", news.fraction), status=small(f"{news.message} …")
-                )
+                doing = f"{news.message[:1].upper()}{news.message[1:]} …"
+                yield RunUpdate(view=running_value(doing, news.fraction), status=small(doing))
     except Exception as error:  # the page is put in order before the sentence is shown
         sentence = sentence_for(error)
         yield RunUpdate(view=error_value(sentence), status="", stop=gr.update(visible=False))

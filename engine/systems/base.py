@@ -112,7 +112,8 @@ def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, templa
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
     )
-    before, after = str(prompt).split(CLIP_MARK)
+    # The template's own mark comes first; a mark typed into the words stays words.
+    before, after = str(prompt).split(CLIP_MARK, 1)
     return PromptFrame(
         tokenizer.encode(before, add_special_tokens=False), tokenizer.encode(after, add_special_tokens=False)
     )

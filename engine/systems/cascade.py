@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import faster_whisper
 import numpy as np
@@ -17,14 +20,29 @@ from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM
 
+HOP_SAMPLES = 160
 NEEDED_FILES = ("model.bin", "config.json", "vocabulary.json", "tokenizer.json", "preprocessor_config.json")
 
 
 class _ShortWindowWhisper(faster_whisper.WhisperModel):
     """faster-whisper 1.2.1 pads every window to 30 s of features; a model with a shorter window refuses them."""
 
+    valid_frames = 0
+
     def encode(self, features: np.ndarray) -> StorageView:
         return super().encode(features[..., : self.feature_extractor.nb_max_frames])
+
+    def find_alignment(
+        self,
+        tokenizer: Any,
+        text_tokens: list[int],
+        encoder_output: StorageView,
+        num_frames: int,
+        median_filter_width: int = 7,
+    ) -> list[dict]:
+        """Align within the sound only: in the padded silence attention is arbitrary and words would drift there."""
+        frames = min(num_frames, self.valid_frames)
+        return super().find_alignment(tokenizer, text_tokens, encoder_output, frames, median_filter_width)
 
 
 class Transcriber:
@@ -40,35 +58,47 @@ class Transcriber:
         self._lock = threading.Lock()
 
     def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
-        """Return (text, words with times in seconds) of a clip of any length.
-
-        The clip is padded with silence to whole windows: the library would pad the features with zeros, which
-        is not what silence looks like to the model.
-        """
+        """Return (text, words with times in seconds) of a clip of any length, window by window."""
         window = self._model.feature_extractor.n_samples
-        samples = np.pad(clip.samples, (0, -len(clip.samples) % window))
+        texts: list[str] = []
+        words: list[SpokenWord] = []
         with self._lock:
-            segments, _ = self._model.transcribe(
-                samples,
-                language="en",
-                beam_size=1,
-                temperature=0.0,
-                without_timestamps=True,
-                condition_on_previous_text=False,
-                suppress_tokens=[],
-                no_speech_threshold=None,
-                log_prob_threshold=None,
-                compression_ratio_threshold=None,
-                word_timestamps=True,
-            )
-            found = list(segments)
-        duration_s = len(clip.samples) / SAMPLE_RATE_HZ
-        words = tuple(
-            SpokenWord(word.word.strip(), float(min(word.start, duration_s)), float(min(word.end, duration_s)))
+            for start in range(0, len(clip.samples), window):
+                chunk = clip.samples[start : start + window]
+                text, found = self._transcribe_window(chunk, window)
+                offset_s = start / SAMPLE_RATE_HZ
+                texts.append(text)
+                words += [replace(w, start_s=w.start_s + offset_s, end_s=w.end_s + offset_s) for w in found]
+        return " ".join(text for text in texts if text), tuple(words)
+
+    def _transcribe_window(self, chunk: np.ndarray, window: int) -> tuple[str, list[SpokenWord]]:
+        """Transcribe at most one window, padded with silence to a whole one.
+
+        The library would pad the features with zeros, which is not what silence looks like to the model.
+        """
+        self._model.valid_frames = -(-len(chunk) // HOP_SAMPLES)
+        segments, _ = self._model.transcribe(
+            np.pad(chunk, (0, window - len(chunk))),
+            language="en",
+            beam_size=1,
+            temperature=0.0,
+            without_timestamps=True,
+            condition_on_previous_text=False,
+            suppress_tokens=[],
+            no_speech_threshold=None,
+            log_prob_threshold=None,
+            compression_ratio_threshold=None,
+            word_timestamps=True,
+        )
+        # One window is one segment; the library would go on from the last word's end into the silence.
+        found = list(islice(segments, 1))
+        limit_s = len(chunk) / SAMPLE_RATE_HZ
+        words = [
+            SpokenWord(word.word.strip(), float(min(word.start, limit_s)), float(min(word.end, limit_s)))
             for segment in found
             for word in segment.words or ()
             if word.word.strip()
-        )
+        ]
         return " ".join(segment.text.strip() for segment in found).strip(), words
 
 

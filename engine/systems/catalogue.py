@@ -80,7 +80,7 @@ SYSTEMS: dict[str, SystemSpec] = {
             backbone="mini-llama",
             transcriber=None,
             capabilities=("answer", "forced_choice", "lens", "erasure"),
-            parameters_m=15.5,
+            parameters_m=15.9,
             licence="MIT",
         ),
         SystemSpec(
@@ -92,7 +92,7 @@ SYSTEMS: dict[str, SystemSpec] = {
             backbone="mini-llama",
             transcriber="mini-whisper",
             capabilities=("answer", "forced_choice", "transcript"),
-            parameters_m=16.1,
+            parameters_m=16.3,
             licence="MIT",
         ),
         SystemSpec(
@@ -104,7 +104,7 @@ SYSTEMS: dict[str, SystemSpec] = {
             backbone="mini-llama",
             transcriber=None,
             capabilities=("answer", "forced_choice"),
-            parameters_m=9.8,
+            parameters_m=10.0,
             licence="MIT",
         ),
     )
@@ -154,7 +154,7 @@ def backbone_of(spec: SystemSpec, models: Path = MODELS) -> str:
     config = models / spec.folder / "config.json"
     try:
         return str(json.loads(config.read_text(encoding="utf-8"))["text_model_id"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ModelFilesError(
             f"The config of {spec.name} is missing or damaged; restore assets/models/{spec.folder}."
         ) from error
@@ -172,11 +172,7 @@ def systems(models: Path = MODELS) -> tuple[SystemInfo, ...]:
 
 
 def _info(spec: SystemSpec, models: Path) -> SystemInfo:
-    needed = [folder for folder in (spec.folder, spec.backbone, spec.transcriber) if folder]
-    missing = [folder for folder in dict.fromkeys(needed) if not (models / folder / "config.json").exists()]
-    pairs = [pair for pair in PAIRS.values() if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle)]
-    match: MatchKind = "none" if missing or not pairs else match_of(pairs[0], models)
-    reason = f"weights are missing: {', '.join(missing)}" if missing else ""
+    reason, match = _state(spec, models)
     return SystemInfo(
         key=spec.key,
         name=spec.name,
@@ -184,10 +180,33 @@ def _info(spec: SystemSpec, models: Path) -> SystemInfo:
         backbone=spec.backbone,
         match=match,
         capabilities=spec.capabilities,
-        status="unavailable" if missing else "ready",
+        status="unavailable" if reason else "ready",
         reason=reason,
-        revision="" if missing else revision_of(spec, models),
+        revision="" if reason else revision_of(spec, models),
     )
+
+
+def _state(spec: SystemSpec, models: Path) -> tuple[str, MatchKind]:
+    """Return why a system cannot run here ("" when it can) and how it is matched."""
+    needed = [folder for folder in (spec.folder, spec.backbone, spec.transcriber) if folder]
+    missing = [folder for folder in dict.fromkeys(needed) if not _has_weights(models / folder)]
+    if missing:
+        return f"weights are missing: {', '.join(missing)}", "none"
+    try:
+        backbone_of(spec, models)
+    except ModelFilesError as error:
+        return str(error), "none"
+    pairs = [pair for pair in PAIRS.values() if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle)]
+    try:
+        return "", match_of(pairs[0], models) if pairs else "none"
+    except ModelFilesError:
+        # The other half of the pair is damaged and says so in its own row.
+        return "", "none"
+
+
+def _has_weights(folder: Path) -> bool:
+    weights = any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
+    return weights and (folder / "config.json").exists()
 
 
 def revision_of(spec: SystemSpec, models: Path = MODELS) -> str:

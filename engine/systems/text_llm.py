@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
@@ -33,9 +35,15 @@ class TextLLM:
         self.spec = spec
         try:
             self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        except (OSError, ValueError) as error:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
+        model, loading = loaded
+        # transformers fills a missing tensor with random numbers and only logs it.
+        if missing := sorted(loading["missing_keys"]):
+            raise ModelFilesError(f"{spec.name} lacks tensor {missing[0]} ({len(missing)} such in all).")
         self.language_model: nn.Module = model.eval().requires_grad_(False)
         decoder = model.get_decoder()
         self.decoder_layers: nn.ModuleList = decoder.layers

@@ -23,7 +23,7 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint, load_strictly, read_tensors, under
+from engine.systems.checkpoint import fingerprint, load_strictly, read_tensors
 from engine.systems.text_llm import TextLLM
 
 HOP_SAMPLES = 160

@@ -28,8 +28,8 @@ from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
 logger = logging.getLogger(__name__)
 
-FULL_ITEMS, QUICK_ITEMS = 300, 20
-FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 300, 40
+FULL_ITEMS, QUICK_ITEMS = 200, 20
+FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 200, 40
 BOOTSTRAP_RESAMPLES = 1_000
 BOOTSTRAP_SEED = 41
 
@@ -137,8 +137,8 @@ def _mean_row(measure: str, task: str, system: str, voices: str, hits: Sequence[
     n, p, z = len(hits), float(np.mean(hits)), 1.959964
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # The closed form misses p by rounding when p is 0 or 1.
-    low, high = min(p, float(centre - half)), max(p, float(centre + half))
+    # The closed form misses 0, 1 and p by rounding when p is 0 or 1.
+    low, high = max(0.0, min(p, float(centre - half))), min(1.0, max(p, float(centre + half)))
     return Row(measure, task, system, voices, n, p, low, high)
 
 

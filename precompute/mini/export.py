@@ -40,21 +40,13 @@ def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> Non
 
 
 def export_transcriber(
-    model: TrainedTranscriber,
-    tokenizer: PreTrainedTokenizerFast,
-    folder: Path,
-    heads: list[list[int]] | None = None,
+    model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path
 ) -> None:
-    """Write the mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights.
-
-    `heads` are the [layer, head] pairs that word times are read from; None leaves the converter's choice.
-    """
+    """Write the mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights."""
     _empty(folder)
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / "source"
         model.whisper.generation_config = GenerationConfig.from_model_config(model.whisper.config)
-        if heads is not None:
-            model.whisper.generation_config.alignment_heads = heads
         model.whisper.save_pretrained(source)
         tokenizer.save_pretrained(source)
         WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(source)

@@ -156,8 +156,11 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
     )
     fitter.update(x, z)
     eraser = fitter.eraser
-    left, right, mean = eraser.proj_left, eraser.proj_right, eraser.bias
+    mean = eraser.bias
     assert mean is not None
+    # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
+    kept = eraser.proj_right.abs().amax(1) > 0
+    left, right = eraser.proj_left[:, kept], eraser.proj_right[kept]
 
     def erase(states: Tensor) -> Tensor:
         return states - ((states - mean) @ right.T) @ left.T
@@ -224,7 +227,7 @@ def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note:
             numbers["probe_chance"][layer] = fitted.chance
         record = {
             "condition": condition, "layers": sorted(fit.by_layer), "targets": names,
-            "measure": MEASURES[condition], "fit": note, **numbers,
+            "measure": MEASURES[condition], "fit": note, "scope": "audio positions", **numbers,
         }
         metadata = {"format": FORMAT, "fingerprint": fingerprint, "record": json.dumps(record)}
         part = folder / f"{condition}.part"

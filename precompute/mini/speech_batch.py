@@ -116,10 +116,6 @@ class SpeechSource:
                 spoken.append(self._say(sentence, self._voices[rng.randrange(n_voices)], rng))
         return tuple(spoken)
 
-    def say_plainly(self, sentence: Sentence, rng: random.Random) -> Spoken:
-        """Say one sentence in one of the training voices, with word times."""
-        return self._say(sentence, rng.choice(self._voices), rng)
-
     def features(self, spoken: tuple[Spoken, ...], strength: Strength, rng: random.Random) -> SpeechBatch:
         """Augment these clips and return their features, padded with silence to one length."""
         plain = [s.rendering.samples for s in spoken]

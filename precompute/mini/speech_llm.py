@@ -69,10 +69,11 @@ def new_ears(config: dict[str, Any], transcriber: TrainedTranscriber, backbone: 
     torch.manual_seed(SPEECH_LLM_SEED)
     ears = UltravoxEars(config, backbone.config.hidden_size)
     ears.audio_tower.load_state_dict(transcriber.whisper.model.encoder.state_dict())
-    scale = float(backbone.get_input_embeddings().weight.std())
+    scale = float(backbone.get_input_embeddings().weight.detach().std())
     projector = ears.multi_modal_projector
     # Begin at the size of the backbone's own embeddings; larger ones drown its positions for a long while.
-    spread = config["norm_init"] * float(projector.linear_2.weight.std()) * projector.linear_2.in_features**0.5
+    weight = projector.linear_2.weight.detach()
+    spread = config["norm_init"] * float(weight.std()) * projector.linear_2.in_features**0.5
     projector.linear_2.weight.data *= scale / spread
     # The lower tower stays the transcriber's: half the cost of a step, as Ultravox's LoRA also spares most of it.
     ears.audio_tower.requires_grad_(False)

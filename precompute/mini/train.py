@@ -18,7 +18,6 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.systems.checkpoint import under
 from engine.tasks import FREE_FORMS, TASKS
-from precompute.mini.alignment import alignment_heads
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
 from precompute.mini.export import export_backbone, export_ears, export_transcriber
 from precompute.mini.loop import LoopSettings, count_parameters
@@ -45,7 +44,7 @@ class Recipe:
     flite_clips: int
 
 
-FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=2_400, flite_clips=2_500)
+FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=1_400, flite_clips=2_500)
 QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
 
 
@@ -76,8 +75,7 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
     transcriber, transcriber_record = train_transcriber(
         whisper, words_of(world.train), source, LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build)
     )
-    heads = alignment_heads(transcriber, whisper, source, world.train)
-    export_transcriber(transcriber, whisper, models / "mini-whisper", heads)
+    export_transcriber(transcriber, whisper, models / "mini-whisper")
     logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
     config = ultravox_config(transcriber, "mini-llama")
     ears = new_ears(config, transcriber, backbone)

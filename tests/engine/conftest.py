@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from engine import run
+from engine.systems import cascade
 from engine.systems.base import Prepared
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
 from tests.engine.tiny_systems import (
+    FromFolder,
     ears_config,
     load_ultravox,
     sound,
@@ -53,3 +58,15 @@ def models_with_erasers(models: Path, ultravox: Ultravox) -> Path:
     """The same folder after the four erasers were fitted."""
     write_erasers(ultravox, models / "mini-ultravox" / "erasers")
     return models
+
+
+@pytest.fixture
+def tiny_models(models_with_erasers: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make `run` load everything from the tiny folder; the transcriber hears the same words in every clip."""
+    monkeypatch.setattr(cascade, "Transcriber", FromFolder)
+    loaders = "load_speech_llm load_cascade load_text_llm load_eraser batch_is_exact match_of revision_of"
+    for name in loaders.split():
+        monkeypatch.setattr(run, name, partial(getattr(run, name), models=models_with_erasers))
+    run._heard.clear()
+    yield models_with_erasers
+    run._heard.clear()

@@ -135,7 +135,10 @@ def test_an_edit_path_that_moves_states_is_found(ultravox: Ultravox) -> None:
     calls = iter(range(10_000))
     with hooked(ultravox.unembedding, lambda _m, _a, logits: logits + next(calls)):
         found = failures(ultravox)
-    assert {"an edit that changes nothing changes nothing", "an edit reaches the answer and undoes itself"} <= found
+    assert {
+        "an edit that changes nothing changes nothing",
+        "an edit reaches the answer and undoes itself",
+    } <= found
 
 
 def test_a_batch_whose_rows_disturb_each_other_is_found(ultravox: Ultravox) -> None:
@@ -198,7 +201,8 @@ def test_the_command_says_in_a_sentence_what_it_cannot_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(monkeypatch, "nonsense") == 2
-    assert all(key in capsys.readouterr().err for key in SYSTEMS)
+    sentence = capsys.readouterr().err
+    assert all(key in sentence for key in SYSTEMS)
     assert command(monkeypatch, "mini-llama") == 2
     assert "hears no audio" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -62,9 +62,7 @@ def test_the_first_word_has_a_class_or_falls_to_the_last_one() -> None:
 
 def score(condition: str, predicted: np.ndarray, words: tuple[SpokenWord, ...] = WORDS) -> float | None:
     targets = {"boc": LETTERS, "acoustic": ("pitch", "energy")}.get(condition, TARGETS)
-    return concept_score(
-        condition, predicted, targets=targets, words=words, samples=SAMPLES, width_s=WIDTH_S
-    )
+    return concept_score(condition, predicted, targets=targets, words=words, samples=SAMPLES, width_s=WIDTH_S)
 
 
 def test_a_probe_that_reads_the_truth_scores_one() -> None:

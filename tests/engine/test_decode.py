@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.decode import Pass, encode_answer, run_arms
 from engine.erasure import random_subspace
@@ -31,6 +32,12 @@ def edits_for(prepared: Prepared, rows: list[dict | None], scope: Scope = "all")
 ROWS = [None, {0: projection(1), 2: projection(2)}, {1: projection(3)}]
 
 
+def embedding_of(system: Ultravox) -> nn.Module:
+    model: Any = system.language_model
+    embedding: nn.Module = model.get_input_embeddings()
+    return embedding
+
+
 def ending_with(system: Ultravox, token: int) -> Ultravox:
     """The same system with another token as its end of turn."""
     other = copy.copy(system)
@@ -42,7 +49,7 @@ def ending_with(system: Ultravox, token: int) -> Ultravox:
 @torch.inference_mode()
 def log_probabilities_without_cache(system: Ultravox, prepared: Prepared, answer: list[int]) -> list[float]:
     """Slow reference: the whole sequence anew for every token."""
-    embed = system.language_model.get_input_embeddings()
+    embed = embedding_of(system)
     scores = []
     for index, token in enumerate(answer):
         before = embed(torch.tensor([answer[:index]], dtype=torch.long))
@@ -55,11 +62,10 @@ def test_the_answer_is_what_generate_gives(ultravox: Ultravox, prepared: Prepare
     found = run_arms(ultravox, prepared, max_new_tokens=N_NEW).decoded[0]
     attention = torch.ones(prepared.embeddings.shape[:2], dtype=torch.long)
     settings = {"max_new_tokens": N_NEW, "do_sample": False, "pad_token_id": 0}
-    expected = ultravox.language_model.generate(
-        inputs_embeds=prepared.embeddings, attention_mask=attention, **settings
-    )
+    model: Any = ultravox.language_model
+    expected = model.generate(inputs_embeds=prepared.embeddings, attention_mask=attention, **settings)
     assert list(found.token_ids) == expected[0].tolist() and len(set(found.token_ids)) > 3
-    assert found.text == ultravox.tokenizer.decode(expected[0], skip_special_tokens=True).strip()
+    assert found.text == str(ultravox.tokenizer.decode(expected[0], skip_special_tokens=True)).strip()
 
 
 def test_the_answer_stops_before_the_end_token_which_counts_in_the_likelihood(
@@ -119,7 +125,7 @@ def test_edited_rows_with_cache_equal_edits_of_the_whole_sequence(
     decoded = run_arms(
         ultravox, prepared, edits=edits_for(prepared, [None, row]), max_new_tokens=N_NEW
     ).decoded[1]
-    embed = ultravox.language_model.get_input_embeddings()
+    embed = embedding_of(ultravox)
     sequence: Tensor = prepared.embeddings
     likelihood, ids = 0.0, []
     for _ in range(N_NEW):
@@ -143,7 +149,7 @@ def same(a: Pass, row: int, b: Pass, other: int) -> None:
 def test_each_arm_of_a_batch_equals_its_run_alone(
     ultravox: Ultravox, prepared: Prepared, scope: Scope
 ) -> None:
-    settings = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
+    settings: dict[str, Any] = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
     edits = edits_for(prepared, ROWS, scope)
     batch = run_arms(ultravox, prepared, edits=edits, **settings)
     for index, row in enumerate(ROWS):
@@ -155,7 +161,7 @@ def test_each_arm_of_a_batch_equals_its_run_alone(
 
 
 def test_arms_one_after_another_equal_the_batch(ultravox: Ultravox, prepared: Prepared) -> None:
-    settings = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
+    settings: dict[str, Any] = {"continuations": LABELS, "record_layers": [2], "max_new_tokens": N_NEW}
     together, apart = edits_for(prepared, ROWS), edits_for(prepared, ROWS)
     batch = run_arms(ultravox, prepared, edits=together, **settings)
     singles = run_arms(ultravox, prepared, edits=apart, batched=False, **settings)

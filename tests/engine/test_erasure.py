@@ -50,7 +50,7 @@ def test_a_linear_probe_reads_the_concept_before_and_nothing_after(fitted: Fitte
 
 
 def test_another_classifier_learns_nothing_either(fitted: Fitted) -> None:
-    """Logistic regression by gradient descent: on the fitting data the guarantee is exact, whatever the loss."""
+    """Logistic regression: on the fitting data the guarantee is exact, whatever the loss."""
     x, z = (t.double() for t in planted(1))
     erase = Projection(fitted.left.float(), fitted.right.float(), fitted.mean.float())
 
@@ -84,7 +84,7 @@ def test_a_continuous_concept_is_erased_too() -> None:
 def test_the_rank_is_one_less_than_the_classes_at_most_and_the_mean_stays(fitted: Fitted) -> None:
     """Three one-hot columns sum to one, so they span two directions."""
     x, _ = planted(1)
-    assert fitted.right.shape[0] <= N_CLASSES
+    assert fitted.right.shape[0] == N_CLASSES - 1
     erase = Projection(fitted.left.float(), fitted.right.float(), fitted.mean.float())
     torch.testing.assert_close(erase(x).mean(0), x.mean(0), atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(erase(erase(x)), erase(x), atol=1e-3, rtol=1e-4)
@@ -103,7 +103,7 @@ def test_random_subspaces_are_orthonormal_and_belong_to_their_seed(rank: int) ->
     basis = random_subspace(D_MODEL, rank, seed=5)
     torch.testing.assert_close(basis.T @ basis, torch.eye(rank), atol=1e-5, rtol=0)
     assert torch.equal(basis, random_subspace(D_MODEL, rank, seed=5))
-    if 0 < rank:
+    if rank > 0:
         assert not torch.allclose(basis, random_subspace(D_MODEL, rank, seed=6))
 
 
@@ -154,7 +154,11 @@ def test_the_random_control_has_the_kept_rank_and_the_method_of_its_condition(
     for eraser in erasers.values():
         control = eraser.random_control([0, 2], "affine", seed=1)
         for layer, projection in control.items():
-            assert projection.rank == eraser.kept_rank[layer] == eraser.projections([layer], "affine")[layer].rank
+            assert (
+                projection.rank
+                == eraser.kept_rank[layer]
+                == eraser.projections([layer], "affine")[layer].rank
+            )
             assert torch.equal(projection.left, projection.right.T)
             assert torch.equal(projection.mean, eraser.mean[layer])  # type: ignore[arg-type]
             ranks.add(projection.rank)
@@ -170,8 +174,10 @@ def test_controls_differ_between_layers_and_seeds_but_not_between_calls(erasers:
 
 
 def test_a_layer_without_an_eraser_is_refused(erasers: dict[str, Eraser]) -> None:
-    for ask in (lambda: erasers["text"].projections([1, 9], "linear"),
-                lambda: erasers["text"].random_control([9], "linear", 0)):
+    for ask in (
+        lambda: erasers["text"].projections([1, 9], "linear"),
+        lambda: erasers["text"].random_control([9], "linear", 0),
+    ):
         with pytest.raises(ErasureError, match='"text" has no layer 9; it has layers 0 to 3'):
             ask()
 
@@ -214,6 +220,8 @@ def test_a_file_that_breaks_off_is_refused(own_models: Path, ultravox: Ultravox,
     file = eraser_file(PAIR, "boc", own_models)
     file.write_bytes(file.read_bytes()[:n_bytes])
     assert "damaged" in refusal("boc", ultravox.fingerprint, own_models)
+    with pytest.raises(ErasureError, match="damaged"):
+        available_conditions(PAIR, own_models)
 
 
 def test_missing_and_unknown_conditions_are_refused(own_models: Path, ultravox: Ultravox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -127,8 +128,10 @@ def test_one_row_alone_starts_its_count_anew() -> None:
 
 
 @torch.inference_mode()
-def test_layer_0_is_the_input_and_layer_i_the_output_of_block_i(ultravox: Ultravox, prepared: Prepared) -> None:
-    decoder = ultravox.language_model.model
+def test_layer_0_is_the_input_and_layer_i_the_output_of_block_i(
+    ultravox: Ultravox, prepared: Prepared
+) -> None:
+    decoder: Any = ultravox.language_model.model
     with recording(ultravox.decoder_layers, [0, 1, 2, 3]) as recorded:
         out = ultravox.language_model(inputs_embeds=prepared.embeddings)
     assert torch.equal(recorded[0], prepared.embeddings)
@@ -140,7 +143,7 @@ def test_layer_0_is_the_input_and_layer_i_the_output_of_block_i(ultravox: Ultrav
         rotary = decoder.rotary_emb(hidden, position_ids)
         hidden = block(hidden, attention_mask=mask, position_ids=position_ids, position_embeddings=rotary)
         torch.testing.assert_close(recorded[layer], hidden, atol=1e-4, rtol=1e-4)
-    logits = ultravox.language_model.lm_head(decoder.norm(hidden))
+    logits = ultravox.unembedding(decoder.norm(hidden))
     torch.testing.assert_close(out.logits, logits, atol=1e-3, rtol=1e-4)
 
 
@@ -184,7 +187,10 @@ def outside(system: Ultravox, _prepared: Prepared) -> None:
 
 @pytest.mark.parametrize(("leave", "error"), [(break_off, KeyError), (outside, IndexError)])
 def test_hooks_are_gone_after_an_exception(
-    ultravox: Ultravox, prepared: Prepared, leave: Callable[[Ultravox, Prepared], None], error: type[Exception]
+    ultravox: Ultravox,
+    prepared: Prepared,
+    leave: Callable[[Ultravox, Prepared], None],
+    error: type[Exception],
 ) -> None:
     try:
         with pytest.raises(error):
@@ -199,10 +205,10 @@ def test_hooks_are_gone_after_an_exception(
 
 def test_a_layer_that_never_ran_is_an_error(ultravox: Ultravox) -> None:
     edits = RowEdits([{2: projection(1, width=32)}], SPAN, N_PROMPT, "audio")
-    with pytest.raises(RuntimeError, match=r"\[2\] were to be edited but never ran"):
-        with editing(ultravox.decoder_layers, edits):
-            pass
-    with pytest.raises(RuntimeError, match=r"\[1, 3\] were to be recorded but never ran"):
-        with recording(ultravox.decoder_layers, [1, 3]):
-            pass
+    never_edited = pytest.raises(RuntimeError, match=r"\[2\] were to be edited but never ran")
+    with never_edited, editing(ultravox.decoder_layers, edits):
+        pass
+    never_recorded = pytest.raises(RuntimeError, match=r"\[1, 3\] were to be recorded but never ran")
+    with never_recorded, recording(ultravox.decoder_layers, [1, 3]):
+        pass
     assert hooks_on(ultravox) == 0

@@ -62,11 +62,9 @@ def readout(ultravox: Ultravox, states: dict[int, Tensor]) -> LensReadout:
 def states_that_read(system: Ultravox, tokens: list[str]) -> Tensor:
     """States whose top token is the one given, found by undoing the norm's weights (a positive control)."""
     ids = [candidate_ids(system.tokenizer, token)[0] for token in tokens]
-    rows = system.unembedding.weight[ids]
-    aimed = torch.linalg.solve(
-        system.unembedding.weight.T @ system.unembedding.weight + 1e-3 * torch.eye(rows.shape[1]), rows.T
-    ).T
-    return aimed / system.final_norm.weight
+    head, norm = system.unembedding.get_parameter("weight"), system.final_norm.get_parameter("weight")
+    gram = head.T @ head + 1e-3 * torch.eye(head.shape[1])
+    return torch.linalg.solve(gram, head[ids].T).T / norm
 
 
 @torch.inference_mode()
@@ -125,8 +123,8 @@ def test_the_control_is_the_mean_over_the_other_transcripts_and_not_the_own(ultr
     planted = {1: states_that_read(ultravox, ["queen", "bank", "bank", "rates"])}
     words = (SpokenWord("queen", 0.0, 0.6),)
     readout = read(ultravox, planted, words, ("the bank raised its rates", "nothing here", "bank"))
-    assert readout.precision == (pytest.approx(1 / 3),)
-    assert readout.control == (pytest.approx((2 / 3 + 0 + 1 / 3) / 3),) and readout.n_control_clips == 3
+    assert readout.precision == pytest.approx((1 / 3,))
+    assert readout.control == pytest.approx(((2 / 3 + 0 + 1 / 3) / 3,)) and readout.n_control_clips == 3
     own = read(ultravox, planted, words, ("queen",))
     assert own.control == own.precision
 
@@ -172,7 +170,7 @@ def test_precision_of_nothing_is_not_a_number(nothing: list[str]) -> None:
 def test_candidates_are_single_tokens_that_begin_the_word(ultravox: Ultravox) -> None:
     for word in ("queen", "Market", "zebra"):
         ids = candidate_ids(ultravox.tokenizer, word)
-        texts = [ultravox.tokenizer.decode([i]).strip().lower() for i in ids]
+        texts = [str(ultravox.tokenizer.decode([i])).strip().lower() for i in ids]
         assert ids and len(set(ids)) == len(ids)
         assert all(text and word.lower().startswith(text) for text in texts)
     whole = ultravox.tokenizer.encode(" queen", add_special_tokens=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +19,17 @@ CLIP = AudioClip(np.full(8000, 0.1, np.float32), "clip.wav")
 GOOD = RunRequest(CLIP, "topic")
 LONG = "x" * 10_000
 
-BAD = (
+BAD: tuple[tuple[dict[str, Any], type[EngineError], str], ...] = (
     ({"task": "weather"}, UnknownKeyError, f'no task "weather". Choose one of: {", ".join(TASKS)}'),
     ({"task": LONG}, UnknownKeyError, "no task"),
     ({"pair": "whisper"}, UnknownKeyError, f'no pair "whisper". Choose one of: {", ".join(PAIRS)}'),
     ({"scope": "words"}, UnknownKeyError, 'no scope "words". Choose one of: audio, prompt, all'),
     ({"method": "cubic"}, UnknownKeyError, 'no method "cubic". Choose one of: linear, affine'),
-    ({"erasures": ("text", "mood")}, UnknownKeyError, 'no erasure "mood". Choose one of: text, ctc, boc, acoustic'),
+    (
+        {"erasures": ("text", "mood")},
+        UnknownKeyError,
+        'no erasure "mood". Choose one of: text, ctc, boc, acoustic',
+    ),
     ({"erasures": (LONG,)}, UnknownKeyError, "no erasure"),
     ({"layers": ()}, UnknownKeyError, "No layer is chosen"),
     ({"reference": LONG}, PromptError, "The reference has 10,000 characters; the limit is 500"),
@@ -56,7 +61,7 @@ def test_a_good_request_becomes_a_question() -> None:
 
 
 def test_every_allowed_value_is_allowed() -> None:
-    for change in (
+    changes: tuple[dict[str, Any], ...] = (
         *({"scope": scope} for scope in SCOPES),
         *({"method": method} for method in METHODS),
         {"erasures": ERASURES},
@@ -64,7 +69,8 @@ def test_every_allowed_value_is_allowed() -> None:
         {"noise": "own", "snr_db": 5.0, "noise_clip": CLIP},
         {"noise": "own"},
         {"layers": (0,)},
-    ):
+    )
+    for change in changes:
         assert check_request(replace(GOOD, **change)).labels
 
 

@@ -1,4 +1,4 @@
-"""Tiny real systems with random weights, written to disk in the shipped layouts: a Llama, an Ultravox, erasers.
+"""Tiny real systems with random weights, on disk in the shipped layouts: a Llama, an Ultravox, erasers.
 
 The weights are larger than a fresh model's, and the norms are not 1: a fault in layer order or a norm applied
 twice would else change next to nothing.
@@ -20,6 +20,7 @@ from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
 from engine.decode import run_arms
 from engine.result import SpokenWord
+from engine.systems.cascade import Transcriber
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox, UltravoxEars
@@ -37,6 +38,28 @@ SENTENCES = (
     "World, Sports, Business or Sci/Tech",
 )
 TARGET_WORDS = ("queen", "bank", OTHER_WORD)
+
+
+WORDS = (SpokenWord("the", 0.0, 0.4), SpokenWord("queen", 0.4, 1.0))
+
+
+class FixedWords(Transcriber):
+    """Hears the same words in every clip; only the weights are faked."""
+
+    def __init__(self) -> None:
+        self.clips: list[AudioClip] = []
+
+    def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
+        self.clips.append(clip)
+        return "the queen", WORDS
+
+
+class FromFolder(FixedWords):
+    """The same, made as the registry makes a transcriber."""
+
+    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+        super().__init__()
+        assert folder.name == "mini-whisper" and max_tokens == 64
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -75,7 +98,9 @@ def write_backbone(folder: Path, seed: int = 1) -> Path:
     return folder
 
 
-def ears_config(ln_mid: bool = True, window_s: int = WINDOW_S, text_model_id: str = "mini-llama") -> dict[str, Any]:
+def ears_config(
+    ln_mid: bool = True, window_s: int = WINDOW_S, text_model_id: str = "mini-llama"
+) -> dict[str, Any]:
     """The published keys; without `projector_ln_mid` the norm comes last, as in checkpoints before v0.5."""
     config: dict[str, Any] = {
         "model_type": "ultravox",

@@ -47,10 +47,18 @@ def tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(build, models) of all minis at their real size after two steps each."""
+    """(build, models) of all minis at their real size after two steps each, over small batches."""
     pytest.importorskip("espeakng_loader")
     build = tmp_path_factory.mktemp("build")
     models = tmp_path_factory.mktemp("shipped")
     fill_pool(build / "flite")
-    train_all(build, models, TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        make_batches_small(patch)
+        train_all(build, models, TINY)
     return build, models
+
+
+def make_batches_small(patch: pytest.MonkeyPatch) -> None:
+    """Two examples a step instead of 16 or 32: what is tested does not depend on how many there are."""
+    for name in ("backbone.BATCH_EXCHANGES", "transcriber.BATCH_CLIPS", "speech_llm.BATCH_CLIPS"):
+        patch.setattr(f"precompute.mini.{name}", 2)

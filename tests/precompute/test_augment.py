@@ -1,4 +1,4 @@
-"""Facts about the augmentation: nothing is changed at strength 0, seeds repeat, word times can be followed."""
+"""Facts about the augmentation: strength 0 changes nothing, seeds repeat, word times can be followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about the questions: every answer is right by the sentence, and the rows the backbone learns are whole."""
+"""Facts about the questions: every answer is right by the sentence, the backbone's rows are whole."""
 
 from __future__ import annotations
 

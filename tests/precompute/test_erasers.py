@@ -1,4 +1,4 @@
-"""Facts about fitting erasers: probes against a slow reference, scores by hand, LEACE's guarantee, whole files."""
+"""Facts about fitting erasers: probes against a reference, scores by hand, LEACE's guarantee, whole files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,11 @@ def test_numbers_are_scored_by_r2_of_each_target() -> None:
 
 
 def test_a_probe_reads_the_class_before_and_is_at_chance_after() -> None:
-    """LEACE's guarantee on what it was fitted on; the probe before is the positive control."""
+    """LEACE's guarantee; the probe before is the positive control.
+
+    Three classes span two directions: the library's third row, all zeros, was counted as a third, and the
+    random control beside it took out one direction too many.
+    """
     x, z = states_with_a_concept(3000, 0)
     held_x, held_z = states_with_a_concept(2000, 1)
     fitted = fit_condition(x, z, held_x, held_z, classes=True)

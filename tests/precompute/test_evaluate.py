@@ -1,4 +1,4 @@
-"""Facts about the figures: intervals against scipy, kappa and word errors by hand, a table that is read back."""
+"""Facts about the figures: intervals against scipy, kappa and word errors by hand, a whole table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def test_kappa_of_equal_and_of_opposite_answers() -> None:
     assert math.isnan(_kappa(np.zeros(4), np.zeros(4)))
 
 
-def test_kappas_interval_holds_it_and_repeats() -> None:
+def test_kappas_interval_holds_it_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("precompute.mini.evaluate.BOOTSTRAP_RESAMPLES", 100)
     a = ["x"] * 25 + ["y"] * 25
     b = ["x"] * 20 + ["y"] * 5 + ["x"] * 10 + ["y"] * 15
     row = _kappa_row("topic", "a", "b", a, b)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from precompute.mini.loop import LoopSettings, _rate_factor, count_parameters, t
 STEPS = 24
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a killed process."""
 
 
@@ -38,7 +40,7 @@ def loss_with(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         if step == stop_at:
-            raise Stopped
+            raise StoppedError
         asked.append(step)
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         loss = ((model(x)[:, 0] - x @ torch.tensor([1.0, -2.0, 0.5])) ** 2).mean()
@@ -60,7 +62,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, stop_at: int) -> None:
     whole, record = undisturbed(tmp_path / "whole")
     model = new_model()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(model, loss_with(model, stop_at)[0], settings(tmp_path / "stopped"))
     again = new_model()
     loss, asked = loss_with(again)
@@ -94,12 +96,12 @@ def test_a_run_killed_between_its_two_files_repeats_and_skips_no_step(
 
     def killed_at_second_checkpoint(self: Path, target: Path) -> Path:
         if target.suffix == ".safetensors" and target.exists():
-            raise Stopped
+            raise StoppedError
         return replace_file(self, target)
 
     model = new_model()
     monkeypatch.setattr(Path, "replace", killed_at_second_checkpoint)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(model, loss_with(model)[0], settings(tmp_path / "killed"))
     monkeypatch.undo()
     again = new_model()
@@ -133,15 +135,15 @@ def test_the_rate_rises_then_falls_to_a_fiftieth() -> None:
     factors = [_rate_factor(step, 1000) for step in range(1000)]
     assert factors[0] == pytest.approx(1 / 30) and max(factors) == 1 == factors[30]
     assert factors[-1] == pytest.approx(0.02, abs=1e-4)
-    assert all(a >= b for a, b in zip(factors[30:], factors[31:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[30:]))
 
 
 def test_the_seconds_of_a_resumed_run_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that moves one second a reading: the record's seconds can only grow."""
     ticks = iter(range(10_000))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
     model = new_model()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(model, loss_with(model, 12)[0], settings(tmp_path))
     again = new_model()
     resumed = train(again, loss_with(again)[0], replace(settings(tmp_path), steps=STEPS))

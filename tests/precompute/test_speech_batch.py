@@ -61,7 +61,7 @@ def test_the_curriculum_never_narrows(what: str) -> None:
 
 
 def test_a_step_alone_decides_its_sentences_and_voices(source: SpeechSource) -> None:
-    """espeak-ng's pitch flutter runs on from call to call, so the samples differ by a few and are not compared."""
+    """espeak-ng's pitch flutter runs on from call to call, so samples are not compared."""
     for step in (0, 400):
         one, two = (source.draw(step, 6, CURRICULUM) for _ in range(2))
         assert [(s.sentence, s.voice) for s in one] == [(s.sentence, s.voice) for s in two]

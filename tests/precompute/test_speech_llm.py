@@ -1,4 +1,4 @@
-"""Facts about the speech LLM's training: the teacher is matched exactly by its own embeddings, and only ears learn."""
+"""Facts about the speech LLM's training: the words' own embeddings match the teacher, and only ears learn."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def backbone(chat: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 
 
-def loss_with(backbone: LlamaForCausalLM, chat: PreTrainedTokenizerFast, shift: float) -> tuple[Tensor, PerfectEars]:
+def loss_with(
+    backbone: LlamaForCausalLM, chat: PreTrainedTokenizerFast, shift: float
+) -> tuple[Tensor, PerfectEars]:
     rows = [chat.encode(exchange.heard, add_special_tokens=False) for exchange in EXCHANGES]
     ears = PerfectEars(backbone, rows, shift)
     mel, lengths = torch.zeros(3, 80, 16), torch.tensor([16, 16, 16])
@@ -87,13 +89,13 @@ def test_ears_that_return_the_words_own_embeddings_have_no_loss(
     backbone: LlamaForCausalLM, chat: PreTrainedTokenizerFast
 ) -> None:
     """Then the student's prompt is the teacher's, so every answer token is predicted alike."""
-    assert float(loss_with(backbone, chat, 0.0)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(loss_with(backbone, chat, 0.0)[0].detach()) == pytest.approx(0, abs=1e-6)
 
 
 def test_other_embeddings_have_a_loss_that_grows_with_the_distance(
     backbone: LlamaForCausalLM, chat: PreTrainedTokenizerFast
 ) -> None:
-    near, far = (float(loss_with(backbone, chat, shift)[0]) for shift in (0.05, 0.5))
+    near, far = (float(loss_with(backbone, chat, shift)[0].detach()) for shift in (0.05, 0.5))
     assert 1e-5 < near < far
 
 
@@ -113,14 +115,16 @@ def spoken(words: bool = True, task: str = "topic") -> Spoken:
 
 def test_a_question_hears_as_much_as_it_is_about() -> None:
     """A continuation hears its first words only, cut where they end; all else hears the whole clip."""
-    kinds = Counter()
+    kinds: Counter[str] = Counter()
     for seed in range(400):
         asked = ask(spoken(), random.Random(seed))
         said = " ".join(word.text for word in asked.spoken.rendering.words)
         assert said == asked.exchange.heard
         assert len(asked.spoken.rendering.samples) == 200 * len(said.split())
         kinds[asked.exchange.instruction] += 1
-    assert kinds["Continue the sentence."] and kinds["Repeat what was said."] > kinds["What is the last word?"]
+    assert (
+        kinds["Continue the sentence."] and kinds["Repeat what was said."] > kinds["What is the last word?"]
+    )
 
 
 def test_a_clip_without_word_times_is_never_cut() -> None:
@@ -161,6 +165,8 @@ def test_training_moves_the_ears_and_leaves_the_backbone(
     frozen = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     before = ears.multi_modal_projector.linear_2.weight.detach().clone()
     source = SpeechSource(build_world().train, flite_pool, 8)
-    record = train_speech_llm(ears, backbone, tokenizers[0], source, LoopSettings("speech", 2, 1e-3, tmp_path))
+    record = train_speech_llm(
+        ears, backbone, tokenizers[0], source, LoopSettings("speech", 2, 1e-3, tmp_path)
+    )
     assert np.isfinite(record["loss"]) and not torch.equal(before, ears.multi_modal_projector.linear_2.weight)
     assert all(torch.equal(tensor, frozen[name]) for name, tensor in backbone.state_dict().items())

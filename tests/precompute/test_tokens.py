@@ -1,4 +1,4 @@
-"""Facts about the tokenizers: Whisper's layout, one set of text ids, words with their leading space, the template."""
+"""Facts about the tokenizers: Whisper's layout, shared text ids, words with their space, the template."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_text_survives(tokenizers: Pair) -> None:
     for tokenizer in tokenizers:
         for text in ("don't stop", "Sci/Tech", "unheard-of: zyzzyva 1999?", "naïve café"):
             ids = tokenizer.encode(text, add_special_tokens=False)
-            assert tokenizer.decode(ids).strip() == text
+            assert str(tokenizer.decode(ids)).strip() == text
 
 
 def test_encoding_adds_nothing_of_its_own(tokenizers: Pair) -> None:
@@ -68,5 +68,5 @@ def test_the_specials_have_their_roles(tokenizers: Pair) -> None:
     assert (chat.bos_token, chat.eos_token, chat.pad_token) == ("<|begin|>", "<|end|>", "<|pad|>")
     assert whisper.bos_token == whisper.eos_token == whisper.pad_token == "<|endoftext|>"
     for tokenizer in tokenizers:
-        ends = tokenizer.encode("the dog", add_special_tokens=False) + [tokenizer.eos_token_id]
+        ends = [*tokenizer.encode("the dog", add_special_tokens=False), tokenizer.eos_token_id]
         assert tokenizer.decode(ends, skip_special_tokens=True) == " the dog"

@@ -26,7 +26,9 @@ A, B = 1 + CHARACTERS.index("a"), 1 + CHARACTERS.index("b")
 VOICE = Voice("espeak", "en-us+f1", "woman")
 
 
-def batch_of(text: str, words: tuple[SpokenWord, ...], speed: float = 1.0, lead_s: float = 0.0) -> SpeechBatch:
+def batch_of(
+    text: str, words: tuple[SpokenWord, ...], speed: float = 1.0, lead_s: float = 0.0
+) -> SpeechBatch:
     """One clip of half a second; the features are noise of a fixed seed."""
     silence = np.zeros(8000, np.float32)
     spoken = Spoken(Sentence("topic", text, "World", "g"), VOICE, Rendering(silence, 16_000, words))
@@ -41,7 +43,7 @@ def test_characters_are_numbered_after_the_blank() -> None:
 
 
 def test_letters_share_their_words_time() -> None:
-    """ "ab" for 0.1 s is five positions of 20 ms: the middle one falls to b (2.5 of 5 is half of the word)."""
+    """ "ab" for 0.1 s is five positions of 20 ms: the middle one falls to b (2.5 of 5 is half)."""
     words = (SpokenWord("ab", 0.0, 0.1),)
     characters, word_classes = frame_targets(batch_of("ab", words), {"ab": 7}, 8)
     assert characters.tolist() == [[A, A, B, B, B, 0, 0, 0]]

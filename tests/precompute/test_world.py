@@ -1,4 +1,4 @@
-"""Facts about the mini world: the split leaks nothing, the corpora keep their format, labels are the tasks' own."""
+"""Facts about the mini world: nothing leaks over the split, the corpora keep their format and labels."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_another_process_builds_the_same_world(world: World) -> None:
         "import hashlib; from precompute.mini.world import build_world\n"
         "print(hashlib.sha256(repr(build_world()).encode()).hexdigest())"
     )
-    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert printed.stdout.strip() == hashlib.sha256(repr(world).encode()).hexdigest()
 
 
@@ -102,7 +104,9 @@ def test_every_label_of_a_task_occurs_on_every_side(world: World) -> None:
             assert {s.label for s in getattr(world, side) if s.task == task} == set(TASKS[task].labels)
 
 
-def test_commonsense_offers_five_distinct_choices_that_the_engine_can_read(everything: list[Sentence]) -> None:
+def test_commonsense_offers_five_distinct_choices_that_the_engine_can_read(
+    everything: list[Sentence],
+) -> None:
     """`parse_choices` must give back the very words, or the forced choice could not find the right one."""
     for sentence in everything:
         if sentence.task == "commonsense":
@@ -172,7 +176,7 @@ def test_held_out_items_can_be_asked(task: str) -> None:
 
 
 def test_who_speaks_is_asked_of_each_text_once_and_without_choices() -> None:
-    """A commonsense question kept its choices here, came twice, and showed them in an example's prompt box."""
+    """A commonsense question kept its choices here, came twice, and an example showed them as its prompt."""
     items = held_out_items("speaker", 300)
     assert any(item.sentence.task == "commonsense" for item in items)
     assert not any(item.prompt for item in items)

@@ -178,19 +178,22 @@ def test_the_prompt_holds_the_clip_between_the_templates_own_ids(ultravox: Ultra
         return_dict=False,
     )
     around = torch.cat([prepared.embeddings[0, :start], prepared.embeddings[0, stop:]])
-    expected = ultravox.language_model.get_input_embeddings()(torch.tensor(ids))
+    model: Any = ultravox.language_model
+    expected = model.get_input_embeddings()(torch.tensor(ids))
     assert torch.equal(prepared.embeddings[0, start:stop], heard.embeddings)
     assert start == 2 and torch.equal(around, expected)
 
 
 def test_modules_are_the_backbones_own(ultravox: Ultravox, text_llm: TextLLM) -> None:
-    model = text_llm.language_model
+    model: Any = text_llm.language_model
     assert ultravox.language_model is model and ultravox.decoder_layers is model.model.layers
     assert ultravox.final_norm is model.model.norm and ultravox.unembedding is model.lm_head
     assert not any(weight.requires_grad for weight in ultravox.ears.parameters())
 
 
-def test_the_fingerprint_covers_ears_and_backbone(ultravox: Ultravox, text_llm: TextLLM, models: Path) -> None:
+def test_the_fingerprint_covers_ears_and_backbone(
+    ultravox: Ultravox, text_llm: TextLLM, models: Path
+) -> None:
     folders = [models / "mini-ultravox", models / "mini-llama"]
     assert ultravox.fingerprint == fingerprint(folders) != text_llm.fingerprint
 
@@ -198,7 +201,9 @@ def test_the_fingerprint_covers_ears_and_backbone(ultravox: Ultravox, text_llm: 
 @pytest.fixture
 def own_folder(models: Path, tmp_path: Path) -> Path:
     """A copy of the ears that a test may spoil, beside the shared backbone."""
-    shutil.copytree(models / "mini-ultravox", tmp_path / "mini-ultravox", ignore=shutil.ignore_patterns("erasers"))
+    shutil.copytree(
+        models / "mini-ultravox", tmp_path / "mini-ultravox", ignore=shutil.ignore_patterns("erasers")
+    )
     (tmp_path / "mini-llama").symlink_to(models / "mini-llama")
     return tmp_path
 
@@ -220,10 +225,16 @@ def spoil_tensors(folder: Path, change: dict[str, Tensor | None]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"multi_modal_projector.ln_mid.weight": None}, "lacks tensor multi_modal_projector.ln_mid.weight (1 such"),
+        (
+            {"multi_modal_projector.ln_mid.weight": None},
+            "lacks tensor multi_modal_projector.ln_mid.weight (1 such",
+        ),
         ({"audio_tower.conv1.bias": None}, "lacks tensor audio_tower.conv1.bias"),
         ({"extra.weight": torch.zeros(2)}, "has an unexpected tensor extra.weight"),
-        ({"multi_modal_projector.linear_2.weight": torch.zeros(3, 3)}, "multi_modal_projector.linear_2.weight"),
+        (
+            {"multi_modal_projector.linear_2.weight": torch.zeros(3, 3)},
+            "multi_modal_projector.linear_2.weight",
+        ),
     ],
 )
 def test_tensors_must_fit_exactly(
@@ -248,7 +259,9 @@ def test_a_config_without_a_needed_key_is_refused(own_folder: Path, text_llm: Te
 
 
 @pytest.mark.parametrize("text", ["", "{", None])
-def test_a_missing_or_damaged_config_is_refused(own_folder: Path, text_llm: TextLLM, text: str | None) -> None:
+def test_a_missing_or_damaged_config_is_refused(
+    own_folder: Path, text_llm: TextLLM, text: str | None
+) -> None:
     file = own_folder / "mini-ultravox" / "config.json"
     file.unlink()
     if text is not None:

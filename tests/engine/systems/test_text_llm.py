@@ -1,0 +1,108 @@
+"""The text LLM: what it is given is what it answers from, and weights that do not fit are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.decode import run_arms
+from engine.errors import ModelFilesError
+from engine.result import SpokenWord
+from engine.systems.catalogue import get_spec
+from engine.systems.text_llm import TextLLM
+
+QUESTION = "Is this positive or negative?"
+
+
+def test_the_transcript_stands_where_a_clip_would(text_llm: TextLLM) -> None:
+    heard = text_llm.hear_text("the queen scored", (SpokenWord("the", 0.0, 0.1),), seconds=2.0)
+    prepared = text_llm.prepare(heard, QUESTION)
+    whole = text_llm.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "the queen scored " + QUESTION}],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=False,
+    )
+    assert torch.equal(prepared.embeddings[0], text_llm.embedding(torch.tensor(whole)))
+    start, stop = prepared.span
+    assert torch.equal(prepared.embeddings[0, start:stop], heard.embeddings) and stop - start == len(
+        heard.embeddings
+    )
+    assert heard.seconds_per_position == 0.0 and heard.text == "the queen scored" and heard.seconds >= 2.0
+
+
+def test_the_answer_is_what_generate_gives_for_the_same_ids(text_llm: TextLLM) -> None:
+    prepared = text_llm.prepare(text_llm.hear_text("the market fell"), QUESTION)
+    ids = torch.tensor(
+        [
+            text_llm.tokenizer.apply_chat_template(
+                [{"role": "user", "content": "the market fell " + QUESTION}],
+                tokenize=True,
+                add_generation_prompt=True,
+                return_dict=False,
+            )
+        ]
+    )
+    expected = text_llm.language_model.generate(  # type: ignore[operator]
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False
+    )
+    assert (
+        list(run_arms(text_llm, prepared, max_new_tokens=6).decoded[0].token_ids)
+        == expected[0, ids.shape[1] :].tolist()
+    )
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+def test_nothing_heard_leaves_the_place_empty(text_llm: TextLLM, text: str) -> None:
+    prepared = text_llm.prepare(text_llm.hear_text(text), QUESTION)
+    assert prepared.span == (2, 2) and prepared.heard.embeddings.shape == (0, 32)
+    assert run_arms(text_llm, prepared, max_new_tokens=2).decoded[0].log_likelihood < 0
+
+
+def test_the_transcript_changes_the_answers_scores(text_llm: TextLLM) -> None:
+    scores = [
+        run_arms(text_llm, text_llm.prepare(text_llm.hear_text(text), QUESTION), continuations=["positive"])
+        for text in ("the screen was dull", "the new phone was great")
+    ]
+    assert scores[0].continuation_scores[0, 0] != scores[1].continuation_scores[0, 0]
+
+
+@pytest.fixture
+def folder(models: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(models / "mini-llama", tmp_path / "mini-llama"))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ModelFilesError) as caught:
+        TextLLM(get_spec("mini-llama"), folder)
+    assert str(folder.parent) not in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_missing_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "mini-llama lacks model.safetensors" in refusal(folder)
+
+
+def test_weights_that_break_off_are_refused(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert "could not be loaded" in refusal(folder)
+
+
+def test_a_missing_tensor_is_refused_and_not_made_up(folder: Path) -> None:
+    """transformers fills what is missing with random numbers and only warns."""
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "lacks tensor model.norm.weight" in refusal(folder)
+
+
+def test_a_missing_config_is_refused(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    assert "could not be loaded" in refusal(folder)

@@ -1,0 +1,199 @@
+"""Facts about the model card: verdicts follow the table, every figure is in it, nothing stale gets in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.errors import ErasureError, ModelFilesError
+from engine.evaluation import Figure
+from engine.systems.checkpoint import fingerprint
+from precompute.mini.aims import Aim, accuracy_aims, size_aims, word_error_aims
+from precompute.mini.cards import CARD, write_cards
+from precompute.mini.evaluate import FULL_WORDS_ITEMS, Row, write_rows
+from precompute.mini.fit_erasers import States, fit_erasers
+from precompute.mini.held_out import TASKS
+
+SPEECH, CASCADE, ORACLE = "mini-Ultravox", "mini-Whisper -> mini-Llama", "mini-Llama, true transcript"
+ESPEAK, FESTIVAL = "espeak, unseen voices", "festival slt, unseen engine"
+WORDS_DECIDE = ("topic", "sentiment", "commonsense", "trivia")
+Folders = tuple[Path, Path]
+
+
+def figure(measure: str, task: str, system: str, voices: str, value: float | None) -> Figure:
+    return Figure(measure, task, system, voices, FULL_WORDS_ITEMS, value, value, value)
+
+
+def accuracies(speech: float, cascade: float, oracle: float) -> list[Figure]:
+    return [
+        figure("accuracy", task, system, ESPEAK, value)
+        for task in WORDS_DECIDE
+        for system, value in ((SPEECH, speech), (CASCADE, cascade), (ORACLE, oracle))
+    ]
+
+
+def verdicts(aims: Sequence[Aim]) -> set[str]:
+    return {aim.verdict for aim in aims}
+
+
+@pytest.mark.parametrize(
+    ("espeak", "festival", "expected"),
+    [(0.05, 0.35, ["met", "met"]), (0.0501, 0.3501, ["missed", "missed"]), (0.02, 0.4, ["met", "missed"])],
+)
+def test_word_errors_are_judged_at_the_limit(espeak: float, festival: float, expected: list[str]) -> None:
+    figures = [
+        figure("wer", "transcribe", "mini-Whisper", ESPEAK, espeak),
+        figure("wer", "transcribe", "mini-Ultravox, asked to repeat", ESPEAK, 0.9),
+        figure("wer", "transcribe", "mini-Whisper", FESTIVAL, festival),
+    ]
+    assert [aim.verdict for aim in word_error_aims(figures)] == expected
+
+
+def test_every_talker_of_the_unseen_engine_is_judged() -> None:
+    figures = [
+        figure("wer", "transcribe", "mini-Whisper", f"festival {name}, unseen engine", value)
+        for name, value in (("kal", 0.2), ("slt", 0.5))
+    ]
+    assert [aim.verdict for aim in word_error_aims(figures)] == ["not measured", "met", "missed"]
+
+
+@pytest.mark.parametrize(
+    ("oracle", "verdict"), [(0.70, "met"), (0.97, "met"), (0.6999, "missed"), (0.98, "missed")]
+)
+def test_the_oracle_is_judged_from_both_sides(oracle: float, verdict: str) -> None:
+    aims = [a for a in accuracy_aims(accuracies(0.8, 0.8, oracle)) if "oracle" in a.what]
+    assert len(aims) == 4 and verdicts(aims) == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("speech", "cascade", "verdict"),
+    [(0.8, 0.9, "met"), (0.7999, 0.9, "missed"), (0.3, 0.4, "met"), (0.9, 0.8, "met"), (0.95, 0.8, "missed")],
+)
+def test_the_distance_of_the_two_is_judged_without_rounding_faults(
+    speech: float, cascade: float, verdict: str
+) -> None:
+    """0.4 - 0.3 is a little more than 0.1 in binary; within ten points means in both directions."""
+    aims = [a for a in accuracy_aims(accuracies(speech, cascade, 0.8)) if "beside" in a.what]
+    assert len(aims) == 4 and verdicts(aims) == {verdict}
+
+
+def test_what_is_not_in_the_table_is_not_met() -> None:
+    assert verdicts([*word_error_aims([]), *accuracy_aims([])]) == {"not measured"}
+    undefined = [replace(f, value=None, low=None, high=None) for f in accuracies(1, 1, 1)]
+    assert verdicts(accuracy_aims(undefined)) == {"not measured"}
+
+
+def test_sizes_are_those_of_the_files(tmp_path: Path) -> None:
+    for index in range(5):
+        (tmp_path / f"{index}.bin").write_bytes(b"0" * 8_500_000)
+    assert [aim.verdict for aim in size_aims(tmp_path)] == ["missed", "met"]
+    assert [aim.reached for aim in size_aims(tmp_path)] == ["42.5 MB", "8.5 MB"]
+
+
+def evaluation(file: Path, n_words: int = FULL_WORDS_ITEMS) -> list[Row]:
+    rows = [
+        Row("accuracy", task, system, ESPEAK, 300, value, value - 0.05, value + 0.05)
+        for task in TASKS
+        for system, value in ((SPEECH, 0.7123), (CASCADE, 0.8345), (ORACLE, 0.8567))
+    ]
+    rows.append(Row("kappa", "topic", "speech LLM and cascade", ESPEAK, 300, *[float("nan")] * 3))
+    rows.append(Row("wer", "transcribe", "mini-Whisper", ESPEAK, n_words, 0.0312, 0.02, 0.04))
+    rows.append(Row("wer", "transcribe", "mini-Whisper", FESTIVAL, n_words // 2, 0.4, 0.3, 0.5))
+    write_rows(rows, file)
+    return rows
+
+
+def fit_on_noise(models: Path, prints: str) -> None:
+    """Erasers of the shipped width at three layers, fitted on noise: a card needs their records only."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, 3, (400,), generator=generator)
+    labels = torch.nn.functional.one_hot(classes, 3).double()
+    by_layer = {layer: torch.randn(400, 256, generator=generator) for layer in (0, 6, 12)}
+    names = ("a", "b", "c")
+    conditions = ("text", "ctc", "boc", "acoustic")
+    states = States(by_layer, dict.fromkeys(conditions, labels), dict.fromkeys(conditions, names))
+    fit_erasers(states, states, prints, models / "mini-ultravox" / "erasers", "400 rows of noise, seed 0")
+
+
+@pytest.fixture(scope="module")
+def card(trained: Folders, tmp_path_factory: pytest.TempPathFactory) -> str:
+    models = trained[1]
+    fit_on_noise(models, fingerprint([models / "mini-ultravox", models / "mini-llama"]))
+    table = tmp_path_factory.mktemp("table") / "evaluation.csv"
+    evaluation(table)
+    write_cards(models, table)
+    return (models / CARD).read_text(encoding="utf-8")
+
+
+def test_the_card_has_every_row_of_the_table(card: str, tmp_path: Path) -> None:
+    shown = [line for line in card.split("## All figures")[1].splitlines() if line.startswith("| ")]
+    rows = evaluation(tmp_path / "evaluation.csv")
+    table = shown[2 : 2 + len(rows)]
+    for line, row in zip(table, rows, strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:5] == [row.measure, row.task, row.system, row.voices, str(row.n_items)]
+        assert cells[5].startswith("not defined" if row.measure == "kappa" else f"{row.value:.2f} [")
+
+
+def test_the_card_shows_aims_met_and_missed(card: str) -> None:
+    lines = [line for line in card.splitlines() if line.endswith(("**met** |", "**missed** |"))]
+    found = {line.split("|")[1].strip(): line for line in lines}
+    assert "**met**" in found[f"word error rate of the cascade, {ESPEAK}"]
+    assert "**missed**" in found[f"word error rate of the cascade, {FESTIVAL}"]
+    assert "-12.2 points" in found["accuracy of the speech LLM beside the cascade's, topic"]
+    assert len(found) == 2 + 4 + 4 + 2
+
+
+def test_the_card_reads_sizes_from_what_ships(card: str, trained: Folders) -> None:
+    record = json.loads((trained[1] / "training.json").read_text(encoding="utf-8"))
+    for name in ("mini-llama", "mini-whisper", "mini-ultravox"):
+        assert f"{record['models'][name]['parameters']:,}" in card, name
+    assert "12 layers of width 256" in card
+    encoder_layers = json.loads((trained[1] / "mini-ultravox" / "config.json").read_text(encoding="utf-8"))[
+        "audio_config"
+    ]["encoder_layers"]
+    assert f"{encoder_layers} encoder layers of width 256, 2 decoder layers" in card
+
+
+def test_the_card_names_seeds_data_and_commands(card: str) -> None:
+    assert "world and split 20261120" in card and "400 rows of noise, seed 0" in card
+    for job in ("train", "erasers", "evaluate", "cards"):
+        assert f"python -m precompute {job}" in card
+    assert "/work" not in card and "/home" not in card and "nan" not in card.lower()
+
+
+def test_a_quick_table_is_refused(trained: Folders, tmp_path: Path) -> None:
+    evaluation(tmp_path / "evaluation.csv", n_words=40)
+    with pytest.raises(ModelFilesError, match="without --quick"):
+        write_cards(trained[1], tmp_path / "evaluation.csv")
+
+
+def test_a_missing_table_or_record_is_one_sentence(card: str, trained: Folders, tmp_path: Path) -> None:
+    with pytest.raises(ModelFilesError, match="There is no readable evaluation"):
+        write_cards(trained[1], tmp_path / "evaluation.csv")
+    evaluation(tmp_path / "evaluation.csv")
+    with pytest.raises(ModelFilesError, match="no readable training"):
+        write_cards(tmp_path, tmp_path / "evaluation.csv")
+
+
+def test_erasers_of_other_weights_are_refused(card: str, trained: Folders, tmp_path: Path) -> None:
+    evaluation(tmp_path / "evaluation.csv")
+    fit_on_noise(trained[1], "other weights")
+    with pytest.raises(ErasureError, match="other weights"):
+        write_cards(trained[1], tmp_path / "evaluation.csv")
+
+
+def test_another_corpus_than_the_trained_one_is_refused(
+    card: str, trained: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = trained[1]
+    fit_on_noise(models, fingerprint([models / "mini-ultravox", models / "mini-llama"]))
+    evaluation(tmp_path / "evaluation.csv")
+    monkeypatch.setattr("precompute.mini.cards.build_world", lambda seed: type("W", (), {"train": ()}))
+    with pytest.raises(ModelFilesError, match="corpora"):
+        write_cards(models, tmp_path / "evaluation.csv")

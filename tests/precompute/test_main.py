@@ -1,0 +1,87 @@
+"""Facts about the command line: every job is listed, faults are one sentence, quick runs stay apart."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ModelFilesError
+from engine.systems.catalogue import MODELS
+from precompute.__main__ import main
+from precompute.mini import cards, train
+from precompute.mini.train import FULL, QUICK, Recipe
+
+JOBS = ("train", "erasers", "examples", "evaluate", "cards", "speed")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["precompute", *arguments])
+    return main()
+
+
+def test_help_names_every_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, "--help")
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(job in shown for job in JOBS)
+
+
+@pytest.mark.parametrize("arguments", [["bake"], [], ["speed", "--repeats", "many"], ["erasers", "--slow"]])
+def test_an_unknown_job_or_option_says_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call(monkeypatch, *arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m precompute" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_set_up_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ModelFilesError("The weights are gone; train them.")
+
+    monkeypatch.setattr(cards, "write_cards", fail)
+    assert call(monkeypatch, "cards") == 2
+    assert capsys.readouterr().err == "The weights are gone; train them.\n"
+
+
+def test_no_repeat_is_refused_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "speed", "--repeats", "0") == 2
+    assert "give 1 or more" in capsys.readouterr().err
+
+
+def test_a_stopped_job_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_all", stop)
+    assert call(monkeypatch, "train") == 130
+    assert "go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "build", "models", "recipe"),
+    [
+        ([], Path("build/mini"), MODELS, FULL),
+        (["--quick"], Path("build/quick"), Path("build/quick/models"), QUICK),
+        (["--quick", "--build", "mine"], Path("mine"), Path("mine/models"), QUICK),
+        (["--build", "mine", "--out", "there"], Path("mine"), Path("there"), FULL),
+    ],
+)
+def test_a_quick_run_never_touches_the_weights_that_ship(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], build: Path, models: Path, recipe: Recipe
+) -> None:
+    """A folder given with --quick was replaced by a neighbour named quick."""
+    calls: list[tuple[Path, Path, Recipe]] = []
+    monkeypatch.setattr(train, "train_all", lambda *given: calls.append(given))
+    assert call(monkeypatch, "train", *arguments) == 0
+    assert calls == [(build, models, recipe)]
