@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from engine.erasure import CONDITIONS, available_conditions, preset_layers
-from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, get_pair, get_spec
+from engine.errors import EngineError, ModelFilesError
+from engine.systems.catalogue import MODELS, get_pair, get_spec, match_of
+
+MATCHES = {
+    "exact": "Match: exact, both run the same backbone weights.",
+    "none": "Match: none, the two run different backbones; compare with care.",
+}
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,43 @@ class Condition:
     kept_rank: int
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What the rail shows for a pair; where files are missing, what is left and one sentence that says so.
+
+    Attributes:
+        conditions: fitted erasures.
+        erase_note: why others are not offered, "" when all are.
+        layers: in words, for the label of the custom layers.
+        match_note: whether both lanes run the same backbone, or why that cannot be told.
+    """
+
+    conditions: tuple[Condition, ...]
+    erase_note: str
+    layers: str
+    match_note: str
+
+
+def offer(pair: str) -> Offer:
+    """Return what can be offered for this pair; missing or damaged files make it smaller, never fail."""
+    try:
+        found, missing = conditions(pair)
+        note = f"Not fitted for this pair, so not offered: {', '.join(missing)}." if missing else ""
+    except EngineError as error:
+        found, note = (), str(error)
+    try:
+        known = all_layers(pair)
+        return Offer(found, note, f"{known[0]} to {known[-1]}", MATCHES[match_of(get_pair(pair))])
+    except EngineError as error:
+        return Offer(found, note, "by number", str(error))
+
+
 def conditions(pair: str) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
-    """Return the conditions that are fitted for this pair, and the names of those that are not."""
+    """Return the conditions that are fitted for this pair, and the names of those that are not.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
     ranks = available_conditions(pair)
     offered = tuple(Condition(key, info.name, ranks[key]) for key, info in CONDITIONS.items() if key in ranks)
     return offered, tuple(info.name for key, info in CONDITIONS.items() if key not in ranks)

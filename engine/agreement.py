@@ -26,7 +26,9 @@ def compare(
     assert speech.label is not None and cascade.label is not None
     same = normalise(speech.label) == normalise(cascade.label)
     if gold is None:
-        kind_same = "The speech LLM and its cascade give the same answer; whether it is right is not known here."
+        kind_same = (
+            "The speech LLM and its cascade give the same answer; whether it is right is not known here."
+        )
         kind_other = "The speech LLM and its cascade answer differently; which is right is not known here."
         return Agreement("same answer", kind_same) if same else Agreement("different answers", kind_other)
     speech_right = is_right(task, speech.label, gold, aliases)
@@ -34,9 +36,15 @@ def compare(
     if speech_right and cascade_right:
         return Agreement("both right", "The speech LLM and its cascade both give the right answer.")
     if speech_right:
-        return Agreement("only the speech LLM right", f'Only the speech LLM is right; the answer is "{gold}".')
+        return Agreement(
+            "only the speech LLM right", f'Only the speech LLM is right; the answer is "{gold}".'
+        )
     if cascade_right:
         return Agreement("only the cascade right", f'Only the cascade is right; the answer is "{gold}".')
     if same:
-        return Agreement("both wrong, same answer", f'Both are wrong in the same way; the answer is "{gold}".')
-    return Agreement("both wrong, different answers", f'Both are wrong, each in its way; the answer is "{gold}".')
+        return Agreement(
+            "both wrong, same answer", f'Both are wrong in the same way; the answer is "{gold}".'
+        )
+    return Agreement(
+        "both wrong, different answers", f'Both are wrong, each in its way; the answer is "{gold}".'
+    )

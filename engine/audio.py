@@ -70,8 +70,9 @@ class AudioClip:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        found = (self.samples.ndim, self.samples.dtype)
-        assert found == (1, np.float32), f"AudioClip wants float32 mono, not {found}"
+        assert self.samples.ndim == 1 and self.samples.dtype == np.float32, (
+            f"AudioClip wants float32 mono, not {self.samples.dtype} of {self.samples.ndim} axes"
+        )
 
     @property
     def duration_s(self) -> float:

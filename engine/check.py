@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -76,9 +77,11 @@ def _no_hooks_left(system: WhiteBoxSystem, _prepared: Prepared) -> Finding:
 
 def _shapes(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     n_layers = int(system.language_model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
-    width = int(system.unembedding.weight.shape[1])  # type: ignore[union-attr, arg-type]
+    width = int(cast(torch.Tensor, system.unembedding.weight).shape[1])
     found = (len(system.decoder_layers), prepared.embeddings.shape[-1])
-    return Finding("layers and width are the config's", found == (n_layers, width), f"{found} of {(n_layers, width)}")
+    return Finding(
+        "layers and width are the config's", found == (n_layers, width), f"{found} of {(n_layers, width)}"
+    )
 
 
 def _span(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
@@ -90,7 +93,9 @@ def _span(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     growth = (longer.span[1] - longer.span[0]) - (stop - start)
     expected = len(longer.heard.embeddings) - len(prepared.heard.embeddings)
     passed = inside and same and growth == expected and longer.span[0] == start
-    return Finding("the span holds what was heard", passed, f"{start} to {stop} of {prepared.embeddings.shape[1]}")
+    return Finding(
+        "the span holds what was heard", passed, f"{start} to {stop} of {prepared.embeddings.shape[1]}"
+    )
 
 
 def _last_layer(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
@@ -109,7 +114,7 @@ def _layer_order(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
         _logits(system, prepared.embeddings)
     gaps = [float((states[0] - prepared.embeddings).abs().max())]
     position_ids = torch.zeros(1, 1, dtype=torch.long)
-    decoder = system.language_model.get_decoder()  # type: ignore[operator, union-attr]
+    decoder = system.language_model.get_decoder()  # type: ignore[operator]
     rotary = decoder.rotary_emb(prepared.embeddings[:, :1], position_ids)
     for layer in range(1, len(system.decoder_layers) + 1):
         # The first position sees only itself, so the block can be run on it without a mask.
@@ -119,7 +124,9 @@ def _layer_order(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
         first = first if torch.is_tensor(first) else first[0]
         gaps.append(float((first - states[layer][:, :1]).abs().max()))
     gap = max(gaps)
-    return Finding("recorded layers follow one another", gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}")
+    return Finding(
+        "recorded layers follow one another", gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}"
+    )
 
 
 def _idle_edit(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
@@ -131,7 +138,9 @@ def _idle_edit(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     with editing(system.decoder_layers, edits):
         edited = _logits(system, prepared.embeddings)
     gap = float((plain - edited).abs().max())
-    return Finding("an edit that changes nothing changes nothing", gap == 0.0, f"largest difference {gap:.1e}")
+    return Finding(
+        "an edit that changes nothing changes nothing", gap == 0.0, f"largest difference {gap:.1e}"
+    )
 
 
 def _edit_reaches(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
@@ -143,8 +152,11 @@ def _edit_reaches(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
         edited = _logits(system, prepared.embeddings)
     after = _logits(system, prepared.embeddings)
     moved, left = float((plain - edited).abs().max()), float((plain - after).abs().max())
-    return Finding("an edit reaches the answer and undoes itself", moved > 0.01 and left == 0.0,
-                   f"moved {moved:.2f}, left {left:.1e}")
+    return Finding(
+        "an edit reaches the answer and undoes itself",
+        moved > 0.01 and left == 0.0,
+        f"moved {moved:.2f}, left {left:.1e}",
+    )
 
 
 def _batch(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
@@ -159,7 +171,7 @@ def _cache(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
     answer = run_arms(system, prepared, max_new_tokens=N_CACHED_TOKENS).decoded[0].token_ids
     # The end of the answer is compared as well, so that an answer that ends at once is not taken on trust.
     with_cache = (*answer, int(system.tokenizer.eos_token_id))[:N_CACHED_TOKENS]
-    embed = system.language_model.get_input_embeddings()  # type: ignore[operator, union-attr]
+    embed = system.language_model.get_input_embeddings()  # type: ignore[operator]
     sequence, ids = prepared.embeddings, []
     for _ in range(len(with_cache)):
         token = int(_logits(system, sequence)[0, -1].argmax())
@@ -200,7 +212,9 @@ def _report(key: str) -> int:
     system = load_speech_llm(key) if spec.kind == "speech_llm" else load_cascade(key)
     findings = check_adapter(system)
     for finding in findings:
-        sys.stdout.write(f"{'ok  ' if finding.passed else 'FAIL'}  {key}: {finding.name} ({finding.measured})\n")
+        sys.stdout.write(
+            f"{'ok  ' if finding.passed else 'FAIL'}  {key}: {finding.name} ({finding.measured})\n"
+        )
     return sum(not finding.passed for finding in findings)
 
 

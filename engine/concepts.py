@@ -19,9 +19,7 @@ OTHER_WORD = "(another word)"
 ENERGY_FLOOR_DB = -70.0
 
 
-def overlapping(
-    words: Sequence[SpokenWord], n_positions: int, width_s: float
-) -> tuple[tuple[int, ...], ...]:
+def overlapping(words: Sequence[SpokenWord], n_positions: int, width_s: float) -> tuple[tuple[int, ...], ...]:
     """Return for each position the indices of the words that are heard in it."""
     return tuple(
         tuple(

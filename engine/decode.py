@@ -160,7 +160,7 @@ def _greedy(
         out = system.language_model(input_ids=tokens[:, None], past_key_values=cache, use_cache=True)
         logits = out.logits[:, -1].float()
     return [
-        Decoded(tuple(row), system.tokenizer.decode(row, skip_special_tokens=True).strip(), likelihood)
+        Decoded(tuple(row), str(system.tokenizer.decode(row, skip_special_tokens=True)).strip(), likelihood)
         for row, likelihood in zip(ids, likelihoods, strict=True)
     ]
 

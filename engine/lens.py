@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -37,9 +38,11 @@ class TokenTrack:
 
 
 @torch.inference_mode()
-def unembed(system: WhiteBoxModel, states: Float[Tensor, "positions d_model"]) -> Float[Tensor, "positions vocab"]:
+def unembed(
+    system: WhiteBoxModel, states: Float[Tensor, "positions d_model"]
+) -> Float[Tensor, "positions vocab"]:
     """Return the model's own final norm and head over residual states that were not normed yet, in float32."""
-    weight = system.unembedding.weight
+    weight = cast(Tensor, system.unembedding.weight)
     normed = system.final_norm(states.to(weight.dtype))
     return torch.nn.functional.linear(normed.float(), weight.float())
 
@@ -71,7 +74,7 @@ def read_lens(
     wanted = [[i for w in here for i in candidates[w]] for here in spoken]
     read = [_read_layer(system, states[layer], wanted) for layer in layers]
     top_ids, top_probabilities, entropies, ranks = (np.stack(rows) for rows in zip(*read, strict=True))
-    text = {int(i): system.tokenizer.decode([int(i)]) for i in np.unique(top_ids)}
+    text = {int(i): _token_text(system.tokenizer, int(i)) for i in np.unique(top_ids)}
     tops = [[text[int(i)] for i in row] for row in top_ids[:, :, 0]]
     transcripts = (" ".join(word.text for word in words), *other_transcripts)
     bags = [split_tokens(system.tokenizer, transcript) for transcript in transcripts]
@@ -118,14 +121,14 @@ def candidate_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> tuple[int, .
         for spelling in (f" {form}", form):
             ids = tokenizer.encode(spelling, add_special_tokens=False)
             # Byte-level tokenizers may spend a token on the space alone; it names no word.
-            found += [i for i in ids[:2] if tokenizer.decode([i]).strip()][:1]
+            found += [i for i in ids[:2] if _token_text(tokenizer, i).strip()][:1]
     return tuple(dict.fromkeys(found))
 
 
 def split_tokens(tokenizer: PreTrainedTokenizerBase, transcript: str) -> list[str]:
     """Return a transcript's token texts, normalised as the lens's own tokens are."""
     ids = tokenizer.encode(transcript.lower(), add_special_tokens=False)
-    return [t for t in (_plain(tokenizer.decode([i])) for i in ids) if t]
+    return [t for t in (_plain(_token_text(tokenizer, i)) for i in ids) if t]
 
 
 def token_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
@@ -171,7 +174,7 @@ def track(
         own = log_probabilities[:, token_id]
         ranks.append(1 + (log_probabilities > own[:, None]).sum(-1).cpu().numpy())
         probabilities.append(own.exp().cpu().numpy())
-    text = system.tokenizer.decode([token_id])
+    text = _token_text(system.tokenizer, token_id)
     return TokenTrack(text, token_id, layers, np.stack(ranks), np.stack(probabilities))
 
 
@@ -186,6 +189,10 @@ def _best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> I
 
 def _plain(token: str) -> str:
     return re.sub(r"[^a-z0-9']+", "", token.lower()) if not token.startswith("<|") else ""
+
+
+def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    return str(tokenizer.decode([token_id]))
 
 
 def _is_degenerate(row: Sequence[str]) -> bool:

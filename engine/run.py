@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -22,9 +23,9 @@ from engine.audio import AudioClip
 from engine.bench import Bench, ClipFacts, outcomes
 from engine.clock import align_reference
 from engine.decode import Pass, run_arms
-from engine.erasure import load_eraser, preset_layers
+from engine.erasure import Method, load_eraser, preset_layers
 from engine.errors import PromptError
-from engine.hooks import RowEdits
+from engine.hooks import RowEdits, Scope
 from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
 from engine.noise import add_noise
 from engine.request import Question, RunRequest, check_request
@@ -141,8 +142,8 @@ def _speech(
     bench = Bench(
         {key: load_eraser(request.pair, key, speech.fingerprint) for key in dict.fromkeys(request.erasures)},
         request.layers or preset_layers(len(speech.decoder_layers)),
-        request.scope,  # type: ignore[arg-type] - checked by check_request
-        request.method,  # type: ignore[arg-type]
+        cast(Scope, request.scope),  # checked by check_request
+        cast(Method, request.method),
         request.seed,
     )
     batched = batch_is_exact(speech.spec.key)
@@ -176,9 +177,7 @@ def _speech(
     return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
 
 
-def _text_lane(
-    system: WhiteBoxModel, heard: Heard, question: Question, role: Role, where: str
-) -> Lane:
+def _text_lane(system: WhiteBoxModel, heard: Heard, question: Question, role: Role, where: str) -> Lane:
     started = time.perf_counter()
     _, answers, _ = _answer(system, system.prepare(heard, question.instruction), question, None, None)
     spec: SystemSpec = system.spec

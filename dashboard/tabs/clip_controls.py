@@ -6,19 +6,15 @@ from typing import Any
 
 import gradio as gr
 
-from dashboard.choices import all_layers, conditions, layer_preset
+from dashboard.choices import Offer, offer
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, small
-from engine.systems.catalogue import PAIRS, match_of
+from engine.systems.catalogue import PAIRS
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 SNR_SLIDER_DB = (-5, 20)
 SNR_STEP_DB = 5
-MATCHES = {
-    "exact": "Match: exact, both run the same backbone weights.",
-    "none": "Match: none, the two run different backbones; compare with care.",
-}
 
 
 def ask_card() -> dict[str, Any]:
@@ -54,7 +50,7 @@ def ask_card() -> dict[str, Any]:
             elem_id="pair",
             elem_classes="inline",
         )
-        gr.HTML(small(MATCHES[match_of(pair)]), elem_id="match-note")
+        gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
     return {"task": task, "task_note": task_note, "prompt": prompt, "pair": choice}
 
 
@@ -99,27 +95,23 @@ def noise_card() -> dict[str, Any]:
 
 def erase_card() -> dict[str, Any]:
     """Build the switches of the erasures, and where and how they act."""
-    pair = next(iter(PAIRS))
-    offered, missing = conditions(pair)
+    offered = offer(next(iter(PAIRS)))
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
         erasures = gr.CheckboxGroup(
-            [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered],
+            [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered.conditions],
             label="Erase",
             show_label=False,
             interactive=True,
             elem_id="erasures",
         )
         gr.HTML(small("A random control of the same rank always runs beside each."))
-        gr.HTML(
-            small(f"Not fitted for this pair, so not offered: {', '.join(missing)}."), visible=bool(missing)
-        )
-        where = _where_and_how(pair)
+        gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note))
+        where = _where_and_how(offered)
     return {"erasures": erasures, **where}
 
 
-def _where_and_how(pair: str) -> dict[str, Any]:
-    known = all_layers(pair)
+def _where_and_how(offered: Offer) -> dict[str, Any]:
     with gr.Accordion("Where and how", open=False, elem_id="erase-where"):
         scope = gr.Radio(
             [("audio positions", "audio"), ("whole prompt", "prompt"), ("generated too", "all")],
@@ -129,14 +121,14 @@ def _where_and_how(pair: str) -> dict[str, Any]:
             elem_id="scope",
         )
         layers = gr.Radio(
-            [(f"the paper's {len(layer_preset(pair))}", "preset"), ("all", "all"), ("custom", "custom")],
+            [("the paper's nine", "preset"), ("all", "all"), ("custom", "custom")],
             value="preset",
             label="Layers",
             interactive=True,
             elem_id="layers",
         )
         layer_text = gr.Textbox(
-            label=f"Custom layers, {known[0]} to {known[-1]}",
+            label=f"Custom layers, {offered.layers}",
             placeholder="1-4, 8",
             max_length=MAX_LAYER_CHARACTERS,
             interactive=True,

@@ -35,11 +35,11 @@ class _ShortWindowWhisper(faster_whisper.WhisperModel):
     def find_alignment(
         self,
         tokenizer: Any,
-        text_tokens: list[int],
+        text_tokens: list[Any],
         encoder_output: StorageView,
         num_frames: int,
         median_filter_width: int = 7,
-    ) -> list[dict]:
+    ) -> list[Any]:  # a list for each segment, there and here, which the library's own hints leave out
         """Align within the sound only: in the padded silence attention is arbitrary and words would drift there."""
         frames = min(num_frames, self.valid_frames)
         return super().find_alignment(tokenizer, text_tokens, encoder_output, frames, median_filter_width)
@@ -51,7 +51,9 @@ class Transcriber:
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
         missing = [name for name in NEEDED_FILES if not (folder / name).exists()]
         if missing:
-            raise ModelFilesError(f"{folder.name} lacks {missing[0]}; restore the folder from the repository.")
+            raise ModelFilesError(
+                f"{folder.name} lacks {missing[0]}; restore the folder from the repository."
+            )
         self._model = _ShortWindowWhisper(str(folder), device="cpu", compute_type="float32")
         # The library writes 448, the length of Whisper's own text window.
         self._model.max_length = max_tokens

@@ -56,7 +56,9 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
     try:
         outcome = module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        raise ModelFilesError(f"{name} does not fit its config: {str(error).splitlines()[1].strip()}") from error
+        raise ModelFilesError(
+            f"{name} does not fit its config: {str(error).splitlines()[1].strip()}"
+        ) from error
     for kind, keys in (("lacks", outcome.missing_keys), ("has an unexpected", outcome.unexpected_keys)):
         if keys:
             raise ModelFilesError(f"{name} {kind} tensor {keys[0]} ({len(keys)} such in all).")

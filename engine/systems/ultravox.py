@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -93,7 +93,9 @@ class UltravoxEars(nn.Module):
         )
 
     def forward(
-        self, mel: Float[Tensor, "clips mels frames"], mel_lengths: Int[Tensor, "clips"]  # noqa: F821
+        self,
+        mel: Float[Tensor, "clips mels frames"],
+        mel_lengths: Int[Tensor, "clips"],  # noqa: F821
     ) -> Float[Tensor, "clips tokens d_text"]:
         """Return embeddings; a clip's own are its first `token_counts`."""
         states = encode_mel(self.audio_tower, mel, mel_lengths)
@@ -115,7 +117,7 @@ class Ultravox:
     def __init__(self, spec: SystemSpec, folder: Path, backbone: TextLLM) -> None:
         self.spec = spec
         config = _read_config(folder)
-        width = int(backbone.embedding.weight.shape[1])
+        width = int(cast(Tensor, backbone.embedding.weight).shape[1])
         self.ears = UltravoxEars(config, width)
         load_strictly(self.ears, read_tensors(folder), spec.name)
         self.ears.float().eval().requires_grad_(False)

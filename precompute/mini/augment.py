@@ -86,7 +86,8 @@ def _noise(wave: np.ndarray, others: list[np.ndarray], rng: random.Random) -> np
     kind = rng.choice(("white", "pink", "hum", "babble", "babble"))
     n = len(wave)
     if kind == "babble" and len(others) >= 3:
-        noise = sum(np.resize(other, n) for other in rng.sample(others, rng.randint(2, min(6, len(others)))))
+        talkers = rng.sample(others, rng.randint(2, min(6, len(others))))
+        noise = np.sum([np.resize(talker, n) for talker in talkers], axis=0)
         snr_db = rng.uniform(3, 25)
     else:
         spectrum = np.fft.rfft(generator.standard_normal(n))

@@ -70,6 +70,7 @@ _TAIL = """\
 | Aims, All figures | `python -m precompute evaluate --out assets/models/evaluation.csv` |
 | this card | `python -m precompute cards` |
 
+Where the history of these very weights differs from the recipe, [HISTORY.md](HISTORY.md) says so.
 Training needs Debian's flite, the unseen engine Debian's festival. Licence of the weights: MIT.
 """
 

@@ -14,7 +14,13 @@ from precompute.mini.sentence import Sentence
 
 # Shares of the examples of a sentence's own task; the rest ask things that any sentence can answer.
 _OWN_TASK_SHARE = 0.62
-_ANY_SENTENCE_FORMS = (("transcribe", 0.40), ("first", 0.13), ("last", 0.16), ("count", 0.13), ("continue", 0.18))
+_ANY_SENTENCE_FORMS = (
+    ("transcribe", 0.40),
+    ("first", 0.13),
+    ("last", 0.16),
+    ("count", 0.13),
+    ("continue", 0.18),
+)
 # Half-way between equal tasks and equal sentences, with more for the tasks that hold facts.
 TASK_WEIGHTS = {
     "topic": 0.19,
@@ -26,8 +32,9 @@ TASK_WEIGHTS = {
     "everyday": 0.11,
 }
 _NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-).split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def own_exchange(sentence: Sentence, rng: random.Random) -> Exchange:
 def any_exchange(sentence: Sentence, rng: random.Random) -> Exchange:
     """Return a question that every sentence can answer: repeat, first or last word, count, continue."""
     forms, weights = zip(*_ANY_SENTENCE_FORMS, strict=True)
-    form = rng.choices(forms, weights)[0]
+    form = rng.choices(forms, weights)[0]  # type: ignore[arg-type]
     words = sentence.text.split()
     if form == "transcribe":
         return Exchange("transcribe", sentence.text, TASKS["transcribe"].instruction, sentence.text)

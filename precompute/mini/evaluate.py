@@ -28,8 +28,8 @@ from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
 logger = logging.getLogger(__name__)
 
-FULL_ITEMS, QUICK_ITEMS = 200, 20
-FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 200, 40
+FULL_ITEMS, QUICK_ITEMS = 120, 20
+FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 120, 40
 BOOTSTRAP_RESAMPLES = 1_000
 BOOTSTRAP_SEED = 41
 
@@ -105,7 +105,8 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
         answers = [a.result.lanes[lane].answer for a in answered]
         system = answered[0].result.lanes[lane].name
         right = [
-            is_right(table, answer.label, a.gold, a.aliases) for answer, a in zip(answers, answered, strict=True)
+            is_right(table, answer.label, a.gold, a.aliases)
+            for answer, a in zip(answers, answered, strict=True)
         ]
         rows.append(_mean_row("accuracy", task, system, voices, right))
         rows.append(_mean_row("unparsed_rate", task, system, voices, [x.status != "parsed" for x in answers]))
@@ -187,7 +188,9 @@ def _wer_row(system: str, voices: str, counts: list[tuple[int, int]]) -> Row:
     draws = table[generator.integers(0, len(table), (BOOTSTRAP_RESAMPLES, len(table)))].sum(1)
     low, high = np.percentile(draws[:, 0] / draws[:, 1], [2.5, 97.5])
     errors, words = table.sum(0)
-    return Row("wer", "transcribe", system, voices, len(table), float(errors / words), float(low), float(high))
+    return Row(
+        "wer", "transcribe", system, voices, len(table), float(errors / words), float(low), float(high)
+    )
 
 
 def write_rows(rows: Sequence[Row], file: Path) -> None:

@@ -39,9 +39,7 @@ def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> Non
     _save(ears.state_dict(), folder)
 
 
-def export_transcriber(
-    model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path
-) -> None:
+def export_transcriber(model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights."""
     _empty(folder)
     with tempfile.TemporaryDirectory() as work:

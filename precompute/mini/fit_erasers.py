@@ -116,7 +116,12 @@ def _pitch_and_energy(samples: np.ndarray, n_positions: int, width_s: float) -> 
     """Pitch (octaves re 100 Hz, pyin) and level (dB) of each position; nan rows where nothing is voiced."""
     hop = round(width_s * SAMPLE_RATE_HZ) // 8
     pitch, voiced, _ = librosa.pyin(
-        samples, fmin=PITCH_RANGE_HZ[0], fmax=PITCH_RANGE_HZ[1], sr=SAMPLE_RATE_HZ, hop_length=hop, resolution=0.2
+        samples,
+        fmin=PITCH_RANGE_HZ[0],
+        fmax=PITCH_RANGE_HZ[1],
+        sr=SAMPLE_RATE_HZ,
+        hop_length=hop,
+        resolution=0.2,
     )
     out = np.full((n_positions, 2), np.nan)
     level = energy_db(samples, n_positions, width_s)
@@ -145,14 +150,21 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
     """Fit LEACE and a linear probe in float64.
 
     Args:
-        x, z: states [n, d_model] and labels [n, targets] to fit on; no nan.
-        held_x, held_z: the same of held-out sentences, for the scores.
+        x: states [n, d_model] to fit on.
+        z: their labels [n, targets]; no nan.
+        held_x: states of held-out sentences, for the scores.
+        held_z: their labels.
         classes: labels are one-hot: score is accuracy against the commonest class, else R2 against 0.
     """
     x, z, held_x, held_z = (t.double() for t in (x, z, held_x, held_z))
     fitter = LeaceFitter(
-        x.shape[1], z.shape[1], affine=True, constrain_cov_trace=False, shrinkage=False,
-        dtype=torch.float64, svd_tol=SVD_TOLERANCE,
+        x.shape[1],
+        z.shape[1],
+        affine=True,
+        constrain_cov_trace=False,
+        shrinkage=False,
+        dtype=torch.float64,
+        svd_tol=SVD_TOLERANCE,
     )
     fitter.update(x, z)
     eraser = fitter.eraser
@@ -170,7 +182,11 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
     weight, bias = fit_probe(x, z)
     after_weight, after_bias = fit_probe(erase(x), z)
     return Fitted(
-        left, right, mean, weight, bias,
+        left,
+        right,
+        mean,
+        weight,
+        bias,
         before=score_probe(held_x @ weight.T + bias, held_z, classes),
         after=score_probe(erase(held_x) @ after_weight.T + after_bias, held_z, classes),
         chance=float(held_z[:, z.mean(0).argmax()].mean()) if classes else 0.0,
@@ -216,8 +232,11 @@ def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note:
         }
         for layer in sorted(fit.by_layer):
             fitted = fit_condition(
-                fit.by_layer[layer][rows], fit.labels[condition][rows],
-                held.by_layer[layer][held_rows], held.labels[condition][held_rows], classes=classes,
+                fit.by_layer[layer][rows],
+                fit.labels[condition][rows],
+                held.by_layer[layer][held_rows],
+                held.labels[condition][held_rows],
+                classes=classes,
             )
             for key in ("left", "right", "mean", "probe_weight", "probe_bias"):
                 tensors[f"{key}.{layer}"] = getattr(fitted, key).float().contiguous()
@@ -226,8 +245,13 @@ def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note:
             numbers["probe_after"][layer] = fitted.after
             numbers["probe_chance"][layer] = fitted.chance
         record = {
-            "condition": condition, "layers": sorted(fit.by_layer), "targets": names,
-            "measure": MEASURES[condition], "fit": note, "scope": "audio positions", **numbers,
+            "condition": condition,
+            "layers": sorted(fit.by_layer),
+            "targets": names,
+            "measure": MEASURES[condition],
+            "fit": note,
+            "scope": "audio positions",
+            **numbers,
         }
         metadata = {"format": FORMAT, "fingerprint": fingerprint, "record": json.dumps(record)}
         part = folder / f"{condition}.part"

@@ -120,7 +120,9 @@ class SpeechSource:
         """Augment these clips and return their features, padded with silence to one length."""
         plain = [s.rendering.samples for s in spoken]
         changed = [
-            change_waveform(s.rendering.samples, s.rendering.rate_hz, plain[:i] + plain[i + 1 :], strength, rng)
+            change_waveform(
+                s.rendering.samples, s.rendering.rate_hz, plain[:i] + plain[i + 1 :], strength, rng
+            )
             for i, s in enumerate(spoken)
         ]
         limit = WINDOW_S * SAMPLE_RATE_HZ

@@ -2,7 +2,8 @@
 
 Trained as Ultravox is: the text-prompted backbone is the teacher, and the speech-prompted one is pulled to its
 distribution over the answer (transcription, continuation and the tasks' questions). Labels of voice tasks
-are never taught: what the words do not tell, the teacher does not know either.
+are never taught. Unlike Ultravox it has a warm start, without which it stayed deaf for the steps we can
+afford: each audio position is first drawn to the backbone's embedding of the word that is heard there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,10 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.systems.ultravox import UltravoxEars
-from precompute.mini.backbone import encode_exchange, pad
+from precompute.mini.backbone import IGNORED, encode_exchange, pad
 from precompute.mini.dialogue import Exchange, any_exchange, own_exchange, speaker_exchange
 from precompute.mini.loop import LoopSettings, train
-from precompute.mini.speech_batch import Curriculum, SpeechSource, Spoken, cut_after_words
+from precompute.mini.speech_batch import Curriculum, SpeechBatch, SpeechSource, Spoken, cut_after_words
 from precompute.mini.transcriber import TrainedTranscriber
 
 SPEECH_LLM_SEED = 3
@@ -30,6 +31,8 @@ BATCH_CLIPS = 16
 PROJECTOR_HIDDEN = 1_024
 STACK_FACTOR = 8
 TUNED_TOWER_LAYERS = 2
+WARM_START_SHARE, WARM_WEIGHT_AFTER = 0.68, 0.2
+COSINE_SHARPNESS = 20.0
 _TRANSCRIBE_SHARE, _OWN_SHARE, _SPEAKER_SHARE = 0.42, 0.33, 0.03
 
 
@@ -64,12 +67,14 @@ def ultravox_config(transcriber: TrainedTranscriber, text_model_id: str) -> dict
     }
 
 
-def new_ears(config: dict[str, Any], transcriber: TrainedTranscriber, backbone: LlamaForCausalLM) -> UltravoxEars:
+def new_ears(
+    config: dict[str, Any], transcriber: TrainedTranscriber, backbone: LlamaForCausalLM
+) -> UltravoxEars:
     """Return tower and projector to be trained: the tower starts as the transcriber's encoder."""
     torch.manual_seed(SPEECH_LLM_SEED)
     ears = UltravoxEars(config, backbone.config.hidden_size)
     ears.audio_tower.load_state_dict(transcriber.whisper.model.encoder.state_dict())
-    scale = float(backbone.get_input_embeddings().weight.detach().std())
+    scale = float(_embedding_matrix(backbone).std())
     projector = ears.multi_modal_projector
     # Begin at the size of the backbone's own embeddings; larger ones drown its positions for a long while.
     weight = projector.linear_2.weight.detach()
@@ -80,6 +85,10 @@ def new_ears(config: dict[str, Any], transcriber: TrainedTranscriber, backbone: 
     for module in (*ears.audio_tower.layers[-TUNED_TOWER_LAYERS:], ears.audio_tower.layer_norm):
         module.requires_grad_(True)
     return ears
+
+
+def _embedding_matrix(backbone: LlamaForCausalLM) -> Tensor:
+    return cast(Tensor, backbone.get_input_embeddings().weight).detach()
 
 
 def ask(spoken: Spoken, rng: random.Random) -> Asked:
@@ -97,7 +106,9 @@ def ask(spoken: Spoken, rng: random.Random) -> Asked:
     if exchange.heard == sentence.text:
         return Asked(spoken, exchange)
     if not spoken.rendering.words:
-        return Asked(spoken, Exchange("free", sentence.text, "What is the last word?", sentence.text.split()[-1]))
+        return Asked(
+            spoken, Exchange("free", sentence.text, "What is the last word?", sentence.text.split()[-1])
+        )
     cut = cut_after_words(spoken.rendering, len(exchange.heard.split()))
     return Asked(replace(spoken, rendering=cut), exchange)
 
@@ -107,7 +118,7 @@ def distillation_loss(
     backbone: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     exchanges: Sequence[Exchange],
-    mel: Tensor,
+    audio: Tensor,
     mel_lengths: Tensor,
 ) -> tuple[Tensor, dict[str, float]]:
     """Return KL(teacher || student) over the answers' tokens, mean over tokens.
@@ -120,14 +131,10 @@ def distillation_loss(
     n_heard = [len(tokenizer.encode(e.heard, add_special_tokens=False)) for e in exchanges]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         teacher = backbone(input_ids=pad(rows, tokenizer.pad_token_id)).logits
-    with torch.autocast("cpu", torch.bfloat16):
-        audio = ears(mel, mel_lengths)
     counts = ears.token_counts(mel_lengths).tolist()
     embed = backbone.get_input_embeddings()
     pieces = [
-        torch.cat(
-            [embed(torch.tensor(ids[:2])), heard[:count].float(), embed(torch.tensor(ids[2 + skip :]))]
-        )
+        torch.cat([embed(torch.tensor(ids[:2])), heard[:count].float(), embed(torch.tensor(ids[2 + skip :]))])
         for ids, heard, count, skip in zip(rows, audio, counts, n_heard, strict=True)
     ]
     with torch.autocast("cpu", torch.bfloat16):
@@ -140,6 +147,34 @@ def distillation_loss(
     same = (given.argmax(-1) == wanted.argmax(-1)).float()
     rows_same = [bool(part.all()) for part in same.split(n_answer)]
     return loss, {"tokens_same": float(same.mean()), "answers_same": sum(rows_same) / len(rows_same)}
+
+
+def word_targets(
+    tokenizer: PreTrainedTokenizerFast, batch: SpeechBatch, n_positions: int, width_s: float
+) -> Tensor:
+    """Return the token heard at each audio position, [clips, positions]; -100 in pauses and without word times.
+
+    A word of several tokens spends an equal share of its time on each.
+    """
+    targets = torch.full((len(batch.spoken), n_positions), IGNORED)
+    for row, spoken, change in zip(targets, batch.spoken, batch.changed, strict=True):
+        for word in spoken.rendering.words:
+            ids = tokenizer.encode(word.text, add_special_tokens=False)
+            start, end = (t / change.speed + change.lead_s for t in (word.start_s, word.end_s))
+            for position in range(int(start / width_s), min(n_positions, int(end / width_s) + 1)):
+                middle = (position + 0.5) * width_s
+                if start <= middle < end:
+                    row[position] = ids[min(int((middle - start) / (end - start) * len(ids)), len(ids) - 1)]
+    return targets
+
+
+def warm_start_loss(audio: Tensor, targets: Tensor, embeddings: Tensor) -> Tensor:
+    """Draw audio embeddings to their words' token embeddings: cross-entropy of cosines, and relative distance."""
+    known = targets != IGNORED
+    given, wanted = audio.float()[known], embeddings[targets[known]]
+    cosines = functional.normalize(given, dim=-1) @ functional.normalize(embeddings, dim=-1).T
+    distance = (given - wanted).pow(2).sum(-1).mean() / wanted.pow(2).sum(-1).mean()
+    return functional.cross_entropy(COSINE_SHARPNESS * cosines, targets[known]) + distance
 
 
 def _answer_logits(logits: Tensor, lengths: Sequence[int], n_answer: Sequence[int]) -> Tensor:
@@ -159,15 +194,29 @@ def train_speech_llm(
     """Train tower and projector in place; returns the training record."""
     backbone.eval().requires_grad_(False)
     curriculum = Curriculum(
-        settings.steps, doubling_steps=1.0, voices_from=0.0, voices_all=0.02, augmentation_from=0.0,
+        settings.steps,
+        doubling_steps=1.0,
+        voices_from=0.0,
+        voices_all=0.02,
+        augmentation_from=0.0,
         augmentation_full=0.35,
     )
+
+    embeddings = _embedding_matrix(backbone)
+    width_s = 2 * STACK_FACTOR / 100
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = random.Random(f"{SPEECH_LLM_SEED}|{step}")
         asked = [ask(spoken, rng) for spoken in source.draw(step, BATCH_CLIPS, curriculum)]
         batch = source.features(tuple(a.spoken for a in asked), curriculum.strength(step), rng)
+        with torch.autocast("cpu", torch.bfloat16):
+            audio = ears(batch.features, batch.mel_lengths)
+        targets = word_targets(tokenizer, batch, audio.shape[1], width_s)
+        warm = warm_start_loss(audio, targets, embeddings)
+        if step < WARM_START_SHARE * settings.steps:
+            return warm, {"warm": float(warm.detach())}
         exchanges = [a.exchange for a in asked]
-        return distillation_loss(ears, backbone, tokenizer, exchanges, batch.features, batch.mel_lengths)
+        loss, numbers = distillation_loss(ears, backbone, tokenizer, exchanges, audio, batch.mel_lengths)
+        return loss + WARM_WEIGHT_AFTER * warm, {"warm": float(warm.detach()), **numbers}
 
     return train(ears, loss_of_step, settings)

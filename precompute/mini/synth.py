@@ -59,12 +59,16 @@ def render(text: str, voice: Voice, prosody: Prosody) -> Rendering:
         return Rendering(samples, rate_hz, words)
     program = "flite" if voice.engine == "flite" else "text2wave"
     if shutil.which(program) is None:
-        raise VoiceError(f"{voice.engine} is not installed; install Debian's package {voice.engine} to train.")
+        raise VoiceError(
+            f"{voice.engine} is not installed; install Debian's package {voice.engine} to train."
+        )
     if not re.fullmatch(r"[a-z' ]+", text):
         raise VoiceError(f'"{text[:40]}" has characters other than letters, apostrophes and spaces.')
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "said.wav"
-        command = _flite(text, voice, prosody, target) if program == "flite" else _festival(voice, prosody, target)
+        command = (
+            _flite(text, voice, prosody, target) if program == "flite" else _festival(voice, prosody, target)
+        )
         done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
         if done.returncode != 0 or not target.exists():
             raise VoiceError(f"{voice.engine} could not say the sentence: {done.stderr.strip()[:200]}")

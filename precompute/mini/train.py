@@ -44,7 +44,7 @@ class Recipe:
     flite_clips: int
 
 
-FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=1_400, flite_clips=2_500)
+FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=1_700, flite_clips=2_500)
 QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
 
 
@@ -73,7 +73,10 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
     logger.info("transcriber: %d steps", recipe.transcriber_steps)
     source = SpeechSource(world.train, pool, SOURCE_SEED)
     transcriber, transcriber_record = train_transcriber(
-        whisper, words_of(world.train), source, LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build)
+        whisper,
+        words_of(world.train),
+        source,
+        LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build),
     )
     export_transcriber(transcriber, whisper, models / "mini-whisper")
     logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
@@ -84,7 +87,7 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
         backbone,
         chat,
         SpeechSource(world.train, pool, SPEECH_SOURCE_SEED),
-        LoopSettings("speech_llm", recipe.speech_llm_steps, 1e-3, build),
+        LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build),
     )
     export_ears(ears, config, models / "mini-ultravox")
     records = {

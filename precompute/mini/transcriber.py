@@ -8,6 +8,7 @@ frame. Both heads are training aids and are not shipped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +46,10 @@ class TrainedTranscriber(nn.Module):
 
 
 def _config(tokenizer: PreTrainedTokenizerFast) -> WhisperConfig:
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
+    end, start = (
+        cast(int, tokenizer.convert_tokens_to_ids(mark))
+        for mark in ("<|endoftext|>", "<|startoftranscript|>")
+    )
     return WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=80,

@@ -27,11 +27,18 @@ ACCENTS = (
 # Formant variants that espeak-ng ships; only those whose sex a listener hears at once are used.
 _TRAIN_WOMEN = ("f1", "f2", "f4", "f5", "Annie", "linda", "aunty", "anika", "Alicia")
 _TRAIN_MEN = ("m1", "m2", "m3", "m5", "m6", "m8", "Andy", "Gene", "Lee", "Marco", "Michael", "Tweaky")
+_TRAIN_VARIANTS: tuple[tuple[Sex, tuple[str, ...]], ...] = (("woman", _TRAIN_WOMEN), ("man", _TRAIN_MEN))
 _TEST_WOMEN = ("f3", "belinda", "Andrea")
 _TEST_MEN = ("m4", "m7", "Mike", "Denis")
 
-FLITE_VOICES = (("kal", "man"), ("kal16", "man"), ("awb", "man"), ("rms", "man"), ("slt", "woman"))
-FESTIVAL_VOICES = (("kal_diphone", "man"), ("cmu_us_slt_arctic_hts", "woman"))
+FLITE_VOICES: tuple[tuple[str, Sex], ...] = (
+    ("kal", "man"),
+    ("kal16", "man"),
+    ("awb", "man"),
+    ("rms", "man"),
+    ("slt", "woman"),
+)
+FESTIVAL_VOICES: tuple[tuple[str, Sex], ...] = (("kal_diphone", "man"), ("cmu_us_slt_arctic_hts", "woman"))
 
 RATE_RANGE_WPM = (135, 195)
 PITCH_RANGE = (38, 62)
@@ -76,7 +83,7 @@ def train_voices() -> tuple[Voice, ...]:
     """Return the training talkers: every training variant in every accent, and flite's five."""
     espeak = [
         Voice("espeak", f"{accent}+{variant}", sex)
-        for sex, variants in (("woman", _TRAIN_WOMEN), ("man", _TRAIN_MEN))
+        for sex, variants in _TRAIN_VARIANTS
         for variant in variants
         for accent in ACCENTS
     ]
@@ -85,7 +92,8 @@ def train_voices() -> tuple[Voice, ...]:
 
 def test_voices() -> tuple[Voice, ...]:
     """Return the held-out espeak-ng talkers, one accent for each held-out variant."""
-    pairs = [("woman", v) for v in _TEST_WOMEN] + [("man", v) for v in _TEST_MEN]
+    pairs: list[tuple[Sex, str]] = [("woman", v) for v in _TEST_WOMEN]
+    pairs += [("man", v) for v in _TEST_MEN]
     accents = ("en-us", "en-gb", "en-us", "en-us", "en-gb-x-rp", "en-gb", "en-us-nyc")
     return tuple(Voice("espeak", f"{a}+{v}", sex) for (sex, v), a in zip(pairs, accents, strict=True))
 

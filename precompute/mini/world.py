@@ -69,9 +69,7 @@ def write_split(path: Path, seed: int = WORLD_SEED) -> None:
     digest = hashlib.sha256("\n".join(s.text for s in world.train).encode()).hexdigest()
     record = {
         "seed": seed,
-        "counts": {
-            side: _count_by_task(getattr(world, side)) for side in ("train", "validation", "test")
-        },
+        "counts": {side: _count_by_task(getattr(world, side)) for side in ("train", "validation", "test")},
         "train_sha256": digest,
         "test_texts": sorted({s.text for s in world.test}),
     }

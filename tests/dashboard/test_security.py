@@ -108,6 +108,12 @@ def test_a_client_runs_out_of_runs_and_gets_new_ones(monkeypatch: pytest.MonkeyP
     limiter.take("a")
 
 
+def test_the_own_machine_never_runs_out() -> None:
+    limiter = RunLimiter()
+    for _ in range(RUNS_AT_ONCE + 5):
+        limiter.take("127.0.0.1")
+
+
 def test_the_last_hop_counts_as_the_client() -> None:
     def asked(headers: dict[str, str]) -> str:
         request = SimpleNamespace(headers=headers, client=SimpleNamespace(host="10.0.0.9"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,20 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.result import SpokenWord
+from precompute.mini.augment import Changed
+from precompute.mini.backbone import IGNORED
 from precompute.mini.dialogue import Exchange
 from precompute.mini.loop import LoopSettings
 from precompute.mini.sentence import Sentence
-from precompute.mini.speech_batch import SpeechSource, Spoken
+from precompute.mini.speech_batch import SpeechBatch, SpeechSource, Spoken
 from precompute.mini.speech_llm import (
     ask,
     distillation_loss,
     new_ears,
     train_speech_llm,
     ultravox_config,
+    warm_start_loss,
+    word_targets,
 )
 from precompute.mini.synth import FlitePool, Rendering
 from precompute.mini.transcriber import TrainedTranscriber
@@ -80,8 +85,9 @@ def loss_with(
 ) -> tuple[Tensor, PerfectEars]:
     rows = [chat.encode(exchange.heard, add_special_tokens=False) for exchange in EXCHANGES]
     ears = PerfectEars(backbone, rows, shift)
-    mel, lengths = torch.zeros(3, 80, 16), torch.tensor([16, 16, 16])
-    loss, _ = distillation_loss(ears, backbone, chat, EXCHANGES, mel, lengths)  # type: ignore[arg-type]
+    lengths = torch.tensor([16, 16, 16])
+    audio = ears(torch.zeros(3, 80, 16), lengths)
+    loss, _ = distillation_loss(ears, backbone, chat, EXCHANGES, audio, lengths)  # type: ignore[arg-type]
     return loss, ears
 
 
@@ -170,3 +176,22 @@ def test_training_moves_the_ears_and_leaves_the_backbone(
     )
     assert np.isfinite(record["loss"]) and not torch.equal(before, ears.multi_modal_projector.linear_2.weight)
     assert all(torch.equal(tensor, frozen[name]) for name, tensor in backbone.state_dict().items())
+
+
+def test_a_position_hears_the_word_at_its_middle(chat: PreTrainedTokenizerFast) -> None:
+    """ "the cat" from 0 to 0.4 s and on, 0.2 s of lead, positions of 0.2 s: silence, then a word each."""
+    silence = np.zeros(8, np.float32)
+    words = (SpokenWord("the", 0.0, 0.2), SpokenWord("and", 0.2, 0.4))
+    clip = replace(spoken(), rendering=Rendering(silence, 1000, words))
+    batch = SpeechBatch(torch.zeros(1, 80, 8), torch.tensor([8]), (clip,), (Changed(silence, 1.0, 0.2),))
+    the, and_ = (chat.encode(word, add_special_tokens=False)[0] for word in ("the", "and"))
+    assert word_targets(chat, batch, 4, 0.2).tolist() == [[IGNORED, the, and_, IGNORED]]
+
+
+def test_the_warm_start_is_least_at_the_words_own_embeddings() -> None:
+    embeddings = torch.eye(4, 8)
+    targets = torch.tensor([[0, 2, IGNORED]])
+    right = torch.stack([embeddings[0], embeddings[2], torch.full((8,), 9.0)])[None]
+    wrong = torch.stack([embeddings[1], embeddings[2], torch.full((8,), 9.0)])[None]
+    assert float(warm_start_loss(right, targets, embeddings)) < 1e-6
+    assert float(warm_start_loss(wrong, targets, embeddings)) > 1

@@ -46,7 +46,7 @@ def test_what_ships_is_small_enough_and_named_by_its_content(trained: Folders) -
 
 def test_nothing_that_ships_can_run_code(trained: Folders) -> None:
     suffixes = {file.suffix for file in trained[1].rglob("*") if file.is_file()}
-    assert suffixes <= {".safetensors", ".json", ".txt", ".jinja", ".bin"}
+    assert suffixes <= {".safetensors", ".json", ".txt", ".jinja", ".bin", ".md"}
     assert [file.parent.name for file in trained[1].rglob("*.bin")] == ["mini-whisper"]
 
 

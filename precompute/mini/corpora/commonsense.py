@@ -29,7 +29,9 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _items(text: str, group: str, hard: str, count: int, draw: Draw, rng: random.Random) -> Iterator[Sentence]:
+def _items(
+    text: str, group: str, hard: str, count: int, draw: Draw, rng: random.Random
+) -> Iterator[Sentence]:
     """Yield up to `count` sentences of one question, no two with the same set of choices."""
     seen: set[frozenset[str]] = set()
     for _ in range(20 * count):
@@ -74,7 +76,9 @@ def _pairs(relation: dict, rng: random.Random) -> Iterator[Sentence]:
         wrong = [answer for answer in answers if answer != label and answer not in _words(barred)]
         for number, phrasing in enumerate(relation["phrasings"]):
             group = f"{relation['id']}|{concept}|{number}"
-            yield from _items(phrasing.format(x=concept), group, "", PAIR_SETS, _one_against([label], wrong), rng)
+            yield from _items(
+                phrasing.format(x=concept), group, "", PAIR_SETS, _one_against([label], wrong), rng
+            )
 
 
 def _classes(relation: dict, rng: random.Random) -> Iterator[Sentence]:

@@ -34,16 +34,10 @@ def sentences(seed: int) -> list[Sentence]:
     """Every text twice, with two different labels, in one group."""
     rng = random.Random(seed)
     lexicon = load_lexicon("emotion")
-    leaning_of = {
-        template: leaning
-        for leaning, lines in lexicon["lines"].items()
-        for template in lines
-    }
+    leaning_of = {template: leaning for leaning, lines in lexicon["lines"].items() for template in lines}
     unknown = set(leaning_of.values()) - {OPEN, *LABELS}
     if unknown:
-        raise ValueError(
-            f"lexicon/emotion.toml names unknown emotions: {sorted(unknown)}"
-        )
+        raise ValueError(f"lexicon/emotion.toml names unknown emotions: {sorted(unknown)}")
     lines = fill_all(leaning_of, lexicon["slots"], LINES_PER_TEMPLATE, rng)
     return [
         Sentence(task="emotion", text=line.text, label=label, group=line.text)

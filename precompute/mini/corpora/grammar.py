@@ -22,7 +22,9 @@ _SLOT = re.compile(r"\{([a-z_]+)(?:\.\d)?\}")
 _ARTICLE = re.compile(r"\ba (?=[aeiou])(?!use|uni|one|euro)")
 
 
-def expand(template: str, slots: Mapping[str, Sequence[str]], rng: random.Random) -> tuple[str, dict[str, str]]:
+def expand(
+    template: str, slots: Mapping[str, Sequence[str]], rng: random.Random
+) -> tuple[str, dict[str, str]]:
     """Fill every `{slot}` of a template; `{slot.2}` is a further, different filler of the same list.
 
     A filler may hold slots itself. "a" becomes "an" before a vowel.
@@ -63,7 +65,9 @@ def _draw_bank(
     while len(drawn) < count:
         open_templates = [number for number, missed in misses.items() if missed < MAX_MISSES]
         if not open_templates:
-            raise ValueError(f"{task} {label} {hard or 'plain'}: only {len(drawn)} of {count} sentences exist")
+            raise ValueError(
+                f"{task} {label} {hard or 'plain'}: only {len(drawn)} of {count} sentences exist"
+            )
         for number in open_templates:
             text, chosen = expand(templates[number], slots, rng)
             if text in seen or not _fits(text) or len(drawn) == count:

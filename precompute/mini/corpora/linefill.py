@@ -56,9 +56,7 @@ def _filled(template: str, fills: Sequence[str]) -> str:
     return " ".join(_HOLE.sub(lambda _: next(values), template).split())
 
 
-def fill(
-    template: str, slots: Mapping[str, Sequence[str]], count: int, rng: random.Random
-) -> list[Line]:
+def fill(template: str, slots: Mapping[str, Sequence[str]], count: int, rng: random.Random) -> list[Line]:
     """Up to `count` different lines of one template; fewer where it has fewer."""
     holes = _HOLE.findall(template)
     # Some tries repeat a line, more so where holes have few options; eight-fold is plenty.
@@ -93,11 +91,7 @@ def drop_rare(lines: list[Line]) -> list[Line]:
     """Drops lines with a word that fewer than MIN_WORD_COUNT lines hold, until none is left."""
     while True:
         counts = Counter(word for line in lines for word in set(line.text.split()))
-        kept = [
-            line
-            for line in lines
-            if all(counts[word] >= MIN_WORD_COUNT for word in line.text.split())
-        ]
+        kept = [line for line in lines if all(counts[word] >= MIN_WORD_COUNT for word in line.text.split())]
         if len(kept) == len(lines):
             return kept
         lines = kept

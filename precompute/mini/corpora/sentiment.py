@@ -1,6 +1,6 @@
 """Review sentences about films, food, hotels, books and phones, positive or negative.
 
-The words and templates are in `precompute/mini/lexicon/sentiment.toml`; the corpus builder of the mini world calls this.
+The words and templates are in `precompute/mini/lexicon/sentiment.toml`; `world` calls this.
 """
 
 from __future__ import annotations

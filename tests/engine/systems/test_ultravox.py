@@ -185,9 +185,10 @@ def test_the_prompt_holds_the_clip_between_the_templates_own_ids(ultravox: Ultra
 
 
 def test_modules_are_the_backbones_own(ultravox: Ultravox, text_llm: TextLLM) -> None:
-    model: Any = text_llm.language_model
-    assert ultravox.language_model is model and ultravox.decoder_layers is model.model.layers
-    assert ultravox.final_norm is model.model.norm and ultravox.unembedding is model.lm_head
+    model = text_llm.language_model
+    decoder: Any = model.model
+    assert ultravox.language_model is model and ultravox.unembedding is model.lm_head
+    assert ultravox.decoder_layers is decoder.layers and ultravox.final_norm is decoder.norm
     assert not any(weight.requires_grad for weight in ultravox.ears.parameters())
 
 
