@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 
-from engine.erasure import CONDITIONS, available_conditions, preset_layers
+from engine.conditions import CONDITIONS, available_conditions, preset_layers
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import MODELS, get_pair, get_spec, match_of
 

@@ -96,7 +96,7 @@ class _Bucket:
 
 
 class RunLimiter:
-    """A token bucket per client elsewhere: RUNS_AT_ONCE in a burst, then RUNS_PER_SECOND; best effort, no defence.
+    """A token bucket per outside client: RUNS_AT_ONCE in a burst, then RUNS_PER_SECOND; best effort only.
 
     Clients behind one proxy share a bucket, and the address can be forged where no proxy sets it.
     """

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from engine.concepts import LIVE_MEASURES, concept_score
+from engine.conditions import Method
 from engine.decode import Pass
-from engine.erasure import Eraser, Method
+from engine.erasure import Eraser
 from engine.hooks import RowEdits, Scope
 from engine.result import Answer, ArmResult, ErasureOutcome, SpokenWord
 

@@ -11,41 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from engine.conditions import CONDITIONS, Method, eraser_file, eraser_metadata
 from engine.errors import ErasureError, UnknownKeyError
 from engine.hooks import Projection
-from engine.systems.catalogue import MODELS, get_pair
-
-Method = Literal["linear", "affine"]
-SCOPES = ("audio", "prompt", "all")
-METHODS = ("linear", "affine")
-FORMAT = "cascade-lens-eraser-1"
-
-
-@dataclass(frozen=True)
-class ConditionInfo:
-    """What one condition erases, in words for the page."""
-
-    key: str
-    name: str
-    what: str
-
-
-CONDITIONS: dict[str, ConditionInfo] = {
-    info.key: info
-    for info in (
-        ConditionInfo("text", "Text", "which word the clip begins with: the paper's proxy for its text"),
-        ConditionInfo("ctc", "CTC", "the character a CTC head hears at the position"),
-        ConditionInfo("boc", "Bag of characters", "which letters the word being spoken has"),
-        ConditionInfo("acoustic", "Acoustic", "pitch and energy"),
-    )
-}
+from engine.systems.catalogue import MODELS
 
 
 @dataclass(frozen=True)
@@ -119,31 +94,6 @@ def random_subspace(d_model: int, rank: int, seed: int) -> Float[Tensor, "d_mode
     return torch.linalg.qr(gaussian).Q.float()
 
 
-def preset_layers(n_layers: int) -> tuple[int, ...]:
-    """Return nine layers spread over 0 to n_layers, both ends included: the paper's nine on another depth."""
-    return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
-
-
-def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
-    """Return where a pair's eraser lies."""
-    return models / get_pair(pair).speech_llm / "erasers" / f"{condition}.safetensors"
-
-
-def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
-    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only.
-
-    Raises:
-        ErasureError: a file is damaged or of another version.
-    """
-    ranks = {}
-    for condition in CONDITIONS:
-        file = eraser_file(pair, condition, models)
-        if file.exists():
-            record = json.loads(_metadata(file)["record"])
-            ranks[condition] = max(int(rank) for rank in record["kept_rank"].values())
-    return ranks
-
-
 def load_eraser(pair: str, condition: str, fingerprint: str, models: Path = MODELS) -> Eraser:
     """Return a fitted eraser.
 
@@ -163,23 +113,9 @@ def load_eraser(pair: str, condition: str, fingerprint: str, models: Path = MODE
     return _read(file, fingerprint, file.stat().st_mtime_ns)
 
 
-def _metadata(file: Path) -> dict[str, str]:
-    """Return the header's texts; raises ErasureError for a file that breaks off or has another format."""
-    try:
-        with safe_open(file, framework="pt") as stored:
-            metadata: dict[str, str] = stored.metadata() or {}
-    except SafetensorError as error:
-        raise ErasureError(
-            f'The eraser "{file.stem}" is damaged; run "python -m precompute erasers".'
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
-    return metadata
-
-
 @lru_cache(maxsize=16)
 def _read(file: Path, fingerprint: str, _modified: int) -> Eraser:
-    metadata = _metadata(file)
+    metadata = eraser_metadata(file)
     if metadata["fingerprint"] != fingerprint:
         raise ErasureError(
             f'The eraser "{file.stem}" was fitted on other weights than those loaded; '

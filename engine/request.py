@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.audio import AudioClip
+from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import NoiseError, PromptError, UnknownKeyError
 from engine.noise import OWN
 from engine.result import SpokenWord
@@ -12,9 +13,7 @@ from engine.systems.catalogue import get_pair
 from engine.tasks import Task, get_task, instruction_for, labels_for
 
 MAX_REFERENCE_CHARACTERS = 500
-SCOPES = ("audio", "prompt", "all")
-METHODS = ("linear", "affine")
-ERASURES = ("text", "ctc", "boc", "acoustic")
+ERASURES = tuple(CONDITIONS)
 
 
 @dataclass(frozen=True)

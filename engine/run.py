@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,8 +22,9 @@ from engine.agreement import compare
 from engine.audio import AudioClip
 from engine.bench import Bench, ClipFacts, outcomes
 from engine.clock import align_reference
+from engine.conditions import Method, preset_layers
 from engine.decode import Pass, run_arms
-from engine.erasure import Method, load_eraser, preset_layers
+from engine.erasure import load_eraser
 from engine.errors import PromptError
 from engine.hooks import RowEdits, Scope
 from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
@@ -49,6 +50,7 @@ class _Sound:
 
     clip: AudioClip
     noise: str | None
+    detail: str
     snr_db_achieved: float | None
 
 
@@ -80,7 +82,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         pair=request.pair,
         match=match_of(pair),
         audio_name=request.clip.name,
-        audio_changes=tuple(sound.clip.changes),
+        audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
         warnings=tuple(sound.clip.warnings),
         noise=sound.noise,
         snr_db=request.snr_db if sound.noise else None,
@@ -239,9 +241,9 @@ def _unless_blank(text: str | None) -> str | None:
 
 def _add_noise(request: RunRequest) -> _Sound:
     if request.noise is None or request.snr_db is None:
-        return _Sound(request.clip, None, None)
+        return _Sound(request.clip, None, "", None)
     noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
-    return _Sound(noisy.clip, f"{noisy.kind}: {noisy.detail}", noisy.snr_db_achieved)
+    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db_achieved)
 
 
 def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[SpokenWord, ...], str]:
@@ -291,8 +293,3 @@ def warm_up(pair: str) -> None:
     """Load a pair's models and run them once on a second of faint noise, so that the first run is quick."""
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.01
     run(RunRequest(AudioClip(noise, "warm-up"), "transcribe", pair=pair))
-
-
-def measured_layers(pair: str) -> Sequence[int]:
-    """Return the preset's layers of a pair's speech LLM; loads it at first use."""
-    return preset_layers(len(load_speech_llm(get_pair(pair).speech_llm).decoder_layers))

@@ -36,6 +36,7 @@ def main() -> int:
     speed.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("faster_whisper").setLevel(logging.WARNING)
     try:
         return _run(arguments)
     except EngineError as error:

@@ -17,8 +17,9 @@ from statistics import median
 
 from engine.audio import AudioClip
 from engine.bench import Bench
+from engine.conditions import preset_layers
 from engine.decode import run_arms
-from engine.erasure import Eraser, load_eraser, preset_layers
+from engine.erasure import Eraser, load_eraser
 from engine.errors import EngineError
 from engine.lens import read_lens
 from engine.request import ERASURES, RunRequest

@@ -16,7 +16,8 @@ from typing import Any
 from safetensors import safe_open
 
 from engine.concepts import OTHER_WORD
-from engine.erasure import CONDITIONS, Eraser, load_eraser
+from engine.conditions import CONDITIONS
+from engine.erasure import Eraser, load_eraser
 from engine.errors import ModelFilesError
 from engine.evaluation import Figure, read_figures
 from engine.systems.checkpoint import fingerprint, weight_files

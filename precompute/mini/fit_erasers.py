@@ -23,8 +23,8 @@ from torch import Tensor
 
 from engine.audio import SAMPLE_RATE_HZ, clip_from_samples
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
+from engine.conditions import FORMAT
 from engine.decode import run_arms
-from engine.erasure import FORMAT
 from engine.systems.ultravox import Ultravox
 from precompute.mini.ctc_head import CtcHead, position_characters, tower_states
 from precompute.mini.sentence import Sentence

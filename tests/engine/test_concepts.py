@@ -17,7 +17,7 @@ from engine.concepts import (
     letter_bags,
     overlapping,
 )
-from engine.erasure import CONDITIONS
+from engine.conditions import CONDITIONS
 from engine.result import SpokenWord
 
 WORDS = (SpokenWord("Add", 0.0, 0.5), SpokenWord("it's", 0.9, 1.6))

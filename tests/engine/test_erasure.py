@@ -12,16 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.erasure import (
-    CONDITIONS,
-    FORMAT,
-    Eraser,
-    available_conditions,
-    eraser_file,
-    load_eraser,
-    preset_layers,
-    random_subspace,
-)
+from engine.conditions import CONDITIONS, FORMAT, available_conditions, eraser_file, preset_layers
+from engine.erasure import Eraser, load_eraser, random_subspace
 from engine.errors import ErasureError, UnknownKeyError
 from engine.hooks import Projection
 from engine.systems.ultravox import Ultravox

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.audio import AudioClip
-from engine.erasure import CONDITIONS
+from engine.conditions import CONDITIONS
 from engine.errors import EngineError, NoiseError, PromptError, UnknownKeyError
 from engine.request import ERASURES, MAX_REFERENCE_CHARACTERS, METHODS, SCOPES, RunRequest, check_request
 from engine.systems.catalogue import PAIRS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.erasure import CONDITIONS, available_conditions
+from engine.conditions import CONDITIONS, available_conditions
 from engine.errors import ErasureError
 from engine.request import RunRequest
 from engine.run import run

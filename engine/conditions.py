@@ -1,0 +1,77 @@
+"""What can be erased and where erasers lie: read from files' headers, so that the page needs no torch for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors import SafetensorError, safe_open
+
+from engine.errors import ErasureError
+from engine.systems.catalogue import MODELS, get_pair
+
+Method = Literal["linear", "affine"]
+SCOPES = ("audio", "prompt", "all")
+METHODS = ("linear", "affine")
+FORMAT = "cascade-lens-eraser-1"
+
+
+@dataclass(frozen=True)
+class ConditionInfo:
+    """What one condition erases, in words for the page."""
+
+    key: str
+    name: str
+    what: str
+
+
+CONDITIONS: dict[str, ConditionInfo] = {
+    info.key: info
+    for info in (
+        ConditionInfo("text", "Text", "which word the clip begins with: the paper's proxy for its text"),
+        ConditionInfo("ctc", "CTC", "the character a CTC head hears at the position"),
+        ConditionInfo("boc", "Bag of characters", "which letters the word being spoken has"),
+        ConditionInfo("acoustic", "Acoustic", "pitch and energy"),
+    )
+}
+
+
+def preset_layers(n_layers: int) -> tuple[int, ...]:
+    """Return nine layers spread over 0 to n_layers, both ends included: the paper's nine on another depth."""
+    return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
+
+
+def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
+    """Return where a pair's eraser lies."""
+    return models / get_pair(pair).speech_llm / "erasers" / f"{condition}.safetensors"
+
+
+def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
+    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
+    ranks = {}
+    for condition in CONDITIONS:
+        file = eraser_file(pair, condition, models)
+        if file.exists():
+            record = json.loads(eraser_metadata(file)["record"])
+            ranks[condition] = max(int(rank) for rank in record["kept_rank"].values())
+    return ranks
+
+
+def eraser_metadata(file: Path) -> dict[str, str]:
+    """Return the header's texts; raises ErasureError for a file that breaks off or has another format."""
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+    except SafetensorError as error:
+        raise ErasureError(
+            f'The eraser "{file.stem}" is damaged; run "python -m precompute erasers".'
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
+    return metadata
