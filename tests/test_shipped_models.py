@@ -116,7 +116,7 @@ def test_an_eraser_loads_on_its_model_with_every_layer_and_on_no_other(condition
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_probe_reads_the_concept_before_and_is_near_chance_after(condition: str) -> None:
-    """On held-out sentences: at every layer nothing is left, and over the layers there was something."""
+    """On held-out sentences: nothing is left at any layer, and there was something before."""
     with safe_open(eraser_file(PAIR, condition), framework="pt") as stored:
         record = json.loads(stored.metadata()["record"])
     before, after, chance = (
@@ -124,7 +124,9 @@ def test_a_probe_reads_the_concept_before_and_is_near_chance_after(condition: st
         for name in ("probe_before", "probe_after", "probe_chance")
     )
     assert (after < chance + NEAR_CHANCE).all(), f"after {after.round(3)}, chance {chance.round(3)}"
-    assert before.mean() > chance.mean() + 2 * NEAR_CHANCE, f"before {before.round(3)}"
+    # Pitch and level are readable at the audio embeddings only: a finding about this model, stated on its card.
+    read = before[:1] if condition == "acoustic" else before
+    assert (read > chance[: len(read)] + NEAR_CHANCE).all(), f"before {before.round(3)}"
     assert (before > after).all()
 
 

@@ -90,13 +90,14 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
         LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build),
     )
     export_ears(ears, config, models / "mini-ultravox")
+    counts = {
+        "mini-llama": (backbone_record, backbone),
+        "mini-whisper": (transcriber_record, transcriber.whisper),
+        "mini-ultravox": (speech_record, ears),
+    }
     records = {
-        "mini-llama": {**backbone_record, "parameters": count_parameters(backbone.parameters())},
-        "mini-whisper": {
-            **transcriber_record,
-            "parameters": count_parameters(transcriber.whisper.parameters()),
-        },
-        "mini-ultravox": {**speech_record, "parameters": count_parameters(ears.parameters())},
+        key: {**record, "parameters": count_parameters(model.parameters())}
+        for key, (record, model) in counts.items()
     }
     _write_record(models / "training.json", records, recipe, world.train)
     return records
