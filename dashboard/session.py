@@ -175,9 +175,11 @@ def _work(
 ) -> None:
     try:
         progress(0.0, "Loading the models")
-        from engine.run import run  # brings torch, so it is not loaded with the page
-
         with _model_lock:
+            # Brings torch, so it is not loaded with the page; under the lock, because two threads that import
+            # transformers at once can find its modules half made.
+            from engine.run import run
+
             progress(0.0, "Starting")
             told.put(run(request, progress))
     except _StoppedError:
@@ -218,15 +220,20 @@ def warm_up() -> None:
 
 
 def _load_models() -> None:
+    try:
+        with _model_lock:
+            _load_all()
+    except EngineError as error:
+        # The first run says the same sentence on the page; here it is for whoever started the app.
+        logger.warning("%s", error)
+
+
+def _load_all() -> None:
     import plotly.graph_objects  # noqa: F401 - the first chart would otherwise wait for it
 
     from engine.systems import registry
 
-    try:
-        for pair in PAIRS.values():
-            registry.load_speech_llm(pair.speech_llm)
-            registry.load_cascade(pair.cascade)
-            registry.load_text_llm(pair.text_oracle)
-    except EngineError as error:
-        # The first run says the same sentence on the page; here it is for whoever started the app.
-        logger.warning("%s", error)
+    for pair in PAIRS.values():
+        registry.load_speech_llm(pair.speech_llm)
+        registry.load_cascade(pair.cascade)
+        registry.load_text_llm(pair.text_oracle)
