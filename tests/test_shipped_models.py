@@ -127,7 +127,7 @@ def test_a_probe_reads_the_concept_before_and_is_near_chance_after(condition: st
     # Pitch and level are readable at the audio embeddings only: a finding about this model, stated on its card.
     read = before[:1] if condition == "acoustic" else before
     assert (read > chance[: len(read)] + NEAR_CHANCE).all(), f"before {before.round(3)}"
-    assert (before > after).all()
+    assert (read > after[: len(read)]).all()
 
 
 @NEEDS_A_VOICE

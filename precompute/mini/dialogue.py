@@ -48,9 +48,16 @@ class Exchange:
 
 
 def own_exchange(sentence: Sentence, rng: random.Random) -> Exchange:
-    """Return the sentence's own task; choices are offered in a new order each time."""
+    """Return the sentence's own task; choices are offered in a new order each time, and half the time only some.
+
+    Fewer choices than a test has, drawn anew, teach to pick from what is offered: with fixed lists the backbone
+    answered a sixth of unseen questions with a word that was not among the choices.
+    """
     task = TASKS[sentence.task]
-    prompt = ", ".join(rng.sample(sentence.choices, len(sentence.choices)))
+    wrong = [choice for choice in sentence.choices if choice != sentence.label]
+    n_wrong = rng.randint(1, len(wrong)) if wrong and rng.random() < 0.5 else len(wrong)
+    offered = [*rng.sample(wrong, n_wrong), sentence.label] if wrong else []
+    prompt = ", ".join(rng.sample(offered, len(offered)))
     return Exchange(task.key, sentence.text, instruction_for(task, prompt), sentence.label)
 
 

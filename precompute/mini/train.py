@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.systems.checkpoint import under
+from engine.systems.ultravox import UltravoxEars
 from engine.tasks import FREE_FORMS, TASKS
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
 from precompute.mini.export import export_backbone, export_ears, export_transcriber
@@ -63,33 +64,13 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
     world = build_world()
     write_split(build / "split.json")
     chat, whisper = _tokenizers(world.train)
-    logger.info("backbone: %d steps", recipe.backbone_steps)
-    backbone, backbone_record = train_backbone(
-        chat, world.train, LoopSettings("backbone", recipe.backbone_steps, 1.5e-3, build, weight_decay=0.05)
-    )
-    export_backbone(backbone, chat, models / "mini-llama")
+    backbone, backbone_record = _backbone_stage(build, models, recipe, chat, world.train)
     logger.info("flite pool: %d clips", recipe.flite_clips)
     pool = FlitePool(build / "flite", world.train, recipe.flite_clips, FLITE_SEED)
-    logger.info("transcriber: %d steps", recipe.transcriber_steps)
-    source = SpeechSource(world.train, pool, SOURCE_SEED)
-    transcriber, transcriber_record = train_transcriber(
-        whisper,
-        words_of(world.train),
-        source,
-        LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build),
+    transcriber, transcriber_record = _transcriber_stage(build, models, recipe, whisper, world.train, pool)
+    ears, speech_record = _speech_llm_stage(
+        build, models, recipe, chat, world.train, pool, transcriber, backbone
     )
-    export_transcriber(transcriber, whisper, models / "mini-whisper")
-    logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
-    config = ultravox_config(transcriber, "mini-llama")
-    ears = new_ears(config, transcriber, backbone)
-    speech_record = train_speech_llm(
-        ears,
-        backbone,
-        chat,
-        SpeechSource(world.train, pool, SPEECH_SOURCE_SEED),
-        LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build),
-    )
-    export_ears(ears, config, models / "mini-ultravox")
     counts = {
         "mini-llama": (backbone_record, backbone),
         "mini-whisper": (transcriber_record, transcriber.whisper),
@@ -101,6 +82,52 @@ def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, 
     }
     _write_record(models / "training.json", records, recipe, world.train)
     return records
+
+
+def _backbone_stage(
+    build: Path, models: Path, recipe: Recipe, chat: PreTrainedTokenizerFast, sentences: tuple[Sentence, ...]
+) -> tuple[LlamaForCausalLM, dict[str, float]]:
+    logger.info("backbone: %d steps", recipe.backbone_steps)
+    settings = LoopSettings("backbone", recipe.backbone_steps, 1.5e-3, build, weight_decay=0.05)
+    backbone, record = train_backbone(chat, sentences, settings)
+    export_backbone(backbone, chat, models / "mini-llama")
+    return backbone, record
+
+
+def _transcriber_stage(
+    build: Path,
+    models: Path,
+    recipe: Recipe,
+    whisper: PreTrainedTokenizerFast,
+    sentences: tuple[Sentence, ...],
+    pool: FlitePool,
+) -> tuple[TrainedTranscriber, dict[str, float]]:
+    logger.info("transcriber: %d steps", recipe.transcriber_steps)
+    source = SpeechSource(sentences, pool, SOURCE_SEED)
+    settings = LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build)
+    transcriber, record = train_transcriber(whisper, words_of(sentences), source, settings)
+    export_transcriber(transcriber, whisper, models / "mini-whisper")
+    return transcriber, record
+
+
+def _speech_llm_stage(
+    build: Path,
+    models: Path,
+    recipe: Recipe,
+    chat: PreTrainedTokenizerFast,
+    sentences: tuple[Sentence, ...],
+    pool: FlitePool,
+    transcriber: TrainedTranscriber,
+    backbone: LlamaForCausalLM,
+) -> tuple[UltravoxEars, dict[str, float]]:
+    logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
+    config = ultravox_config(transcriber, "mini-llama")
+    ears = new_ears(config, transcriber, backbone)
+    source = SpeechSource(sentences, pool, SPEECH_SOURCE_SEED)
+    settings = LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build)
+    record = train_speech_llm(ears, backbone, chat, source, settings)
+    export_ears(ears, config, models / "mini-ultravox")
+    return ears, record
 
 
 def load_backbone(build: Path, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,7 +33,10 @@ def test_gradio_still_has_the_private_name_that_fetches_links(monkeypatch: pytes
     monkeypatch.setattr("sys.excepthook", None)
     close_doors()
     with pytest.raises(gr.Error, match="Links are not accepted"):
-        asyncio.run(processing_utils.async_ssrf_protected_download("https://example.org/a.wav", "somewhere"))
+        ThreadPoolExecutor().submit(
+            asyncio.run,
+            processing_utils.async_ssrf_protected_download("https://example.org/a.wav", "somewhere"),
+        ).result()
 
 
 @pytest.fixture

@@ -77,14 +77,16 @@ def test_a_sentences_own_task_is_asked_with_its_own_words() -> None:
     )
 
 
-def test_choices_are_offered_in_a_new_order_and_whole() -> None:
+def test_choices_are_offered_in_a_new_order_and_often_only_some() -> None:
     choices = ("fridge", "oven", "shelf", "garden", "drawer")
     sentence = Sentence("commonsense", "where does cold milk go", "fridge", "g", choices)
-    asked = {own_exchange(sentence, random.Random(seed)).instruction for seed in range(50)}
-    assert len(asked) > 20
-    for instruction in asked:
-        offered = instruction.removeprefix("Choose one answer: ").removesuffix(".").split(", ")
-        assert sorted(offered) == sorted(choices)
+    asked = {own_exchange(sentence, random.Random(seed)).instruction for seed in range(80)}
+    offers = [
+        instruction.removeprefix("Choose one answer: ").removesuffix(".").split(", ") for instruction in asked
+    ]
+    assert {len(offered) for offered in offers} == {2, 3, 4, 5} and len(asked) > 20
+    for offered in offers:
+        assert "fridge" in offered and len(set(offered)) == len(offered) and set(offered) <= set(choices)
 
 
 def test_who_speaks_is_answered_by_the_sex() -> None:
