@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from dashboard.form import LAYER_CHOICES, MAX_LAYER_CHARACTERS, Form
-from engine.request import METHODS, SCOPES
+from engine.conditions import METHODS, SCOPES
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 LINK_NOISES = ("babble", "white")
