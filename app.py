@@ -1,4 +1,4 @@
-"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini]`.
+"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini] [--results DIR]`.
 
 Works as a Hugging Face Space as it stands. Models load after the page is up, never before.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 from dashboard.layout import build_dashboard, launch_options
 from dashboard.security import close_doors
 from dashboard.session import warm_up
+from dashboard.tables import use_results
 
 close_doors()
 demo = build_dashboard()
@@ -29,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default=None, help="address to listen on; a Space sets its own")
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
     parser.add_argument("--profile", choices=["mini"], default="mini", help="which models: those that ship")
+    parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
     chosen = parser.parse_args(arguments)
+    trouble = use_results(chosen.results)
+    if trouble:
+        parser.error(trouble)
     demo.launch(
         server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 
 from engine.conditions import CONDITIONS, available_conditions, preset_layers
-from engine.errors import EngineError, ModelFilesError
-from engine.systems.catalogue import MODELS, get_pair, get_spec, match_of
+from engine.errors import EngineError
+from engine.systems.catalogue import backbone_of, get_pair, get_spec, match_of, n_layers_of
 
 MATCHES = {
     "exact": "Match: exact, both run the same backbone weights.",
+    "ancestor": "Match: ancestor, the cascade runs the backbone that the speech LLM was trained from.",
+    "self": "Match: self, the cascade's transcript goes into the speech LLM's own weights.",
+    "paper": "Match: called so in the paper; the backbones' configs differ, compare with care.",
     "none": "Match: none, the two run different backbones; compare with care.",
 }
 
@@ -74,14 +76,7 @@ def all_layers(pair: str) -> tuple[int, ...]:
     Raises:
         ModelFilesError: the backbone's config is missing or damaged.
     """
-    backbone = get_spec(get_pair(pair).speech_llm).backbone
-    try:
-        config = json.loads((MODELS / backbone / "config.json").read_text(encoding="utf-8"))
-        return tuple(range(int(config["num_hidden_layers"]) + 1))
-    except (OSError, KeyError, ValueError) as error:
-        raise ModelFilesError(
-            f"The config of {backbone} is missing or damaged; restore assets/models/{backbone}."
-        ) from error
+    return tuple(range(n_layers_of(backbone_of(get_spec(get_pair(pair).speech_llm))) + 1))
 
 
 def layer_preset(pair: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The two endpoints for programs: `/systems` and `/analyze`; everything else on the page is private."""
+"""The endpoints for programs: `/systems`, `/analyze`, `/tables` and `/table`; all else on the page is private."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from dashboard.errors import with_plain_errors
 from dashboard.form import Form, load, request_from
 from dashboard.result_json import result_to_json
 from dashboard.security import client_of, uploaded_path
+from dashboard.table_rows import list_tables, rows_of_table
+from dashboard.tables import first_source
 from dashboard.tabs.clip import MODEL_QUEUE
 from dashboard.tabs.clip_runs import LIMITER
 from engine.errors import EngineError, NoiseError, UnknownKeyError
@@ -23,9 +25,11 @@ _LISTED = ("key", "name", "kind", "backbone", "match", "capabilities", "status",
 
 
 def add_endpoints() -> None:
-    """Add both endpoints to the Blocks that is being built."""
+    """Add the endpoints to the Blocks that is being built."""
     api(with_plain_errors(systems), api_name="systems", queue=False)
     api(with_plain_errors(analyze), api_name="analyze", **MODEL_QUEUE)
+    api(with_plain_errors(tables), api_name="tables", queue=False)
+    api(with_plain_errors(table), api_name="table")
 
 
 def systems() -> list[dict[str, Any]]:
@@ -82,6 +86,33 @@ def analyze(
     return result_to_json(session.run_once(request_from(form, load(form))))
 
 
+def tables() -> list[dict[str, Any]]:
+    """List the benchmark's tables: source, name, meaning, n_rows, and columns with their units."""
+    return list_tables()
+
+
+def table(
+    name: str, source: str = "", filters: dict[str, Any] | None = None, first: int = 0, limit: int = 1000
+) -> dict[str, Any]:
+    """Return rows of one of the benchmark's tables.
+
+    Args:
+        name: as /tables lists it, such as agreement.
+        source: measured, published or own; empty takes what the page opens on.
+        filters: column to value, or to a list of values; null stands for an empty cell.
+        first: number of the first row, from 0.
+        limit: most rows to return, 1 to 10,000.
+    """
+    if not (isinstance(filters or {}, dict) and all(_is_whole(number) for number in (first, limit))):
+        raise EngineError("filters must map columns to values, and first and limit must be whole numbers.")
+    chosen = _text(source, "source") or first_source()
+    return rows_of_table(chosen, _text(name, "name of the table"), filters or {}, first, limit)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _text(value: Any, what: str) -> str:
     if value is None:
         return ""
@@ -91,9 +122,9 @@ def _text(value: Any, what: str) -> str:
 
 
 def _seed(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not _is_whole(value) or value < 0:
         raise EngineError("The seed must be a whole number, 0 or more.")
-    return value
+    return int(value)
 
 
 def _noise(noise: Any, snr_db: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.choices import all_layers
+from dashboard.opened import Opened, opened_of_digest
 from engine.errors import ClipError, PromptError, UnknownKeyError
 from engine.request import RunRequest
 from engine.tasks import get_task
@@ -153,8 +154,16 @@ def _asks(form: Form, example: Example) -> bool:
 
 
 def example_of_file(path: str | None) -> Example | None:
-    """Return the example whose sound file this is a copy of, None where there is none."""
-    return _examples_by_digest().get(_digest(path)) if path else None
+    """Return the example, shipped or opened from a benchmark, whose sound file this is a copy of, else None."""
+    if not path:
+        return None
+    opened = opened_of_file(path)
+    return opened.example if opened else _examples_by_digest().get(_digest(path))
+
+
+def opened_of_file(path: str | None) -> Opened | None:
+    """Return the clip of a benchmark whose sound file this is a copy of, None where there is none."""
+    return opened_of_digest(_digest(path)) if path and Path(path).is_file() else None
 
 
 @cache

@@ -7,18 +7,22 @@ from typing import Any
 import gradio as gr
 
 from dashboard.endpoints import add_endpoints
+from dashboard.tabs.benchmark import STYLE as BENCHMARK_STYLE
+from dashboard.tabs.benchmark import benchmark_tab, bind_benchmark
 from dashboard.tabs.clip import clip_tab
 from dashboard.theme import STYLE, theme
 from engine.examples import FOLDER as EXAMPLES_FOLDER
 
 BANNER = (
     "Small models trained on synthetic speech ship with this page; they know about 1,600 words. They are not "
-    "Ultravox, Whisper or Llama. Measured live on this machine."
+    "Ultravox, Whisper or Llama. The clip page measures live, on this machine."
 )
 _HEADER = f'<header id="app-header"><h1>Cascade Lens</h1><p>{BANNER}</p></header>'
+# A step back leads to an address, and an address to its view.
 # No microphone is offered on plain http to another machine; the page then says so instead of failing.
 _HEAD = """<script>
 if (!navigator.mediaDevices) document.documentElement.classList.add('no-microphone');
+addEventListener('popstate', () => location.reload());
 </script>"""
 
 MOST_WAITING = 20
@@ -31,8 +35,12 @@ def build_dashboard() -> gr.Blocks:
         title="Cascade Lens", analytics_enabled=False, delete_cache=CLEAN_UP_S, fill_width=True
     ) as page:
         gr.HTML(_HEADER)
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Clip", id="clip"):
-            clip_tab(page)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Clip", id="clip") as clip:
+                rail = clip_tab(page)
+            with gr.Tab("Benchmark", id="benchmark") as benchmark:
+                parts = benchmark_tab()
+        bind_benchmark(page, parts, rail, tabs, benchmark, clip)
         add_endpoints()
     return page.queue(max_size=MOST_WAITING)
 
@@ -41,7 +49,7 @@ def launch_options() -> dict[str, Any]:
     """Return the keyword arguments of `launch` that never change, whoever starts the page."""
     return {
         "theme": theme(),
-        "css_paths": [STYLE],
+        "css_paths": [STYLE, BENCHMARK_STYLE],
         "head": _HEAD,
         "share": False,
         "ssr_mode": False,

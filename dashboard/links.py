@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from dashboard.form import LAYER_CHOICES, MAX_LAYER_CHARACTERS, Form
+from dashboard.opened import MARK, MAX_KEY_CHARACTERS
+from dashboard.tables import SOURCES
 from engine.conditions import METHODS, SCOPES
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
@@ -25,6 +27,7 @@ class View:
         erasures: conditions that exist here; () when the link names none.
         layers: "preset", "all" or a list such as "1-4,8".
         run: whether the result was on screen, so that it is to be made again.
+        clip: a clip of a benchmark, as `dashboard.opened.key_of` writes it; it may be one that is not here.
         ignored: parameters that were there but could not be used.
     """
 
@@ -38,19 +41,23 @@ class View:
     layers: str | None = None
     method: str | None = None
     run: bool = False
+    clip: str | None = None
     ignored: tuple[str, ...] = ()
 
 
-def query_of(form: Form, example: str | None, run: bool) -> str:
+def query_of(form: Form, example: str | None, run: bool, clip: str | None = None) -> str:
     """Return the query string, "?" included, that restores these controls.
 
     Args:
         form: the controls; texts of own clips are not written down, only an example's key is.
         example: key of the example on screen, None for an own clip.
         run: whether its result is on screen.
+        clip: key of a benchmark's clip on screen, in place of an example.
     """
     pairs: dict[str, str] = {"task": form.task}
-    if example:
+    if clip:
+        pairs["clip"] = clip
+    elif example:
         pairs["example"] = example
     if form.prompt and TASKS[form.task].kind in ("choices", "free"):
         pairs["prompt"] = form.prompt
@@ -60,7 +67,7 @@ def query_of(form: Form, example: str | None, run: bool) -> str:
         layers = form.layer_text.replace(" ", "") if form.layers == "custom" else form.layers
         pairs |= {"erase": ",".join(form.erasures), "scope": form.scope, "layers": layers}
         pairs["method"] = form.method
-    if run and example:
+    if run and (example or clip):
         pairs["run"] = "1"
     return "?" + urlencode(pairs)
 
@@ -99,9 +106,21 @@ def view_of(query: Mapping[str, str], *, examples: Collection[str], conditions: 
         scope=one_of("scope", SCOPES),
         layers=_layers(query, ignored),
         method=one_of("method", METHODS),
+        clip=_clip(query, ignored),
         run=query.get("run") == "1",
         ignored=tuple(dict.fromkeys(ignored)),
     )
+
+
+def _clip(query: Mapping[str, str], ignored: list[str]) -> str | None:
+    value = query.get("clip")
+    if value is None:
+        return None
+    source, mark, clip_id = value.partition(MARK)
+    if source not in SOURCES or not mark or not clip_id or len(value) > MAX_KEY_CHARACTERS:
+        ignored.append("clip")
+        return None
+    return value
 
 
 def _snr(query: Mapping[str, str], ignored: list[str]) -> float | None:

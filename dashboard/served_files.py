@@ -9,7 +9,7 @@ import json
 import secrets
 import wave
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,6 +17,9 @@ from gradio import utils
 from jaxtyping import Float
 
 from engine.audio import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_wav(samples: Float[np.ndarray, " samples"], name: str = "clip.wav") -> Path:
@@ -33,6 +36,22 @@ def write_wav(samples: Float[np.ndarray, " samples"], name: str = "clip.wav") ->
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(whole.tobytes())
+    return path
+
+
+def write_exact_wav(samples: Float[np.ndarray, " samples"], name: str) -> Path:
+    """Return a 32-bit float WAV of these 16 kHz mono samples: read again, they are the same numbers."""
+    import soundfile
+
+    path = _new_folder() / name
+    soundfile.write(path, samples, SAMPLE_RATE_HZ, format="WAV", subtype="FLOAT")
+    return path
+
+
+def write_table(frame: pd.DataFrame, name: str) -> Path:
+    """Return a file with the rows, as CSV or Parquet by the name's ending."""
+    path = _new_folder() / name
+    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path, index=False)
     return path
 
 

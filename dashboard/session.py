@@ -21,7 +21,7 @@ from dashboard.form import Form
 from engine.errors import EngineError
 from engine.request import RunRequest
 from engine.result import RunResult
-from engine.systems.catalogue import PAIRS
+from engine.systems.catalogue import ready_pairs
 
 if TYPE_CHECKING:
     from engine.lens import TokenTrack
@@ -233,7 +233,7 @@ def _load_all() -> None:
 
     from engine.systems import registry
 
-    for pair in PAIRS.values():
+    for pair in ready_pairs().values():
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)

@@ -1,7 +1,8 @@
-"""Greedy answers and forced-choice scores for a batch of arms: one pass over the prompt, then a shared cache.
+"""Greedy answers and forced-choice scores for a batch: one pass over the prompt, then a shared cache.
 
 Written here instead of calling `generate`, because plain, erased and control arms run as rows of one batch
-and their labels are scored from the same prompt pass that the lens reads.
+and their labels are scored from the same prompt pass that the lens reads. The rows are either arms of one
+prompt (`run_arms`) or different prompts, padded on the left (`run_prompts`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
@@ -54,6 +55,44 @@ class Pass:
     first_answer_scores: tuple[float, ...]
     prompt_logits: Float[Tensor, "rows vocab"]
     states: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one prompt of a batch of prompts yields.
+
+    Attributes:
+        continuation_scores: natural log-probability of each continuation with its end token.
+        prompt_logits: at the prompt's last position.
+    """
+
+    decoded: Decoded
+    continuation_scores: Float[Tensor, "continuations"]  # noqa: F821 - jaxtyping axis name
+    prompt_logits: Float[Tensor, "vocab"]  # noqa: F821
+
+
+@dataclass(frozen=True)
+class _Padding:
+    """Rows of different lengths, filled up on the left: which positions count, and which place each token has.
+
+    Attributes:
+        lengths: [rows], positions of each row's own prompt.
+        width: positions of the widest.
+    """
+
+    lengths: Tensor
+    width: int
+
+    def arguments(self, n_before: int, n_new: int) -> dict[str, Tensor]:
+        """Return mask and positions for `n_new` tokens that follow `n_before` padded positions."""
+        fill = (self.width - self.lengths)[:, None]
+        places = torch.arange(n_before + n_new)[None]
+        positions = (places[:, n_before:] - fill).clamp(min=0)
+        return {"attention_mask": (places >= fill).long(), "position_ids": positions}
+
+    def rows(self, kept: Tensor) -> _Padding:
+        """Return the padding of these rows only; a row named twice is there twice."""
+        return _Padding(self.lengths[kept], self.width)
 
 
 def encode_answer(system: WhiteBoxModel, text: str) -> list[int]:
@@ -102,6 +141,44 @@ def run_arms(
     )
 
 
+@torch.inference_mode()
+def run_prompts(
+    system: WhiteBoxModel,
+    prompts: Sequence[Prepared],
+    *,
+    continuations: Sequence[Sequence[str]],
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[Reply]:
+    """Answer different prompts as the rows of one batch, plainly: nothing is edited or recorded.
+
+    Args:
+        system: whose backbone runs.
+        prompts: one a row.
+        continuations: for each prompt the answers to be scored; rows may have different numbers of them.
+        max_new_tokens: an answer that long is cut.
+    """
+    lengths = torch.tensor([prompt.embeddings.shape[1] for prompt in prompts])
+    padding = _Padding(lengths, int(lengths.max()))
+    padded = torch.cat(
+        [nn.functional.pad(p.embeddings, (0, 0, padding.width - p.embeddings.shape[1], 0)) for p in prompts]
+    )
+    answers = [[encode_answer(system, text) for text in texts] for texts in continuations]
+    with BACKBONE_LOCK:
+        out = system.language_model(
+            inputs_embeds=padded,
+            past_key_values=DynamicCache(),
+            use_cache=True,
+            **padding.arguments(0, padding.width),
+        )
+        prompt_logits = out.logits[:, -1].float()
+        scores = _score_each(system, out.past_key_values, prompt_logits, answers, padding)
+        decoded = _greedy(system, out.past_key_values, prompt_logits, max_new_tokens, padding)
+    return [
+        Reply(decoded[row], scores[row, : len(texts)], prompt_logits[row])
+        for row, texts in enumerate(continuations)
+    ]
+
+
 def _run_rows(
     system: WhiteBoxModel,
     prepared: Prepared,
@@ -139,15 +216,20 @@ def _run_rows(
 
 
 def _greedy(
-    system: WhiteBoxModel, cache: DynamicCache, prompt_logits: Tensor, max_new_tokens: int
+    system: WhiteBoxModel,
+    cache: DynamicCache,
+    prompt_logits: Tensor,
+    max_new_tokens: int,
+    padding: _Padding | None = None,
 ) -> list[Decoded]:
+    """Generate after each row's prompt; the cache given is used up."""
     end = int(system.tokenizer.eos_token_id)
     n_rows = prompt_logits.shape[0]
     ids: list[list[int]] = [[] for _ in range(n_rows)]
     likelihoods = [0.0] * n_rows
     running = [True] * n_rows
     logits = prompt_logits
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         scores, tokens = logits.log_softmax(-1).max(-1)
         for row in range(n_rows):
             if running[row]:
@@ -157,7 +239,10 @@ def _greedy(
                     ids[row].append(int(tokens[row]))
         if not any(running):
             break
-        out = system.language_model(input_ids=tokens[:, None], past_key_values=cache, use_cache=True)
+        placed = padding.arguments(padding.width + step, 1) if padding else {}
+        out = system.language_model(
+            input_ids=tokens[:, None], past_key_values=cache, use_cache=True, **placed
+        )
         logits = out.logits[:, -1].float()
     return [
         Decoded(tuple(row), str(system.tokenizer.decode(row, skip_special_tokens=True)).strip(), likelihood)
@@ -169,21 +254,37 @@ def _score(
     system: WhiteBoxModel, cache: DynamicCache, prompt_logits: Tensor, answers: Sequence[Sequence[int]]
 ) -> Float[Tensor, "rows continuations"]:
     """Log-probability of each answer after each row's prompt; the cache given is left as it was."""
-    n_rows = prompt_logits.shape[0]
-    if not answers:
+    return _score_each(system, cache, prompt_logits, [answers] * prompt_logits.shape[0], None)
+
+
+def _score_each(
+    system: WhiteBoxModel,
+    cache: DynamicCache,
+    prompt_logits: Tensor,
+    answers: Sequence[Sequence[Sequence[int]]],
+    padding: _Padding | None,
+) -> Float[Tensor, "rows continuations"]:
+    """The same with answers of each row's own; a row that has fewer than another is 0 in the places left over."""
+    n_rows, n_answers = prompt_logits.shape[0], max(len(row) for row in answers)
+    if not n_answers:
         return torch.zeros(n_rows, 0)
-    width = max(len(answer) for answer in answers)
+    width = max(len(answer) for row in answers for answer in row)
     filler = int(system.tokenizer.eos_token_id)
-    ids = torch.tensor([[*a, *[filler] * (width - len(a))] for a in answers], device=prompt_logits.device)
-    counts = torch.tensor([[1.0] * len(a) + [0.0] * (width - len(a)) for a in answers], device=ids.device)
-    wide = deepcopy(cache)
-    wide.batch_repeat_interleave(len(answers))
-    rows = ids.repeat(n_rows, 1)
-    first = prompt_logits.repeat_interleave(len(answers), 0)[:, None]
+    flat = [answer for row in answers for answer in [*row, *[[]] * (n_answers - len(row))]]
+    device = prompt_logits.device
+    rows = torch.tensor([[*a, *[filler] * (width - len(a))] for a in flat], device=device)
+    counts = torch.tensor([[1.0] * len(a) + [0.0] * (width - len(a)) for a in flat], device=device)
+    first = prompt_logits.repeat_interleave(n_answers, 0)[:, None]
     if width > 1:
-        out = system.language_model(input_ids=rows[:, :-1], past_key_values=wide, use_cache=True)
+        wide = deepcopy(cache)
+        wide.batch_repeat_interleave(n_answers)
+        placed = {}
+        if padding:
+            copies = torch.arange(n_rows).repeat_interleave(n_answers)
+            placed = padding.rows(copies).arguments(padding.width, width - 1)
+        out = system.language_model(input_ids=rows[:, :-1], past_key_values=wide, use_cache=True, **placed)
         logits = torch.cat([first, out.logits.float()], dim=1)
     else:
         logits = first
     chosen = logits.log_softmax(-1).gather(-1, rows[..., None])[..., 0]
-    return (chosen * counts.repeat(n_rows, 1)).sum(-1).reshape(n_rows, len(answers)).cpu()
+    return (chosen * counts).sum(-1).reshape(n_rows, n_answers).cpu()

@@ -37,3 +37,7 @@ class ModelFilesError(EngineError):
 
 class VoiceError(EngineError):
     """The text cannot be spoken, or no synthesiser is installed."""
+
+
+class TableError(EngineError):
+    """A table of results is missing, half-written, of another layout, or cannot be written."""

@@ -1,7 +1,8 @@
-"""Noise at an asked signal-to-noise ratio: babble of our own talkers, white, or a person's own file.
+"""Noise at an asked signal-to-noise ratio: babble of our own talkers, white, or a person's own file; and a room.
 
 `engine.run` and the benchmark call `add_noise`. The ratio is of energies over the whole clip, pauses
-included, and is measured again on what comes out; nothing here guesses where speech is.
+included, and is measured again on what comes out; nothing here guesses where speech is. A room has no
+ratio: it adds nothing but the clip's own echo.
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from engine.errors import ClipError, NoiseError
 
 NOISES = ("babble", "white")
 OWN = "own"
+ROOM = "room"
 SNR_RANGE_DB = (-10.0, 40.0)
 TALKERS_RANGE = (3, 7)
+
+# One reverberant room: echo as loud as the direct sound, gone by 60 dB after half a second (a tiled hall).
+ROOM_DECAY_S = 0.5
+ROOM_DIRECT_TO_ECHO_DB = 0.0
+ROOM_FIRST_ECHO_S = 0.0025
 _BABBLE_FOLDER = Path(__file__).parent.parent / "assets" / "babble"
 
 Samples = Float[np.ndarray, " samples"]
@@ -34,9 +41,9 @@ class Noisy:
 
     Attributes:
         clip: the mixture, with what was lowered among its changes.
-        kind: "babble", "white" or "own".
-        snr_db: the ratio asked for.
-        snr_db_achieved: the ratio measured on the finished float32 samples.
+        kind: "babble", "white", "own" or "room".
+        snr_db: the ratio asked for; NaN for a room.
+        snr_db_achieved: the ratio measured on the finished float32 samples; NaN for a room.
         seed: what the noise was drawn with; the same seed and clip give the same bytes.
         detail: what was drawn, in words: talkers and where each starts, or the piece of the file.
     """
@@ -57,16 +64,19 @@ def add_noise(clip: AudioClip, kind: str, snr_db: float, seed: int, own: AudioCl
     Args:
         clip: what is spoken.
         kind: "babble" (3 to 7 of eight talkers, equally loud, each from a place of its own), "white"
-            (Gaussian) or "own".
-        snr_db: -10 to 40 dB; 10 log10(energy of the clip / energy of the noise).
+            (Gaussian), "own", or "room" (the clip's own echo, see `ROOM_DECAY_S`).
+        snr_db: -10 to 40 dB; 10 log10(energy of the clip / energy of the noise). Not read for a room.
         seed: 0 or more; draws the talkers, their starts, the samples or the piece of the file.
         own: the noise when `kind` is "own", not read otherwise; repeated when shorter than the clip.
 
     Raises:
         NoiseError: unknown kind, ratio out of range, bad seed, silent clip or noise, no noise file.
     """
-    snr_db, seed = _checked_ratio(snr_db), _checked_seed(seed)
+    seed = _checked_seed(seed)
     rng = np.random.default_rng(seed)
+    if kind == ROOM:
+        return _in_a_room(clip, rng, seed)
+    snr_db = _checked_ratio(snr_db)
     if kind == OWN:
         if own is None:
             raise NoiseError("There is no noise file; upload one, or choose babble or white noise.")
@@ -120,6 +130,26 @@ def _mix(clip: AudioClip, noise: Samples, asked: Noisy) -> Noisy:
     return replace(
         asked, clip=replace(clip, samples=samples, changes=changes), snr_db_achieved=float(achieved_db)
     )
+
+
+def _in_a_room(clip: AudioClip, rng: np.random.Generator, seed: int) -> Noisy:
+    """The clip with exponentially decaying Gaussian echo (Polack's model of a diffuse room), as long as it was."""
+    time_s = np.arange(round(ROOM_DECAY_S * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    echo = rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / ROOM_DECAY_S)
+    echo[time_s < ROOM_FIRST_ECHO_S] = 0.0
+    echo *= np.sqrt(10 ** (-ROOM_DIRECT_TO_ECHO_DB / 10) / np.sum(echo**2))
+    echo[0] = 1.0
+    speech = clip.samples.astype(np.float64)
+    n_total = len(speech) + len(echo) - 1
+    spectrum = np.fft.rfft(speech, n_total) * np.fft.rfft(echo, n_total)
+    wet = np.fft.irfft(spectrum, n_total)[: len(speech)]
+    gain = 1.0 / max(float(np.max(np.abs(wet))), 1.0)
+    changes = clip.changes
+    if gain < 1:
+        changes = (*changes, f"The clip was lowered by {-20 * np.log10(gain):.1f} dB to fit full scale.")
+    samples = (wet * gain).astype(np.float32)
+    detail = f"a room with {ROOM_DECAY_S:g} s of reverberation, seed {seed}"
+    return Noisy(replace(clip, samples=samples, changes=changes), ROOM, math.nan, math.nan, seed, detail)
 
 
 def _white(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:

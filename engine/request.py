@@ -23,7 +23,7 @@ class RunRequest:
     Attributes:
         clip: as decoded, before noise.
         task, pair: keys.
-        noise: "babble", "white", "own" or None; without `snr_db` the clip stays clean.
+        noise: "babble", "white", "own", "room" or None; without `snr_db` the clip stays clean, but for a room.
         noise_clip: the noise for "own".
         erasures: condition keys; each runs beside its random control.
         scope: positions that are edited: "audio", "prompt" or "all" (generated ones too).

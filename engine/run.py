@@ -19,22 +19,22 @@ import numpy as np
 from torch import Tensor
 
 from engine.agreement import compare
+from engine.answering import all_layers, answer_arms, answer_one
 from engine.audio import AudioClip
 from engine.bench import Bench, ClipFacts, outcomes
 from engine.clock import align_reference
 from engine.conditions import Method, preset_layers
-from engine.decode import Pass, run_arms
+from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
-from engine.hooks import RowEdits, Scope
+from engine.hooks import Scope
 from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
-from engine.noise import add_noise
+from engine.noise import ROOM, add_noise
 from engine.request import Question, RunRequest, check_request
-from engine.result import Answer, Lane, LensReadout, Role, RunResult, SpokenWord
+from engine.result import Lane, LensReadout, Role, RunResult, SpokenWord
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of
 from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
-from engine.tasks import parse_answer
 
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
 
@@ -51,6 +51,7 @@ class _Sound:
     clip: AudioClip
     noise: str | None
     detail: str
+    snr_db: float | None
     snr_db_achieved: float | None
 
 
@@ -85,7 +86,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
         warnings=tuple(sound.clip.warnings),
         noise=sound.noise,
-        snr_db=request.snr_db if sound.noise else None,
+        snr_db=sound.snr_db,
         snr_db_achieved=sound.snr_db_achieved,
         seed=request.seed,
         waveform=sound.clip.samples,
@@ -131,7 +132,7 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     if not candidates:
         raise PromptError("Type a word to follow it through the layers.")
     prepared = speech.prepare(_hear(speech, _add_noise(request).clip), question.instruction)
-    passed = run_arms(speech, prepared, record_layers=_all_layers(speech), max_new_tokens=1)
+    passed = run_arms(speech, prepared, record_layers=all_layers(speech), max_new_tokens=1)
     return track(speech, _at_span(passed.states, prepared), candidates[0])
 
 
@@ -152,7 +153,9 @@ def _speech(
     started = time.perf_counter()
     prepared = speech.prepare(heard, question.instruction)
     edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
-    passed, answers, right_scores = _answer(speech, prepared, question, request.gold, edits, batched)
+    passed, answers, right_scores = answer_arms(
+        speech, prepared, question, gold=request.gold, edits=edits, batched=batched
+    )
     seconds = heard.seconds + time.perf_counter() - started
     lens = read_lens(
         speech,
@@ -181,7 +184,7 @@ def _speech(
 
 def _text_lane(system: WhiteBoxModel, heard: Heard, question: Question, role: Role, where: str) -> Lane:
     started = time.perf_counter()
-    _, answers, _ = _answer(system, system.prepare(heard, question.instruction), question, None, None)
+    answer = answer_one(system, heard, question)
     spec: SystemSpec = system.spec
     return Lane(
         key=spec.key,
@@ -190,43 +193,11 @@ def _text_lane(system: WhiteBoxModel, heard: Heard, question: Question, role: Ro
         heard=heard.text,
         heard_from=where,
         words=heard.words,
-        answer=answers[0],
+        answer=answer,
         seconds=heard.seconds + time.perf_counter() - started,
         encoder_seconds=heard.seconds,
         revision=revision_of(spec),
     )
-
-
-def _answer(
-    system: WhiteBoxModel,
-    prepared: Prepared,
-    question: Question,
-    gold: str | None,
-    edits: RowEdits | None,
-    batched: bool = True,
-) -> tuple[Pass, list[Answer], list[float | None]]:
-    """Answer under every arm; return the pass, the parsed answers and the right answer's scores."""
-    scored = [*question.labels, *([gold] if gold and gold not in question.labels else [])]
-    layers = _all_layers(system) if prepared.heard.seconds_per_position else ()
-    passed = run_arms(
-        system, prepared, edits=edits, continuations=scored, record_layers=layers, batched=batched
-    )
-    scores = passed.continuation_scores.numpy()
-    answers = []
-    for row, decoded in enumerate(passed.decoded):
-        label, status = parse_answer(question.task, decoded.text, question.labels)
-        choice = _normalised(scores[row, : len(question.labels)])
-        forced = dict(zip(question.labels, choice, strict=True))
-        answers.append(Answer(decoded.text, label, status, forced, decoded.log_likelihood))
-    right = [float(row[scored.index(gold)]) if gold else None for row in scores]
-    return passed, answers, right
-
-
-def _normalised(log_scores: np.ndarray) -> list[float]:
-    if not len(log_scores):
-        return []
-    shares = np.exp(log_scores - log_scores.max())
-    return [float(share) for share in shares / shares.sum()]
 
 
 def clearest_layer(lens: LensReadout) -> int:
@@ -240,10 +211,13 @@ def _unless_blank(text: str | None) -> str | None:
 
 
 def _add_noise(request: RunRequest) -> _Sound:
+    if request.noise == ROOM:
+        noisy = add_noise(request.clip, ROOM, float("nan"), request.seed)
+        return _Sound(noisy.clip, noisy.kind, noisy.detail, None, None)
     if request.noise is None or request.snr_db is None:
-        return _Sound(request.clip, None, "", None)
+        return _Sound(request.clip, None, "", None, None)
     noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
-    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db_achieved)
+    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)
 
 
 def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[SpokenWord, ...], str]:
@@ -253,10 +227,6 @@ def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[Sp
     if request.reference:
         return align_reference(request.reference, heard.words, clip.duration_s), "reference, cascade's times"
     return heard.words, "mini-Whisper"
-
-
-def _all_layers(system: WhiteBoxModel) -> tuple[int, ...]:
-    return tuple(range(len(system.decoder_layers) + 1))
 
 
 def _at_span(states: dict[int, Tensor], prepared: Prepared) -> dict[int, Tensor]:

@@ -1,4 +1,7 @@
-"""python -m precompute train | erasers | examples | evaluate | cards | speed: make and measure what ships."""
+"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | speed.
+
+The first three are the benchmark; the others make and measure what ships.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
 from engine.systems.catalogue import MODELS
+from precompute.command import BENCHMARK_JOBS, add_benchmark_jobs, run_benchmark_job
 
 BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
 EXAMPLES = MODELS.parent / "examples"
+STAGE_HELP = (
+    "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr or all; may be given several times "
+    "(default: those whose model is missing)"
+)
+TRAINED = "Trained: {}. Next: python -m precompute erasers, then python -m precompute evaluate.\n"
+NOTHING_TO_TRAIN = "Every model is there; name a stage to train it again.\n"
 
 
 def main() -> int:
@@ -21,10 +31,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m precompute", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
     train = jobs.add_parser("train", help="train the minis from random initialisation; resumes")
-    train.add_argument("--quick", action="store_true", help="two minutes, to try it; weights know nothing")
+    train.add_argument("--stage", action="append", default=[], help=STAGE_HELP)
+    train.add_argument("--quick", action="store_true", help="a few minutes, to try it; weights know nothing")
     train.add_argument("--build", type=Path, help="folder of checkpoints (default: under build)")
     train.add_argument("--out", type=Path, help="folder for weights (default: assets/models; quick: build)")
-    erasers = jobs.add_parser("erasers", help="fit the erasers of the speech LLM on its own states")
+    erasers = jobs.add_parser("erasers", help="fit the erasers of a speech LLM on its own states")
+    erasers.add_argument("--system", default="mini-ultravox", help="key of a speech LLM")
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
@@ -34,6 +46,7 @@ def main() -> int:
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
+    add_benchmark_jobs(jobs)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)
@@ -43,23 +56,25 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. Run the same command to go on from the last checkpoint.\n")
+        sys.stderr.write("\nStopped. Run the same command to go on from where it was.\n")
         return 130
 
 
 def _run(arguments: argparse.Namespace) -> int:
     # Jobs are imported when asked for: each pulls in libraries that the others do not need.
+    if arguments.job in BENCHMARK_JOBS:
+        return run_benchmark_job(arguments)
     if arguments.job == "train":
         from precompute.mini.train import FULL, QUICK, train_all
 
         build = arguments.build or (QUICK_BUILD if arguments.quick else BUILD)
         out = arguments.out or (build / "models" if arguments.quick else MODELS)
-        train_all(build, out, QUICK if arguments.quick else FULL)
-        sys.stdout.write("Done. Next: python -m precompute erasers, then python -m precompute evaluate.\n")
+        done = train_all(build, out, QUICK if arguments.quick else FULL, arguments.stage)
+        sys.stdout.write(TRAINED.format(", ".join(done)) if done else NOTHING_TO_TRAIN)
     elif arguments.job == "erasers":
         from precompute.mini.eraser_job import fit_all
 
-        sys.stdout.write(fit_all(arguments.quick, arguments.out) + "\n")
+        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system) + "\n")
     elif arguments.job == "examples":
         from precompute.mini.example_clips import write_examples
 

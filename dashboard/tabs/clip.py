@@ -48,8 +48,8 @@ class Main:
     download: gr.DownloadButton
 
 
-def clip_tab(page: gr.Blocks) -> None:
-    """Build the tab's components and events inside the current layout.
+def clip_tab(page: gr.Blocks) -> Rail:
+    """Build the tab's components and events inside the current layout, and return its rail.
 
     Args:
         page: the Blocks around it, whose load event restores a linked view.
@@ -62,6 +62,7 @@ def clip_tab(page: gr.Blocks) -> None:
     _bind_runs(left, right)
     _bind_tools(left, right)
     _bind_load(page, left, right)
+    return left
 
 
 def _main() -> Main:

@@ -10,7 +10,7 @@ from dashboard.choices import Offer, offer
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, small
-from engine.systems.catalogue import PAIRS
+from engine.systems.catalogue import ready_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 SNR_SLIDER_DB = (-5, 20)
@@ -19,7 +19,8 @@ SNR_STEP_DB = 5
 
 def ask_card() -> dict[str, Any]:
     first = next(iter(TASKS.values()))
-    pair = next(iter(PAIRS.values()))
+    pairs = ready_pairs()
+    pair = next(iter(pairs.values()))
     with gr.Column(elem_classes="card", elem_id="card-ask"):
         gr.HTML(card_title("Ask"))
         task = gr.Dropdown(
@@ -42,7 +43,7 @@ def ask_card() -> dict[str, Any]:
             elem_id="prompt",
         )
         choice = gr.Dropdown(
-            [(one.name, one.key) for one in PAIRS.values()],
+            [(one.name, one.key) for one in pairs.values()],
             value=pair.key,
             label="Pair",
             interactive=True,
@@ -95,7 +96,7 @@ def noise_card() -> dict[str, Any]:
 
 def erase_card() -> dict[str, Any]:
     """Build the switches of the erasures, and where and how they act."""
-    offered = offer(next(iter(PAIRS)))
+    offered = offer(next(iter(ready_pairs())))
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
         erasures = gr.CheckboxGroup(

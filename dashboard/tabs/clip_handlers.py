@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import gradio as gr
 
-from dashboard.form import LAYER_CHOICES, Form, example_of_file
+from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
+from dashboard.opened import open_clip, pair_for
 from dashboard.served_files import write_wav
 from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
 from engine import voice
@@ -60,7 +62,14 @@ def form_of(values: tuple[Any, ...]) -> Form:
         form.layers,
         form.layer_text or "",
         form.method,
+        seed=_seed_of(form.audio),
     )
+
+
+def _seed_of(path: str | None) -> int:
+    """Return the noise seed of a benchmark's clip, so that the noise is the benchmark's; 0 for others."""
+    opened = opened_of_file(path)
+    return opened.seed if opened else 0
 
 
 def clip_line(clip: AudioClip) -> str:
@@ -147,8 +156,8 @@ def say(text: str, voice_key: str, rate_wpm: float, pitch: float) -> ClipUpdate:
 def link_to(values: tuple[Any, ...], has_result: bool) -> str:
     """Return the query string that restores the view; an own clip is not part of it."""
     form = form_of(values)
-    example = example_of_file(form.audio)
-    return query_of(form, example.key if example else None, has_result)
+    example, opened = example_of_file(form.audio), opened_of_file(form.audio)
+    return query_of(form, example.key if example else None, has_result, opened.key if opened else None)
 
 
 def restore(query: dict[str, str]) -> tuple[Update, ...]:
@@ -162,6 +171,8 @@ def restore(query: dict[str, str]) -> tuple[Update, ...]:
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
+    if view.clip:
+        example = open_clip(view.clip).example
     clip = _example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
     return (
         *clip,
@@ -169,6 +180,33 @@ def restore(query: dict[str, str]) -> tuple[Update, ...]:
         *_restored_noise(view),
         *_restored_erasure(view),
         bool(view.run and example),
+    )
+
+
+def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...]:
+    """Return the rail filled with a clip of a benchmark, and the query string that restores it.
+
+    Order: audio, clip note, reference, task, task note, prompt, pair, noise, slider's box, slider, link.
+
+    Raises:
+        EngineError: the clip cannot be made again here.
+    """
+    opened = open_clip(key)
+    example = opened.example
+    audio, note, reference = _example_clip(example)
+    link = {"clip": key, "task": example.task}
+    if opened.snr_db is not None:
+        link |= {"noise": opened.noise, "snr": f"{opened.snr_db:g}"}
+    return (
+        audio,
+        note + small(opened.note),
+        reference,
+        *_question(example.task, example.prompt),
+        pair_for(systems) or SKIP,
+        opened.noise,
+        gr.update(visible=opened.snr_db is not None),
+        SKIP if opened.snr_db is None else opened.snr_db,
+        "?" + urlencode(link),
     )
 
 

@@ -1,7 +1,7 @@
-"""The Whisper encoder as Ultravox uses it: any length up to its window, padding masked out.
+"""The Whisper encoder as speech LLMs use it: any length up to its window, padding masked out.
 
 transformers' own forward takes full windows only, so the submodules are called here. Training and the
-adapters share this one function.
+adapters share these functions; Qwen2-Audio's encoder has the same modules and pools before its last norm.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+Encoder = WhisperEncoder | Qwen2AudioEncoder
 
 
 def encode_mel(
-    encoder: WhisperEncoder,
+    encoder: Encoder,
     mel: Float[Tensor, "clips mels frames"],
     mel_lengths: Int[Tensor, "clips"] | None = None,  # noqa: F821 - jaxtyping axis name
 ) -> Float[Tensor, "clips positions d_audio"]:
     """Return encoder states, one for two mel frames (20 ms), final layer norm applied.
 
     Args:
-        encoder: a transformers Whisper encoder.
+        encoder: a transformers encoder of Whisper's build.
         mel: log-mel features, 10 ms a frame, at most the encoder's window.
         mel_lengths: valid frames of each clip; positions beyond (length - 1) // 2 + 1 are hidden from
             attention as in Ultravox's modified encoder. None attends everywhere, as Whisper does.
@@ -28,6 +31,16 @@ def encode_mel(
     Raises:
         ValueError: more frames than the encoder has positions for.
     """
+    normed: Tensor = encoder.layer_norm(unnormed_states(encoder, mel, mel_lengths))
+    return normed
+
+
+def unnormed_states(
+    encoder: Encoder,
+    mel: Float[Tensor, "clips mels frames"],
+    mel_lengths: Int[Tensor, "clips"] | None,  # noqa: F821
+) -> Float[Tensor, "clips positions d_audio"]:
+    """Return the last layer's states before the final norm; arguments and errors as for `encode_mel`."""
     hidden = nn.functional.gelu(encoder.conv1(mel))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
     n_positions = hidden.shape[1]
@@ -44,4 +57,4 @@ def encode_mel(
     for layer in encoder.layers:
         out = layer(hidden, mask)
         hidden = out if torch.is_tensor(out) else out[0]
-    return encoder.layer_norm(hidden)
+    return hidden

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
@@ -83,6 +84,28 @@ class WhiteBoxSystem(WhiteBoxModel, Protocol):
 
     def hear(self, clip: AudioClip) -> Heard:
         """Return what stands in the prompt for this clip."""
+        ...
+
+
+@runtime_checkable
+class SpeechLLM(WhiteBoxSystem, Protocol):
+    """A system that hears without a transcript: what fitting its erasers needs beside."""
+
+    @property
+    def frames_per_position(self) -> int:
+        """Encoder states of 20 ms that make one audio position."""
+        ...
+
+    @property
+    def seconds_per_position(self) -> float:
+        """Clock width of one audio position."""
+        ...
+
+    def frames(
+        self,
+        samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
+    ) -> Float[Tensor, "frames d_audio"]:
+        """Return the audio tower's normed states of one clip of at most one window, 20 ms each."""
         ...
 
 

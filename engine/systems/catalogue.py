@@ -5,15 +5,15 @@ Whether a pair is matched is read from the checkpoints' own configs, not typed i
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import ModelFilesError, UnknownKeyError
+from engine.matching import MatchKind, language_model_folder, language_model_shape, match_of_folders
 
 SystemKind = Literal["speech_llm", "cascade", "text_llm"]
-MatchKind = Literal["exact", "ancestor", "self", "paper", "none"]
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 
@@ -68,55 +68,59 @@ class SystemInfo:
     revision: str
 
 
+_SPEAKS = ("answer", "forced_choice", "lens", "erasure")
+_WRITES = ("answer", "forced_choice", "transcript")
+_READS = ("answer", "forced_choice")
+_OWN = "mini-Qwen2-Audio's LLM"
+_WEAK = "weak mini-Whisper"
+
+
+def _speech_llm(key: str, name: str, family: str, backbone: str, parameters_m: float) -> SystemSpec:
+    return SystemSpec(key, name, "speech_llm", family, key, backbone, None, _SPEAKS, parameters_m, "MIT")
+
+
+def _cascade(key: str, name: str, ears: str, backbone: str, parameters_m: float) -> SystemSpec:
+    return SystemSpec(key, name, "cascade", "cascade", None, backbone, ears, _WRITES, parameters_m, "MIT")
+
+
+def _oracle(key: str, name: str, folder: str, parameters_m: float) -> SystemSpec:
+    name = f"{name}, true transcript"
+    return SystemSpec(key, name, "text_llm", "text_llm", folder, folder, None, _READS, parameters_m, "MIT")
+
+
+# Millions of parameters that run for an answer: ears or transcriber, and the backbone.
 SYSTEMS: dict[str, SystemSpec] = {
     spec.key: spec
     for spec in (
-        SystemSpec(
-            key="mini-ultravox",
-            name="mini-Ultravox",
-            kind="speech_llm",
-            family="ultravox",
-            folder="mini-ultravox",
-            backbone="mini-llama",
-            transcriber=None,
-            capabilities=("answer", "forced_choice", "lens", "erasure"),
-            parameters_m=15.9,
-            licence="MIT",
-        ),
-        SystemSpec(
-            key="mini-cascade",
-            name="mini-Whisper -> mini-Llama",
-            kind="cascade",
-            family="cascade",
-            folder=None,
-            backbone="mini-llama",
-            transcriber="mini-whisper",
-            capabilities=("answer", "forced_choice", "transcript"),
-            parameters_m=16.3,
-            licence="MIT",
-        ),
-        SystemSpec(
-            key="mini-llama",
-            name="mini-Llama, true transcript",
-            kind="text_llm",
-            family="text_llm",
-            folder="mini-llama",
-            backbone="mini-llama",
-            transcriber=None,
-            capabilities=("answer", "forced_choice"),
-            parameters_m=10.0,
-            licence="MIT",
-        ),
+        _speech_llm("mini-ultravox", "mini-Ultravox", "ultravox", "mini-llama", 15.9),
+        _cascade("mini-cascade", "mini-Whisper -> mini-Llama", "mini-whisper", "mini-llama", 16.3),
+        _oracle("mini-llama", "mini-Llama", "mini-llama", 10.0),
+        _speech_llm("mini-qwen2-audio", "mini-Qwen2-Audio", "qwen2_audio", "mini-qwen2-audio", 8.2),
+        _cascade("mini-cascade-qwen2", "mini-Whisper -> mini-Qwen2", "mini-whisper", "mini-qwen2", 10.9),
+        _cascade("mini-cascade-self", f"mini-Whisper -> {_OWN}", "mini-whisper", "mini-qwen2-audio", 10.9),
+        _cascade("mini-cascade-weak", f"{_WEAK} -> mini-Llama", "mini-whisper-weak", "mini-llama", 11.8),
+        _oracle("mini-qwen2", "mini-Qwen2", "mini-qwen2", 4.5),
+        _oracle("mini-qwen2-audio-llm", _OWN, "mini-qwen2-audio", 4.5),
     )
 }
 
+
+def _pair(key: str, speech_llm: str, cascade: str, words: str) -> Pair:
+    """Return a pair; the oracle is the cascade's own backbone on the true transcript."""
+    backbone = SYSTEMS[cascade].backbone
+    oracle = next(s.key for s in SYSTEMS.values() if s.kind == "text_llm" and s.backbone == backbone)
+    return Pair(key, f"{SYSTEMS[speech_llm].name} and {words}", speech_llm, cascade, oracle)
+
+
 PAIRS: dict[str, Pair] = {
-    "mini-ultravox": Pair(
-        key="mini-ultravox",
-        name="mini-Ultravox and its cascade",
-        speech_llm="mini-ultravox",
-        cascade="mini-cascade",
-        text_oracle="mini-llama",
+    pair.key: pair
+    for pair in (
+        _pair("mini-ultravox", "mini-ultravox", "mini-cascade", "its cascade"),
+        _pair("mini-ultravox-weak", "mini-ultravox", "mini-cascade-weak", "a cascade with weak ears"),
+        _pair("mini-ultravox-other", "mini-ultravox", "mini-cascade-qwen2", "another backbone's cascade"),
+        _pair("mini-qwen2-audio", "mini-qwen2-audio", "mini-cascade-qwen2", "its ancestor's cascade"),
+        _pair("mini-qwen2-audio-self", "mini-qwen2-audio", "mini-cascade-self", "a cascade into its own LLM"),
+        _pair("mini-qwen2-audio-other", "mini-qwen2-audio", "mini-cascade", "another backbone's cascade"),
     )
 }
 
@@ -144,26 +148,70 @@ def get_pair(key: str) -> Pair:
 
 
 def backbone_of(spec: SystemSpec, models: Path = MODELS) -> str:
-    """Return the backbone a system really runs on, as its own config says.
+    """Return the folder of the text LLM a system really runs on; a speech LLM's config says which.
 
     Raises:
         ModelFilesError: the config is missing or does not name a text model.
     """
-    if spec.family != "ultravox" or spec.folder is None:
+    if spec.kind != "speech_llm" or spec.folder is None:
         return spec.backbone
-    config = models / spec.folder / "config.json"
     try:
-        return str(json.loads(config.read_text(encoding="utf-8"))["text_model_id"])
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        found = language_model_folder(models / spec.folder)
+    except ModelFilesError as error:
         raise ModelFilesError(
             f"The config of {spec.name} is missing or damaged; restore assets/models/{spec.folder}."
         ) from error
+    # As the config writes it: a name that leads elsewhere must not look like one of ours.
+    return os.path.relpath(found, models)
 
 
 def match_of(pair: Pair, models: Path = MODELS) -> MatchKind:
-    """Return "exact" when both arms run the very same backbone weights, else "none"."""
-    speech = backbone_of(get_spec(pair.speech_llm), models)
-    return "exact" if speech == backbone_of(get_spec(pair.cascade), models) else "none"
+    """Return how a pair's two arms are matched; raises as `match_between`."""
+    return match_between(pair.speech_llm, pair.cascade, models)
+
+
+def match_between(system_a: str, system_b: str, models: Path = MODELS) -> MatchKind:
+    """Return how two systems are matched, in either order, as their checkpoints say; loads no weights.
+
+    Args:
+        system_a: key of a speech LLM, or of a cascade or an oracle.
+        system_b: key of the other; two speech LLMs, or two that read, share no question of matching: "none".
+        models: folder of the models.
+
+    Raises:
+        UnknownKeyError: there is no such system.
+        ModelFilesError: files that would tell are missing or damaged.
+    """
+    specs = [get_spec(key) for key in (system_a, system_b)]
+    speech, reader = sorted(specs, key=lambda spec: spec.kind != "speech_llm")
+    if speech.kind != "speech_llm" or reader.kind == "speech_llm" or speech.folder is None:
+        return "none"
+    return match_of_folders(models / speech.folder, models / reader.backbone)
+
+
+def ready_pairs(models: Path = MODELS) -> dict[str, Pair]:
+    """Return the pairs whose every system can run here; all of them when none can, so that a page can say why."""
+    missing = {spec.key for spec in SYSTEMS.values() if _state(spec, models)}
+    ready = {
+        key: pair
+        for key, pair in PAIRS.items()
+        if not missing & {pair.speech_llm, pair.cascade, pair.text_oracle}
+    }
+    return ready or PAIRS
+
+
+def n_layers_of(folder: str, models: Path = MODELS) -> int:
+    """Return how many blocks the language model in this folder has, as its config says.
+
+    Raises:
+        ModelFilesError: the config is missing or damaged.
+    """
+    try:
+        return int(language_model_shape(models / folder)["num_hidden_layers"])
+    except (ModelFilesError, KeyError, TypeError, ValueError) as error:
+        raise ModelFilesError(
+            f"The config of {folder} is missing or damaged; restore assets/models/{folder}."
+        ) from error
 
 
 def systems(models: Path = MODELS) -> tuple[SystemInfo, ...]:
@@ -172,13 +220,13 @@ def systems(models: Path = MODELS) -> tuple[SystemInfo, ...]:
 
 
 def _info(spec: SystemSpec, models: Path) -> SystemInfo:
-    reason, match = _state(spec, models)
+    reason = _state(spec, models)
     return SystemInfo(
         key=spec.key,
         name=spec.name,
         kind=spec.kind,
         backbone=spec.backbone,
-        match=match,
+        match="none" if reason else _match_in_its_pair(spec, models),
         capabilities=spec.capabilities,
         status="unavailable" if reason else "ready",
         reason=reason,
@@ -186,22 +234,27 @@ def _info(spec: SystemSpec, models: Path) -> SystemInfo:
     )
 
 
-def _state(spec: SystemSpec, models: Path) -> tuple[str, MatchKind]:
-    """Return why a system cannot run here ("" when it can) and how it is matched."""
+def _state(spec: SystemSpec, models: Path) -> str:
+    """Return why a system cannot run here, "" when it can."""
     needed = [folder for folder in (spec.folder, spec.backbone, spec.transcriber) if folder]
     missing = [folder for folder in dict.fromkeys(needed) if not _has_weights(models / folder)]
     if missing:
-        return f"weights are missing: {', '.join(missing)}", "none"
+        return f"weights are missing: {', '.join(missing)}"
     try:
         backbone_of(spec, models)
     except ModelFilesError as error:
-        return str(error), "none"
+        return str(error)
+    return ""
+
+
+def _match_in_its_pair(spec: SystemSpec, models: Path) -> MatchKind:
+    """Return the match of the first pair that a system is in."""
     pairs = [pair for pair in PAIRS.values() if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle)]
     try:
-        return "", match_of(pairs[0], models) if pairs else "none"
+        return match_of(pairs[0], models) if pairs else "none"
     except ModelFilesError:
-        # The other half of the pair is damaged and says so in its own row.
-        return "", "none"
+        # The other half of the pair is missing or damaged and says so in its own row.
+        return "none"
 
 
 def _has_weights(folder: Path) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from engine.errors import ModelFilesError
@@ -32,8 +31,8 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Return all tensors of a folder's safetensors.
+def read_tensors(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """Return the tensors of a folder's safetensors, those alone whose name is wanted.
 
     Raises:
         ModelFilesError: a file is missing or cut off.
@@ -41,7 +40,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
         try:
-            tensors |= load_file(file)
+            with safe_open(file, framework="pt") as stored:
+                names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
+                tensors |= {name: stored.get_tensor(name) for name in names}
         except SafetensorError as error:
             raise ModelFilesError(f"{folder.name}/{file.name} is damaged; restore it.") from error
     return tensors

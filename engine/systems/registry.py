@@ -1,4 +1,4 @@
-"""Loading systems by key, each once; systems with one backbone share its weights.
+"""Loading systems by key, each once; systems with one backbone or one transcriber share its weights.
 
 Adapters and model libraries are imported only here and only when a system is first asked for.
 """
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, backbone_of, get_spec
+from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
 
 if TYPE_CHECKING:
-    from engine.systems.cascade import Cascade
+    from engine.systems.cascade import Cascade, Transcriber
+    from engine.systems.qwen2_audio import Qwen2Audio
     from engine.systems.text_llm import TextLLM
     from engine.systems.ultravox import Ultravox
 
@@ -22,7 +23,7 @@ _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
 
 
-def load_speech_llm(key: str, models: Path = MODELS) -> Ultravox:
+def load_speech_llm(key: str, models: Path = MODELS) -> Ultravox | Qwen2Audio:
     """Return the speech LLM with this key, loaded at first use.
 
     Raises:
@@ -39,10 +40,10 @@ def load_cascade(key: str, models: Path = MODELS) -> Cascade:
         return _cascade(key, models)
 
 
-def load_text_llm(folder: str, models: Path = MODELS) -> TextLLM:
-    """Return the text LLM in this folder, loaded at first use; raises as `load_speech_llm`."""
+def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
+    """Return the text LLM with this key, loaded at first use; raises as `load_speech_llm`."""
     with _LOADING:
-        return _text_llm(folder, models)
+        return _text_llm(get_spec(key).backbone, models)
 
 
 def batch_is_exact(key: str, models: Path = MODELS) -> bool:
@@ -70,23 +71,39 @@ def _checked(key: str, models: Path) -> bool:
 def _text_llm(folder: str, models: Path) -> TextLLM:
     from engine.systems.text_llm import TextLLM
 
-    return TextLLM(get_spec(folder), models / folder)
+    # Cascades, the oracle and a speech LLM may share a folder's weights; the row is the oracle's.
+    rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]
+    if not rows:
+        raise ModelFilesError(f"The catalogue has no text LLM in the folder {folder[:40]}.")
+    return TextLLM(rows[0], models / folder)
 
 
 @cache
-def _speech_llm(key: str, models: Path) -> Ultravox:
-    from engine.systems.ultravox import Ultravox
-
+def _speech_llm(key: str, models: Path) -> Ultravox | Qwen2Audio:
     spec = get_spec(key)
     assert spec.folder is not None
-    return Ultravox(spec, models / spec.folder, _text_llm(backbone_of(spec, models), models))
+    backbone = _text_llm(backbone_of(spec, models), models)
+    if spec.family == "qwen2_audio":
+        from engine.systems.qwen2_audio import Qwen2Audio
+
+        return Qwen2Audio(spec, models / spec.folder, backbone)
+    from engine.systems.ultravox import Ultravox
+
+    return Ultravox(spec, models / spec.folder, backbone)
 
 
 @cache
 def _cascade(key: str, models: Path) -> Cascade:
-    from engine.systems.cascade import Cascade, Transcriber
+    from engine.systems.cascade import Cascade
 
     spec = get_spec(key)
     assert spec.transcriber is not None
-    transcriber = Transcriber(models / spec.transcriber, max_tokens=_TRANSCRIBER_TOKENS)
-    return Cascade(spec, transcriber, _text_llm(backbone_of(spec, models), models))
+    ears = _transcriber(spec.transcriber, models)
+    return Cascade(spec, ears, _text_llm(backbone_of(spec, models), models))
+
+
+@cache
+def _transcriber(folder: str, models: Path) -> Transcriber:
+    from engine.systems.cascade import Transcriber
+
+    return Transcriber(models / folder, max_tokens=_TRANSCRIBER_TOKENS)

@@ -9,20 +9,31 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint, weight_files
+from engine.systems.checkpoint import fingerprint, read_tensors, under, weight_files
 
 # The clip or its transcript stands first: what a model makes of it does not depend on the question.
 USER_TEMPLATE = CLIP_MARK + "{instruction}"
+# Where the language model lies in the published checkpoint of a speech LLM that holds its own.
+INLINE_PREFIX = "language_model."
 
 
 class TextLLM:
     """A causal LM that reads a transcript where a speech LLM has its audio positions.
+
+    Its folder is a text model's, or that of a speech LLM with a language model of its own: then only that part
+    is read, and the speech LLM runs on these very modules.
 
     Attributes:
         spec: catalogue row.
@@ -34,13 +45,12 @@ class TextLLM:
         weight_files(folder)
         self.spec = spec
         try:
-            self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, output_loading_info=True
-            )
-        except (OSError, ValueError, SafetensorError) as error:
+            # transformers 5.23's AutoTokenizer makes a Qwen2 tokenizer for every model of that type, whatever
+            # the folder holds, and it would split words in another way than the model was trained on.
+            self.tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder)
+            model, loading = _load(folder)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
-        model, loading = loaded
         # transformers fills a missing tensor with random numbers and only logs it.
         if missing := sorted(loading["missing_keys"]):
             raise ModelFilesError(f"{spec.name} lacks tensor {missing[0]} ({len(missing)} such in all).")
@@ -59,11 +69,27 @@ class TextLLM:
         embeddings = self.embedding(torch.tensor(ids, dtype=torch.long))
         return Heard(embeddings, 0.0, text, words, seconds + time.perf_counter() - started)
 
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with what was heard in the clip's place."""
-        frame = prompt_frame(self.tokenizer, instruction, template=USER_TEMPLATE)
+    def prepare(self, heard: Heard, instruction: str, *, template: str = USER_TEMPLATE) -> Prepared:
+        """Return the prompt with what was heard in the clip's place; `template` is as for `prompt_frame`."""
+        frame = prompt_frame(self.tokenizer, instruction, template=template)
         before = self.embedding(torch.tensor(frame.before))
         after = self.embedding(torch.tensor(frame.after))
         embeddings = torch.cat([before, heard.embeddings, after])[None]
         start = len(frame.before)
         return Prepared(embeddings, (start, start + len(heard.embeddings)), heard)
+
+
+def _load(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the causal LM of a folder in float32, and what transformers says about the loading."""
+    config = AutoConfig.from_pretrained(folder)
+    text_config = getattr(config, "text_config", None)
+    settings: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    if text_config is None:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **settings)
+    else:
+        tensors = read_tensors(folder, lambda name: name.startswith(INLINE_PREFIX))
+        settings |= {"config": text_config, "state_dict": under(tensors, INLINE_PREFIX)}
+        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)]
+        loaded = model_class.from_pretrained(None, **settings)
+    model, loading = loaded
+    return model, loading

@@ -155,6 +155,13 @@ class Ultravox:
         embeddings = torch.cat(pieces)
         return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started)
 
+    @torch.inference_mode()
+    def frames(self, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:
+        """Return the audio tower's normed states of one clip of at most one window, 20 ms each."""
+        mel, n_frames = self.features(samples)
+        padded = nn.functional.pad(mel, (0, n_frames % 2))
+        return encode_mel(self.ears.audio_tower, padded[None], torch.tensor([n_frames]))[0]
+
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return the prompt with the audio embeddings in the clip's place."""
         return self._backbone.prepare(heard, instruction)

@@ -1,7 +1,7 @@
-"""The mini-Llama: the backbone that the speech LLM and the cascade share, trained on text alone.
+"""Backbones trained on text alone: the mini-Llama, and the one way in which any causal LM here is taught.
 
 The loss covers the sentence and the answer, not the instruction; without the sentence the late layers
-would have no reason to predict words (shared with no other job: `train_backbone` is all there is).
+would have no reason to predict words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from precompute.mini.dialogue import Exchange, draw_exchange
 from precompute.mini.loop import LoopSettings, train
@@ -19,8 +19,8 @@ from precompute.mini.sentence import Sentence
 
 BACKBONE_SEED = 1
 BATCH_EXCHANGES = 32
-# From this step on a fifth of the examples are random words to be repeated: the first 3,600 steps of the run
-# that ships had left the model unable to copy a sentence.
+# A fifth of the examples are random words to be repeated, or a model does not learn to copy a sentence. In the
+# run that ships this was found out after 3,600 steps of the mini-Llama.
 ECHO_FROM_STEP, ECHO_SHARE = 3_600, 0.2
 IGNORED = -100
 
@@ -73,32 +73,50 @@ def group_by_task(sentences: Sequence[Sentence]) -> dict[str, list[Sentence]]:
     return by_task
 
 
+class TextSource:
+    """Draws exchanges about sentences, and echoes of their words; holds no state between batches."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sentence]) -> None:
+        self._tokenizer = tokenizer
+        self._by_task = group_by_task(sentences)
+        self._words = sorted({word for sentence in sentences for word in sentence.text.split()})
+
+    def batch(self, n_exchanges: int, echo_share: float, rng: random.Random) -> tuple[Tensor, Tensor]:
+        """Return (ids, labels), both [exchanges, longest]."""
+        rows = [
+            encode_exchange(self._tokenizer, draw_exchange(self._by_task, self._words, echo_share, rng))
+            for _ in range(n_exchanges)
+        ]
+        ids = pad([row[0] for row in rows], self._tokenizer.pad_token_id)
+        return ids, pad([row[1] for row in rows], IGNORED)
+
+
+def text_loss(model: PreTrainedModel, ids: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Return the cross-entropy of the counted tokens, and the share of rows answered in full."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=ids).logits
+    loss = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
+    )
+    return loss, {"answers_right": _answers_right(logits, labels)}
+
+
 def train_backbone(
-    tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sentence], settings: LoopSettings
-) -> tuple[LlamaForCausalLM, dict[str, float]]:
-    """Train the backbone on exchanges drawn from these sentences; returns it with its training record."""
-    model = new_backbone(tokenizer)
-    by_task = group_by_task(sentences)
-    words = sorted({word for sentence in sentences for word in sentence.text.split()})
+    model: PreTrainedModel,
+    source: TextSource,
+    settings: LoopSettings,
+    *,
+    seed: int = BACKBONE_SEED,
+    echo_from_step: int = ECHO_FROM_STEP,
+) -> dict[str, float]:
+    """Train a causal LM in place on exchanges from this source; returns its training record."""
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = random.Random(f"{BACKBONE_SEED}|{step}")
-        echo_share = ECHO_SHARE if step >= ECHO_FROM_STEP else 0.0
-        rows = [
-            encode_exchange(tokenizer, draw_exchange(by_task, words, echo_share, rng))
-            for _ in range(BATCH_EXCHANGES)
-        ]
-        ids = pad([row[0] for row in rows], tokenizer.pad_token_id)
-        labels = pad([row[1] for row in rows], IGNORED)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=ids).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-        )
-        return loss, {"answers_right": _answers_right(logits, labels)}
+        rng = random.Random(f"{seed}|{step}")
+        echo_share = ECHO_SHARE if step >= echo_from_step else 0.0
+        return text_loss(model, *source.batch(BATCH_EXCHANGES, echo_share, rng))
 
-    record = train(model, loss_of_step, settings)
-    return model, record
+    return train(model, loss_of_step, settings)
 
 
 def _answers_right(logits: Tensor, labels: Tensor) -> float:

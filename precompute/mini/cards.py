@@ -28,9 +28,10 @@ from precompute.mini.evaluate import BOOTSTRAP_SEED, FULL_WORDS_ITEMS
 from precompute.mini.fit_erasers import ERASER_SEED
 from precompute.mini.held_out import HELD_OUT_SEED
 from precompute.mini.speech_llm import SPEECH_LLM_SEED
-from precompute.mini.train import FLITE_SEED, SOURCE_SEED, SPEECH_SOURCE_SEED
+from precompute.mini.train import SOURCE_SEED, SPEECH_SOURCE_SEED
 from precompute.mini.transcriber import TRANSCRIBER_SEED
 from precompute.mini.voices import test_voices, train_voices, unseen_engine_voices
+from precompute.mini.workshop import FLITE_SEED
 from precompute.mini.world import World, build_world
 
 CARD = "MODEL_CARD.md"
@@ -66,7 +67,7 @@ _TAIL = """\
 
 | section | command |
 |---|---|
-| Architecture, Training | `python -m precompute train`, then `python -m precompute cards` |
+| Architecture, Training | `python -m precompute train --stage all`, then `python -m precompute cards` |
 | Erasers | `python -m precompute erasers` prints them by layer |
 | Aims, All figures | `python -m precompute evaluate --out assets/models/evaluation.csv` |
 | this card | `python -m precompute cards` |
@@ -89,7 +90,7 @@ def write_cards(models: Path, evaluation_csv: Path) -> None:
     """
     figures = read_figures(evaluation_csv)
     _refuse_quick(figures)
-    record = _json(models / "training.json", 'run "python -m precompute train"')
+    record = _json(models / "training.json", 'run "python -m precompute train --stage all"')
     prints = fingerprint([models / ULTRAVOX, models / BACKBONE])
     erasers = [load_eraser(PAIR, condition, prints, models) for condition in CONDITIONS]
     revisions = ", ".join(f"{key} {_revision(models / key)}" for key in (BACKBONE, WHISPER, ULTRAVOX))
@@ -122,7 +123,7 @@ def _same_world(record: dict[str, Any]) -> World:
     if record["training_sentences"] != len(world.train):
         raise ModelFilesError(
             f"The models were trained on {record['training_sentences']:,} sentences, but the corpora now "
-            f'give {len(world.train):,}; run "python -m precompute train" again.'
+            f'give {len(world.train):,}; run "python -m precompute train --stage all".'
         )
     return world
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from engine.systems.audio_tower import encode_mel
-from engine.systems.ultravox import Ultravox
 from precompute.mini.transcriber import CHARACTERS, ctc_targets
 
 logger = logging.getLogger(__name__)
@@ -40,14 +38,6 @@ class CtcHead:
     def __call__(self, states: Float[Tensor, "frames d_audio"]) -> Float[Tensor, "frames classes"]:
         """Return logits of each 20 ms frame."""
         return functional.linear((states - self.mean) / self.scale, self.weight, self.bias)
-
-
-@torch.inference_mode()
-def tower_states(system: Ultravox, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:
-    """Return the audio tower's states of one clip of at most one window, 20 ms each."""
-    mel, n_frames = system.features(samples)
-    padded = functional.pad(mel, (0, n_frames % 2))
-    return encode_mel(system.ears.audio_tower, padded[None], torch.tensor([n_frames]))[0]
 
 
 def fit_ctc_head(states: Sequence[Tensor], texts: Sequence[str]) -> CtcHead:

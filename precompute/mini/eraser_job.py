@@ -7,9 +7,10 @@ import random
 from pathlib import Path
 
 from engine.audio import clip_from_samples
-from engine.systems.catalogue import MODELS
+from engine.errors import EngineError
+from engine.systems.catalogue import MODELS, get_spec
 from engine.systems.registry import load_speech_llm
-from precompute.mini.ctc_head import fit_ctc_head, tower_states
+from precompute.mini.ctc_head import fit_ctc_head
 from precompute.mini.fit_erasers import ERASER_SEED, choose_first_words, collect_states, fit_erasers
 from precompute.mini.synth import render
 from precompute.mini.voices import draw_prosody, train_voices
@@ -23,7 +24,13 @@ HEAD_CLIPS = 300
 
 
 def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
-    """Fit all erasers of one speech LLM; returns a table of ranks and probe scores."""
+    """Fit all erasers of one speech LLM; returns a table of ranks and probe scores.
+
+    Raises:
+        EngineError: there is no such speech LLM, or its weights are missing.
+    """
+    if get_spec(key).kind != "speech_llm":
+        raise EngineError(f"{get_spec(key).name} hears no audio of its own; name a speech LLM.")
     system = load_speech_llm(key)
     world = build_world()
     rng = random.Random(ERASER_SEED)
@@ -33,7 +40,7 @@ def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
     voices = [voice for voice in train_voices() if voice.engine == "espeak"]
     said = [(s, render(s.text, rng.choice(voices), draw_prosody(rng))) for s in fit_sentences[:HEAD_CLIPS]]
     clips = [clip_from_samples(r.samples, r.rate_hz, "fit") for _, r in said]
-    head = fit_ctc_head([tower_states(system, c.samples) for c in clips], [s.text for s, _ in said])
+    head = fit_ctc_head([system.frames(c.samples) for c in clips], [s.text for s, _ in said])
     first_words = choose_first_words(world.train)
     fit = collect_states(system, head, fit_sentences, voices, first_words, ERASER_SEED)
     held = collect_states(system, head, held_sentences, voices, first_words, ERASER_SEED + 1)

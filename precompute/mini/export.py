@@ -1,4 +1,4 @@
-"""Writing trained minis as the folders that ship: published layouts, half precision, shards under 9 MB."""
+"""Writing trained minis as the folders that ship: published layouts, half precision, shards of 8 MB at most."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch
 from ctranslate2.converters import TransformersConverter
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor
-from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast, WhisperFeatureExtractor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, WhisperFeatureExtractor
 
+from engine.matching import REVISION_DIGITS, REVISION_FILE
 from engine.systems.ultravox import UltravoxEars
+from precompute.mini.qwen2_audio import TrainedQwen2Audio
 from precompute.mini.speech_batch import WINDOW_S
 from precompute.mini.transcriber import TrainedTranscriber
 
@@ -22,8 +24,8 @@ from precompute.mini.transcriber import TrainedTranscriber
 SHARD_BYTES = 8_000_000
 
 
-def export_backbone(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the mini-Llama with tokenizer and chat template; float16 on disk, read back as float32."""
+def export_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a text LLM with tokenizer and chat template; float16 on disk, read back as float32."""
     _empty(folder)
     model.config.dtype = torch.float16
     model.config.save_pretrained(folder)
@@ -39,8 +41,19 @@ def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> Non
     _save(ears.state_dict(), folder)
 
 
+def export_qwen2_audio(model: TrainedQwen2Audio, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the mini-Qwen2-Audio: ears and language model in one folder, as transformers itself reads it."""
+    _empty(folder)
+    model.config.architectures = ["Qwen2AudioForConditionalGeneration"]
+    model.config.dtype = torch.float16
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(folder)
+    _save(model.published(), folder)
+
+
 def export_transcriber(model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights."""
+    """Write a mini-Whisper for faster-whisper: converted by CTranslate2, 8-bit weights."""
     _empty(folder)
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / "source"
@@ -72,4 +85,5 @@ def _write_revision(files: list[Path], folder: Path) -> None:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())
-    (folder / "revision.txt").write_text(digest.hexdigest()[:12] + "\n", encoding="utf-8")
+    name = digest.hexdigest()[:REVISION_DIGITS]
+    (folder / REVISION_FILE).write_text(name + "\n", encoding="utf-8")

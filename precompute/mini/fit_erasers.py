@@ -1,4 +1,4 @@
-"""Fitting the erasers of the mini-Ultravox on its own states: LEACE in float64, probes before and after.
+"""Fitting the erasers of a speech LLM on its own states: LEACE in float64, probes before and after.
 
 Clips are of training sentences in training voices; the probes that prove the erasure are scored on held-out
 sentences. Labels follow the word times of the synthesiser (see `engine.concepts`).
@@ -25,8 +25,8 @@ from engine.audio import SAMPLE_RATE_HZ, clip_from_samples
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
 from engine.conditions import FORMAT
 from engine.decode import run_arms
-from engine.systems.ultravox import Ultravox
-from precompute.mini.ctc_head import CtcHead, position_characters, tower_states
+from engine.systems.base import SpeechLLM
+from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
 from precompute.mini.synth import render
 from precompute.mini.transcriber import CHARACTERS
@@ -68,7 +68,7 @@ class States:
 
 
 def collect_states(
-    system: Ultravox,
+    system: SpeechLLM,
     ctc_head: CtcHead,
     sentences: Sequence[Sentence],
     voices: Sequence[Voice],
@@ -94,7 +94,7 @@ def collect_states(
         word_class = first_word(rendering.words, first_words)
         rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
         rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
-        heard = ctc_head(tower_states(system, clip.samples))
+        heard = ctc_head(system.frames(clip.samples))
         rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
         rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
         if (index + 1) % 100 == 0:

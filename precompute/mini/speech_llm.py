@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.systems.ultravox import UltravoxEars
 from precompute.mini.backbone import IGNORED, encode_exchange, pad
@@ -33,7 +33,18 @@ STACK_FACTOR = 8
 TUNED_TOWER_LAYERS = 2
 WARM_START_SHARE, WARM_WEIGHT_AFTER = 0.68, 0.2
 COSINE_SHARPNESS = 20.0
-_TRANSCRIBE_SHARE, _OWN_SHARE, _SPEAKER_SHARE = 0.42, 0.33, 0.03
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the questions about a clip: transcription, the sentence's own task, who speaks; the rest asks of words."""
+
+    transcribe: float
+    own: float
+    speaker: float
+
+
+SHARES = Shares(transcribe=0.42, own=0.33, speaker=0.03)
 
 
 @dataclass(frozen=True)
@@ -44,20 +55,22 @@ class Asked:
     exchange: Exchange
 
 
+ENCODER_SIZES = (
+    "d_model",
+    "encoder_layers",
+    "encoder_attention_heads",
+    "encoder_ffn_dim",
+    "num_mel_bins",
+    "max_source_positions",
+)
+
+
 def ultravox_config(transcriber: TrainedTranscriber, text_model_id: str) -> dict[str, Any]:
     """Return the config in the published keys; the tower's own is inline, as in merged checkpoints."""
     audio = transcriber.whisper.config
-    kept = (
-        "d_model",
-        "encoder_layers",
-        "encoder_attention_heads",
-        "encoder_ffn_dim",
-        "num_mel_bins",
-        "max_source_positions",
-    )
     return {
         "model_type": "ultravox",
-        "audio_config": {"model_type": "whisper", **{key: getattr(audio, key) for key in kept}},
+        "audio_config": {"model_type": "whisper", **{key: getattr(audio, key) for key in ENCODER_SIZES}},
         "text_model_id": text_model_id,
         "hidden_size": PROJECTOR_HIDDEN,
         "stack_factor": STACK_FACTOR,
@@ -74,7 +87,7 @@ def new_ears(
     torch.manual_seed(SPEECH_LLM_SEED)
     ears = UltravoxEars(config, backbone.config.hidden_size)
     ears.audio_tower.load_state_dict(transcriber.whisper.model.encoder.state_dict())
-    scale = float(_embedding_matrix(backbone).std())
+    scale = float(embedding_matrix(backbone).std())
     projector = ears.multi_modal_projector
     # Begin at the size of the backbone's own embeddings; larger ones drown its positions for a long while.
     weight = projector.linear_2.weight.detach()
@@ -87,20 +100,21 @@ def new_ears(
     return ears
 
 
-def _embedding_matrix(backbone: LlamaForCausalLM) -> Tensor:
+def embedding_matrix(backbone: PreTrainedModel) -> Tensor:
+    """Return a language model's token embeddings, [vocab, d_model], without gradients."""
     return cast(Tensor, backbone.get_input_embeddings().weight).detach()
 
 
-def ask(spoken: Spoken, rng: random.Random) -> Asked:
+def ask(spoken: Spoken, rng: random.Random, shares: Shares = SHARES) -> Asked:
     """Draw a question for a clip; a continuation hears only the first part of it."""
     sentence = spoken.sentence
     draw = rng.random()
-    if draw < _TRANSCRIBE_SHARE:
+    if draw < shares.transcribe:
         transcribe = Exchange("transcribe", sentence.text, "Repeat what was said.", sentence.text)
         return Asked(spoken, transcribe)
-    if draw < _TRANSCRIBE_SHARE + _OWN_SHARE and sentence.task != "everyday":
+    if draw < shares.transcribe + shares.own and sentence.task != "everyday":
         return Asked(spoken, own_exchange(sentence, rng))
-    if rng.random() < _SPEAKER_SHARE:
+    if rng.random() < shares.speaker:
         return Asked(spoken, speaker_exchange(sentence, spoken.voice.sex))
     exchange = any_exchange(sentence, rng)
     if exchange.heard == sentence.text:
@@ -132,21 +146,40 @@ def distillation_loss(
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         teacher = backbone(input_ids=pad(rows, tokenizer.pad_token_id)).logits
     counts = ears.token_counts(mel_lengths).tolist()
-    embed = backbone.get_input_embeddings()
-    pieces = [
-        torch.cat([embed(torch.tensor(ids[:2])), heard[:count].float(), embed(torch.tensor(ids[2 + skip :]))])
-        for ids, heard, count, skip in zip(rows, audio, counts, n_heard, strict=True)
-    ]
+    pieces = spliced(backbone, rows, n_heard, audio, counts)
     with torch.autocast("cpu", torch.bfloat16):
         student = backbone(inputs_embeds=pad_sequence(pieces, batch_first=True)).logits
-    wanted = _answer_logits(teacher, [len(ids) for ids in rows], n_answer)
-    given = _answer_logits(student, [len(piece) for piece in pieces], n_answer)
+    wanted = answer_logits(teacher, [len(ids) for ids in rows], n_answer)
+    given = answer_logits(student, [len(piece) for piece in pieces], n_answer)
     loss = functional.kl_div(
         given.log_softmax(-1), wanted.log_softmax(-1), log_target=True, reduction="batchmean"
     )
     same = (given.argmax(-1) == wanted.argmax(-1)).float()
     rows_same = [bool(part.all()) for part in same.split(n_answer)]
     return loss, {"tokens_same": float(same.mean()), "answers_same": sum(rows_same) / len(rows_same)}
+
+
+def spliced(
+    backbone: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    n_heard: Sequence[int],
+    audio: Tensor,
+    counts: Sequence[int],
+) -> list[Tensor]:
+    """Return each row's embeddings with its clip's in the place of its transcript.
+
+    Args:
+        backbone: whose embeddings are taken.
+        rows: ids of whole exchanges; the transcript begins after two chat marks.
+        n_heard: how many of them are the transcript's.
+        audio: [clips, positions, d_model].
+        counts: positions that are each clip's own.
+    """
+    embed = backbone.get_input_embeddings()
+    return [
+        torch.cat([embed(torch.tensor(ids[:2])), heard[:count].float(), embed(torch.tensor(ids[2 + skip :]))])
+        for ids, heard, count, skip in zip(rows, audio, counts, n_heard, strict=True)
+    ]
 
 
 def word_targets(
@@ -177,7 +210,7 @@ def warm_start_loss(audio: Tensor, targets: Tensor, embeddings: Tensor) -> Tenso
     return functional.cross_entropy(COSINE_SHARPNESS * cosines, targets[known]) + distance
 
 
-def _answer_logits(logits: Tensor, lengths: Sequence[int], n_answer: Sequence[int]) -> Tensor:
+def answer_logits(logits: Tensor, lengths: Sequence[int], n_answer: Sequence[int]) -> Tensor:
     """Return the logits that predict each row's answer and end token, all rows after one another."""
     return torch.cat(
         [row[n - a - 1 : n - 1] for row, n, a in zip(logits, lengths, n_answer, strict=True)]
@@ -202,7 +235,7 @@ def train_speech_llm(
         augmentation_full=0.35,
     )
 
-    embeddings = _embedding_matrix(backbone)
+    embeddings = embedding_matrix(backbone)
     width_s = 2 * STACK_FACTOR / 100
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:

@@ -24,6 +24,9 @@ WHISPER_SPECIALS = (
     "<|notimestamps|>",
 )
 CHAT_SPECIALS = ("<|pad|>", "<|begin|>", "<|user|>", "<|assistant|>", "<|end|>")
+AUDIO_MARK = (
+    "<|AUDIO|>"  # Qwen2-Audio's sign for one audio position, which transformers' own forward looks for
+)
 
 # The clip (or its transcript) stands first and the instruction after it, so that what a model makes of
 # the clip does not depend on the question; both arms of a pair use this one template.
@@ -59,9 +62,9 @@ def whisper_tokenizer(text_tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def chat_tokenizer(text_tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """Return the backbone's tokenizer with its chat template."""
-    tokenizer = _with_specials(text_tokenizer, CHAT_SPECIALS)
+def chat_tokenizer(text_tokenizer: Tokenizer, extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    """Return a backbone's tokenizer with its chat template; `extra` special tokens come after all others."""
+    tokenizer = _with_specials(text_tokenizer, CHAT_SPECIALS + extra)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>", pad_token="<|pad|>"
     )

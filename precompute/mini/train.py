@@ -1,180 +1,213 @@
-"""Training all minis from random initialisation: tokenizer, backbone, transcriber, speech LLM, export.
+"""Training the minis from random initialisation, stage by stage, and writing the folders that ship.
 
-`python -m precompute train` runs it; each stage resumes from its checkpoint, and a finished stage is not
-repeated. `--quick` proves that every stage works in two minutes; its weights know nothing.
+`python -m precompute train` runs it. Each stage resumes from its checkpoint, and a finished one is not repeated;
+it needs what the stages before it left behind, nothing else. `--quick` proves that every stage works in a few
+minutes; its weights know nothing.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from torch import nn
 
-from engine.systems.checkpoint import under
-from engine.systems.ultravox import UltravoxEars
-from engine.tasks import FREE_FORMS, TASKS
+from engine.errors import UnknownKeyError
+from engine.matching import LANGUAGE_MODEL
+from engine.systems.checkpoint import fingerprint
+from precompute.mini import qwen2_audio, speech_llm, transcriber
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
-from precompute.mini.export import export_backbone, export_ears, export_transcriber
-from precompute.mini.loop import LoopSettings, count_parameters
-from precompute.mini.sentence import Sentence
-from precompute.mini.speech_batch import SpeechSource
-from precompute.mini.speech_llm import new_ears, train_speech_llm, ultravox_config
-from precompute.mini.synth import FlitePool
-from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
-from precompute.mini.transcriber import BATCH_CLIPS, TrainedTranscriber, train_transcriber
-from precompute.mini.world import WORLD_SEED, build_world, write_split
+from precompute.mini.export import export_backbone, export_ears, export_qwen2_audio, export_transcriber
+from precompute.mini.loop import count_parameters
+from precompute.mini.qwen2 import QWEN2_SEED, new_qwen2
+from precompute.mini.word_errors import word_error_rate
+from precompute.mini.workshop import Recipe, Workshop, count_words
+from precompute.mini.world import WORLD_SEED, write_split
 
-logger = logging.getLogger(__name__)
+SOURCE_SEED, SPEECH_SOURCE_SEED, QWEN2_AUDIO_SOURCE_SEED, WEAK_SOURCE_SEED = 7, 8, 23, 24
+TEXT_DECAY = 0.05
+RECORD = "training.json"
 
-FLITE_SEED, SOURCE_SEED, SPEECH_SOURCE_SEED = 5, 7, 8
+FULL = Recipe(
+    backbone_steps=5_600,
+    transcriber_steps=4_700,
+    speech_llm_steps=1_700,
+    qwen2_steps=6_000,
+    qwen2_audio_steps=3_800,
+    weak_asr_steps=4_000,
+    flite_clips=2_500,
+    held_out_clips=60,
+)
+QUICK = Recipe(
+    backbone_steps=25,
+    transcriber_steps=20,
+    speech_llm_steps=12,
+    qwen2_steps=25,
+    qwen2_audio_steps=12,
+    weak_asr_steps=20,
+    flite_clips=10,
+    held_out_clips=3,
+)
+
+Record = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How long each stage trains."""
+class Stage:
+    """One model's training.
 
-    backbone_steps: int
-    transcriber_steps: int
-    speech_llm_steps: int
-    flite_clips: int
+    Attributes:
+        folder: that receives the model.
+        batch: examples a step.
+        train: trains, exports, and returns (record, the model whose parameters count).
+    """
+
+    folder: str
+    batch: Callable[[], int]
+    train: Callable[[Workshop, Path], tuple[Record, nn.Module]]
 
 
-FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=1_700, flite_clips=2_500)
-QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
+def _backbone(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    model = new_backbone(shop.chat)
+    settings = shop.settings("backbone", 1.5e-3, TEXT_DECAY)
+    record = train_backbone(model, shop.text(shop.chat), settings)
+    export_backbone(model, shop.chat, folder)
+    return record, model
 
 
-def train_all(build: Path, models: Path, recipe: Recipe) -> dict[str, dict[str, float]]:
-    """Train and export everything.
+def _transcriber(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    return _ears_that_write(shop, folder, "transcriber", transcriber.STRONG, SOURCE_SEED)
+
+
+def _weak_asr(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    return _ears_that_write(shop, folder, "weak_asr", transcriber.WEAK, WEAK_SOURCE_SEED)
+
+
+def _ears_that_write(
+    shop: Workshop, folder: Path, stage: str, size: transcriber.Size, seed: int
+) -> tuple[Record, nn.Module]:
+    model = transcriber.TrainedTranscriber(shop.whisper, shop.words, size)
+    settings = shop.settings(stage, 1e-3)
+    record = transcriber.train_transcriber(model, shop.whisper, shop.speech(seed), settings)
+    export_transcriber(model, shop.whisper, folder)
+    heard = word_error_rate(folder, shop.recipe.held_out_clips)
+    return {**record, "word_error_rate": heard}, model.whisper
+
+
+def _speech_llm(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    ears_of, backbone = shop.transcriber(), shop.backbone()
+    config = speech_llm.ultravox_config(ears_of, STAGES["backbone"].folder)
+    ears = speech_llm.new_ears(config, ears_of, backbone)
+    settings = shop.settings("speech_llm", 1.5e-3)
+    record = speech_llm.train_speech_llm(ears, backbone, shop.chat, shop.speech(SPEECH_SOURCE_SEED), settings)
+    export_ears(ears, config, folder)
+    return record, ears
+
+
+def _qwen2(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    model = new_qwen2(shop.audio_chat)
+    settings = shop.settings("qwen2", 1.5e-3, TEXT_DECAY)
+    source = shop.text(shop.audio_chat)
+    record = train_backbone(model, source, settings, seed=QWEN2_SEED, echo_from_step=0)
+    export_backbone(model, shop.audio_chat, folder)
+    return record, model
+
+
+def _qwen2_audio(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    backbone, encoder = shop.qwen2(), shop.encoder()
+    origin = {
+        LANGUAGE_MODEL: fingerprint([shop.models / STAGES["qwen2"].folder]),
+        "audio_tower": encoder.origin,
+    }
+    shop.keep_origin("qwen2_audio", origin)
+    config = qwen2_audio.qwen2_audio_config(encoder.sizes, backbone, shop.audio_chat, origin)
+    model = qwen2_audio.new_qwen2_audio(config, encoder.tensors, backbone)
+    record = qwen2_audio.train_qwen2_audio(
+        model,
+        shop.audio_chat,
+        shop.speech(QWEN2_AUDIO_SOURCE_SEED),
+        shop.text(shop.audio_chat),
+        shop.settings("qwen2_audio", 1e-3),
+    )
+    export_qwen2_audio(model, shop.audio_chat, folder)
+    return record, model
+
+
+# In the order in which they need one another.
+STAGES: dict[str, Stage] = {
+    "backbone": Stage("mini-llama", lambda: BATCH_EXCHANGES, _backbone),
+    "transcriber": Stage("mini-whisper", lambda: transcriber.BATCH_CLIPS, _transcriber),
+    "speech_llm": Stage("mini-ultravox", lambda: speech_llm.BATCH_CLIPS, _speech_llm),
+    "qwen2": Stage("mini-qwen2", lambda: BATCH_EXCHANGES, _qwen2),
+    "qwen2_audio": Stage("mini-qwen2-audio", lambda: qwen2_audio.BATCH_CLIPS, _qwen2_audio),
+    "weak_asr": Stage("mini-whisper-weak", lambda: transcriber.BATCH_CLIPS, _weak_asr),
+}
+
+
+def choose_stages(names: Sequence[str], models: Path) -> list[str]:
+    """Return the stages to be run, in order: those named, all for "all", those whose model is missing for none.
+
+    Raises:
+        UnknownKeyError: a name is no stage's.
+    """
+    for name in names:
+        if name not in {*STAGES, "all"}:
+            raise UnknownKeyError(f'There is no stage "{name[:40]}". Choose from: {", ".join(STAGES)}, all.')
+    if not names:
+        return [
+            name for name, stage in STAGES.items() if not (models / stage.folder / "config.json").exists()
+        ]
+    return [name for name in STAGES if "all" in names or name in names]
+
+
+def train_all(build: Path, models: Path, recipe: Recipe, names: Sequence[str] = ()) -> dict[str, Record]:
+    """Train and export.
 
     Args:
         build: folder of checkpoints; a second call resumes from them.
-        models: folder that receives mini-llama, mini-whisper and mini-ultravox.
+        models: folder that receives the models, one folder each.
         recipe: steps of each stage.
+        names: as for `choose_stages`.
 
     Returns:
-        Each stage's record: steps, seconds, last training numbers, parameters.
+        For each model its record: steps, seconds, last training numbers, parameters.
+
+    Raises:
+        UnknownKeyError: there is no such stage.
+        ModelFilesError: what a stage builds upon is not there.
     """
+    chosen = choose_stages(names, models)
     build.mkdir(parents=True, exist_ok=True)
-    world = build_world()
     write_split(build / "split.json")
-    chat, whisper = _tokenizers(world.train)
-    backbone, backbone_record = _backbone_stage(build, models, recipe, chat, world.train)
-    logger.info("flite pool: %d clips", recipe.flite_clips)
-    pool = FlitePool(build / "flite", world.train, recipe.flite_clips, FLITE_SEED)
-    transcriber, transcriber_record = _transcriber_stage(build, models, recipe, whisper, world.train, pool)
-    ears, speech_record = _speech_llm_stage(
-        build, models, recipe, chat, world.train, pool, transcriber, backbone
-    )
-    counts = {
-        "mini-llama": (backbone_record, backbone),
-        "mini-whisper": (transcriber_record, transcriber.whisper),
-        "mini-ultravox": (speech_record, ears),
-    }
-    records = {
-        key: {**record, "parameters": count_parameters(model.parameters())}
-        for key, (record, model) in counts.items()
-    }
-    _write_record(models / "training.json", records, recipe, world.train)
+    shop = Workshop(build, models, recipe)
+    records = {}
+    for name in chosen:
+        stage = STAGES[name]
+        record, model = stage.train(shop, models / stage.folder)
+        records[stage.folder] = {**record, "parameters": count_parameters(model.parameters())}
+        _add_to_record(models / RECORD, shop, name, records[stage.folder])
     return records
 
 
-def _backbone_stage(
-    build: Path, models: Path, recipe: Recipe, chat: PreTrainedTokenizerFast, sentences: tuple[Sentence, ...]
-) -> tuple[LlamaForCausalLM, dict[str, float]]:
-    logger.info("backbone: %d steps", recipe.backbone_steps)
-    settings = LoopSettings("backbone", recipe.backbone_steps, 1.5e-3, build, weight_decay=0.05)
-    backbone, record = train_backbone(chat, sentences, settings)
-    export_backbone(backbone, chat, models / "mini-llama")
-    return backbone, record
-
-
-def _transcriber_stage(
-    build: Path,
-    models: Path,
-    recipe: Recipe,
-    whisper: PreTrainedTokenizerFast,
-    sentences: tuple[Sentence, ...],
-    pool: FlitePool,
-) -> tuple[TrainedTranscriber, dict[str, float]]:
-    logger.info("transcriber: %d steps", recipe.transcriber_steps)
-    source = SpeechSource(sentences, pool, SOURCE_SEED)
-    settings = LoopSettings("transcriber", recipe.transcriber_steps, 1e-3, build)
-    transcriber, record = train_transcriber(whisper, words_of(sentences), source, settings)
-    export_transcriber(transcriber, whisper, models / "mini-whisper")
-    return transcriber, record
-
-
-def _speech_llm_stage(
-    build: Path,
-    models: Path,
-    recipe: Recipe,
-    chat: PreTrainedTokenizerFast,
-    sentences: tuple[Sentence, ...],
-    pool: FlitePool,
-    transcriber: TrainedTranscriber,
-    backbone: LlamaForCausalLM,
-) -> tuple[UltravoxEars, dict[str, float]]:
-    logger.info("speech LLM: %d steps", recipe.speech_llm_steps)
-    config = ultravox_config(transcriber, "mini-llama")
-    ears = new_ears(config, transcriber, backbone)
-    source = SpeechSource(sentences, pool, SPEECH_SOURCE_SEED)
-    settings = LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build)
-    record = train_speech_llm(ears, backbone, chat, source, settings)
-    export_ears(ears, config, models / "mini-ultravox")
-    return ears, record
-
-
-def load_backbone(build: Path, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Return the backbone of a checkpoint."""
-    backbone = new_backbone(tokenizer)
-    backbone.load_state_dict(under(load_file(build / "backbone.checkpoint.safetensors"), "model."))
-    return backbone
-
-
-def load_transcriber(
-    build: Path, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]
-) -> TrainedTranscriber:
-    """Return the transcriber of a checkpoint."""
-    transcriber = TrainedTranscriber(tokenizer, words)
-    transcriber.load_state_dict(under(load_file(build / "transcriber.checkpoint.safetensors"), "model."))
-    return transcriber
-
-
-def words_of(sentences: Iterable[Sentence]) -> list[str]:
-    """Return every word of these sentences, in alphabetical order."""
-    return sorted({word for sentence in sentences for word in sentence.text.split()})
-
-
-def _tokenizers(
-    sentences: Iterable[Sentence],
-) -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
-    sentences = tuple(sentences)
-    fixed = [task.instruction.replace("{choices}", "") for task in TASKS.values()] + list(FREE_FORMS)
-    texts = [sentence.text for sentence in sentences]
-    texts += fixed * 200  # so that the words of the instructions become tokens too
-    texts += [sentence.label for sentence in sentences]
-    texts += [", ".join(sentence.choices) for sentence in sentences]
-    text_tokenizer = train_text_tokenizer(texts)
-    return chat_tokenizer(text_tokenizer), whisper_tokenizer(text_tokenizer)
-
-
-def _write_record(
-    file: Path, records: dict[str, dict[str, float]], recipe: Recipe, sentences: tuple[Sentence, ...]
-) -> None:
+def _add_to_record(file: Path, shop: Workshop, name: str, numbers: Record) -> None:
+    """Write down what one stage did beside what others did before; each is known as soon as it has ended."""
+    known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    steps = f"{name}_steps"
+    shared = {key: value for key, value in vars(shop.recipe).items() if not key.endswith("_steps")}
     record = {
         "world_seed": WORLD_SEED,
-        "training_sentences": len(sentences),
-        "training_texts": len({sentence.text for sentence in sentences}),
-        "vocabulary_words": len(words_of(sentences)),
-        "batch": {"backbone": BATCH_EXCHANGES, "transcriber": BATCH_CLIPS, "speech_llm": BATCH_CLIPS},
-        "recipe": vars(recipe),
+        "training_sentences": len(shop.sentences),
+        "training_texts": len({sentence.text for sentence in shop.sentences}),
+        "vocabulary_words": count_words(shop.sentences),
+        "batch": {**known.get("batch", {}), name: STAGES[name].batch()},
+        "recipe": {**known.get("recipe", {}), **shared, steps: getattr(shop.recipe, steps)},
         "torch": torch.__version__,
-        "models": records,
+        "models": {**known.get("models", {}), STAGES[name].folder: numbers},
     }
-    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part.replace(file)

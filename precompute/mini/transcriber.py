@@ -1,4 +1,4 @@
-"""The mini-Whisper: an encoder and decoder trained on synthetic speech, run later by faster-whisper.
+"""The mini-Whispers, strong and weak: encoder and decoder trained on synthetic speech, run by faster-whisper.
 
 Characters teach the encoder first: frame by frame where word times are known (CTC alone stays on its plateau
 for a thousand steps), then by CTC; the decoder joins soon after. All along a second head names the word at each
@@ -8,6 +8,7 @@ frame. Both heads are training aids and are not shipped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -30,14 +31,30 @@ FRAMES_FULL, FRAMES_UNTIL = 0.06, 0.12
 WORD_WEIGHT = 0.5
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a transcriber is; both halves share width, heads and inner width."""
+
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    heads: int
+    inner: int
+
+
+STRONG = Size(d_model=256, encoder_layers=5, decoder_layers=2, heads=4, inner=768)
+# Fewer ears and shorter training, so that it mishears what the strong one does not.
+WEAK = Size(d_model=160, encoder_layers=3, decoder_layers=1, heads=4, inner=480)
+
+
 class TrainedTranscriber(nn.Module):
     """A Whisper with two heads on its encoder: characters for CTC (blank first) and words (silence first)."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, words: Sequence[str], size: Size = STRONG) -> None:
         super().__init__()
         self.words = {word: index for index, word in enumerate(words, start=1)}
         torch.manual_seed(TRANSCRIBER_SEED)
-        self.whisper = WhisperForConditionalGeneration(_config(tokenizer))
+        self.whisper = WhisperForConditionalGeneration(_config(tokenizer, size))
         for convolution in (self.whisper.model.encoder.conv1, self.whisper.model.encoder.conv2):
             # The library's initial scale (0.02) would drown the sound in the position embeddings.
             nn.init.kaiming_normal_(convolution.weight)
@@ -45,7 +62,7 @@ class TrainedTranscriber(nn.Module):
         self.word_head = nn.Linear(self.whisper.config.d_model, 1 + len(words))
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> WhisperConfig:
+def _config(tokenizer: PreTrainedTokenizerFast, size: Size) -> WhisperConfig:
     end, start = (
         cast(int, tokenizer.convert_tokens_to_ids(mark))
         for mark in ("<|endoftext|>", "<|startoftranscript|>")
@@ -53,13 +70,13 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> WhisperConfig:
     return WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=80,
-        d_model=256,
-        encoder_layers=5,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=768,
-        decoder_ffn_dim=768,
+        d_model=size.d_model,
+        encoder_layers=size.encoder_layers,
+        decoder_layers=size.decoder_layers,
+        encoder_attention_heads=size.heads,
+        decoder_attention_heads=size.heads,
+        encoder_ffn_dim=size.inner,
+        decoder_ffn_dim=size.inner,
         max_source_positions=WINDOW_S * POSITIONS_PER_SECOND,
         max_target_positions=MAX_TARGET_POSITIONS,
         decoder_start_token_id=start,
@@ -151,10 +168,12 @@ def _ramp(share: float, begin: float, end: float) -> float:
 
 
 def train_transcriber(
-    tokenizer: PreTrainedTokenizerFast, words: Sequence[str], source: SpeechSource, settings: LoopSettings
-) -> tuple[TrainedTranscriber, dict[str, float]]:
-    """Train the transcriber on batches of this source; `words` are all its sentences have."""
-    model = TrainedTranscriber(tokenizer, words)
+    model: TrainedTranscriber,
+    tokenizer: PreTrainedTokenizerFast,
+    source: SpeechSource,
+    settings: LoopSettings,
+) -> dict[str, float]:
+    """Train a transcriber in place on batches of this source; returns its training record."""
     curriculum = Curriculum(settings.steps)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
@@ -167,4 +186,4 @@ def train_transcriber(
             decoder_weight=_ramp(share, DECODER_FROM, DECODER_FULL),
         )
 
-    return model, train(model, loss_of_step, settings)
+    return train(model, loss_of_step, settings)

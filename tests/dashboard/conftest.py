@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dashboard.tables import use_results
 from engine.request import RunRequest, check_request
 from engine.result import (
     Agreement,
@@ -19,6 +21,7 @@ from engine.result import (
     RunResult,
     SpokenWord,
 )
+from tests.dashboard.made_run import make_run
 
 N_LAYERS, N_POSITIONS, TOP_K = 4, 6, 3
 
@@ -110,3 +113,17 @@ def stand_in_models(monkeypatch: pytest.MonkeyPatch, result: RunResult) -> RunRe
 
     monkeypatch.setattr("engine.run.run", run)
     return result
+
+
+@pytest.fixture(scope="session")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished results folder with made-up answers of six systems."""
+    return make_run(tmp_path_factory.mktemp("results") / "made")
+
+
+@pytest.fixture
+def own_run(made_run: Path) -> Iterator[Path]:
+    """The made-up run as the page's own run."""
+    assert use_results(made_run) == ""
+    yield made_run
+    use_results(None)

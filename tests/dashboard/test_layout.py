@@ -15,6 +15,7 @@ import pytest
 
 from dashboard import endpoints
 from dashboard.layout import CLEAN_UP_S, build_dashboard, launch_options
+from dashboard.tabs.benchmark import STYLE as BENCHMARK_STYLE
 from dashboard.theme import STYLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,9 +36,9 @@ def page() -> gr.Blocks:
     return build_dashboard()
 
 
-def test_only_the_two_endpoints_are_public(page: gr.Blocks) -> None:
+def test_only_the_four_endpoints_are_public(page: gr.Blocks) -> None:
     info: dict[str, Any] = page.get_api_info()  # type: ignore[assignment]
-    assert set(info["named_endpoints"]) == {"/systems", "/analyze"}
+    assert set(info["named_endpoints"]) == {"/systems", "/analyze", "/tables", "/table"}
     assert info["unnamed_endpoints"] == {}
 
 
@@ -64,6 +65,8 @@ def test_every_event_that_runs_models_shares_one_queue(page: gr.Blocks) -> None:
     assert {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"} == {
         "systems",
         "analyze",
+        "tables",
+        "table",
     }
 
 
@@ -92,7 +95,8 @@ def test_the_launch_line_keeps_its_promises(page: gr.Blocks) -> None:
 def test_fonts_and_styles_are_the_machines_own() -> None:
     theme = launch_options()["theme"]
     assert not re.search(r"url\(['\"]?https?:|@import", theme._get_theme_css())
-    assert not re.search(r"url\(|@import|http", STYLE.read_text())
+    for style in (STYLE, BENCHMARK_STYLE):
+        assert not re.search(r"url\(|@import|http", style.read_text())
 
 
 def test_systems_lists_the_promised_fields() -> None:

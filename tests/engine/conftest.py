@@ -13,8 +13,10 @@ from engine import run
 from engine.systems import cascade
 from engine.systems.base import Prepared
 from engine.systems.catalogue import get_spec
+from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
+from tests.engine.tiny_qwen2_audio import tiny_audio_tokenizer, write_qwen2, write_qwen2_audio
 from tests.engine.tiny_systems import (
     FromFolder,
     ears_config,
@@ -45,6 +47,22 @@ def text_llm(models: Path) -> TextLLM:
 @pytest.fixture(scope="session")
 def ultravox(models: Path, text_llm: TextLLM) -> Ultravox:
     return load_ultravox(models, text_llm)
+
+
+@pytest.fixture(scope="session")
+def qwen_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with a tiny Qwen2 and a tiny Qwen2-Audio; tests only read it."""
+    folder = tmp_path_factory.mktemp("qwen")
+    write_qwen2(folder / "mini-qwen2")
+    write_qwen2_audio(folder / "mini-qwen2-audio", tiny_audio_tokenizer())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen2_audio(qwen_models: Path) -> Qwen2Audio:
+    folder = qwen_models / "mini-qwen2-audio"
+    backbone = TextLLM(get_spec("mini-qwen2-audio-llm"), folder)
+    return Qwen2Audio(get_spec("mini-qwen2-audio"), folder, backbone)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from engine.check import BATCH_CHECK, check_adapter, main, probe_clip
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.catalogue import systems as catalogue_systems
+from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.ultravox import Ultravox
 from tests.engine.test_decode import ending_with
 
@@ -33,11 +35,21 @@ CHECKS = (
 )
 
 
-def failures(system: Ultravox) -> set[str]:
+Adapter = Ultravox | Qwen2Audio
+
+
+@pytest.fixture(params=["ultravox", "qwen2_audio"])
+def system(request: pytest.FixtureRequest) -> Adapter:
+    """A speech LLM on a shared backbone, and one with a language model of its own."""
+    found: Adapter = request.getfixturevalue(request.param)
+    return found
+
+
+def failures(system: Adapter) -> set[str]:
     return {finding.name for finding in check_adapter(system) if not finding.passed}
 
 
-def adapter(system: Ultravox, **changes: object) -> Ultravox:
+def adapter(system: Adapter, **changes: object) -> Adapter:
     """The same model behind an adapter that is wrong in one thing."""
     faulty = copy.copy(system)
     for name, value in changes.items():
@@ -54,8 +66,8 @@ def hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
         handle.remove()
 
 
-def test_a_true_adapter_passes_every_check(ultravox: Ultravox) -> None:
-    findings = check_adapter(ultravox)
+def test_a_true_adapter_passes_every_check(system: Adapter) -> None:
+    findings = check_adapter(system)
     assert [finding.name for finding in findings] == list(CHECKS)
     assert all(finding.passed and finding.measured for finding in findings)
 
@@ -65,88 +77,76 @@ def test_the_probe_is_a_sound_that_is_the_same_each_time() -> None:
     assert probe_clip().duration_s == 1.7 and 0.1 < probe_clip().peak < 1.0
 
 
-def test_a_norm_applied_twice_is_found(ultravox: Ultravox) -> None:
-    twice = nn.Sequential(ultravox.final_norm, ultravox.final_norm)
-    assert failures(adapter(ultravox, final_norm=twice)) == {"last-layer lens equals logits"}
+def test_a_norm_applied_twice_is_found(system: Adapter) -> None:
+    twice = nn.Sequential(system.final_norm, system.final_norm)
+    assert failures(adapter(system, final_norm=twice)) == {"last-layer lens equals logits"}
 
 
-def test_a_norm_left_out_is_found(ultravox: Ultravox) -> None:
-    assert failures(adapter(ultravox, final_norm=nn.Identity())) == {"last-layer lens equals logits"}
+def test_a_norm_left_out_is_found(system: Adapter) -> None:
+    assert failures(adapter(system, final_norm=nn.Identity())) == {"last-layer lens equals logits"}
 
 
 @pytest.mark.parametrize("shift", [1, -1])
-def test_layers_off_by_one_are_found(ultravox: Ultravox, shift: int) -> None:
-    layers = list(ultravox.decoder_layers)
+def test_layers_off_by_one_are_found(system: Adapter, shift: int) -> None:
+    layers = list(system.decoder_layers)
     rotated = nn.ModuleList([*layers[shift:], *layers[:shift]])
-    assert "recorded layers follow one another" in failures(adapter(ultravox, decoder_layers=rotated))
+    assert "recorded layers follow one another" in failures(adapter(system, decoder_layers=rotated))
 
 
-def test_a_layer_that_is_missing_is_found(ultravox: Ultravox) -> None:
-    short = nn.ModuleList(list(ultravox.decoder_layers)[:-1])
-    found = failures(adapter(ultravox, decoder_layers=short))
+def test_a_layer_that_is_missing_is_found(system: Adapter) -> None:
+    short = nn.ModuleList(list(system.decoder_layers)[:-1])
+    found = failures(adapter(system, decoder_layers=short))
     assert {"layers and width are the config's", "last-layer lens equals logits"} <= found
 
 
-def test_a_hook_left_behind_is_found(ultravox: Ultravox) -> None:
-    with hooked(ultravox.decoder_layers[1], lambda *_: None):
-        assert failures(ultravox) == {"no hook is left on the model"}
-    assert failures(ultravox) == set()
+def test_a_hook_left_behind_is_found(system: Adapter) -> None:
+    with hooked(system.decoder_layers[1], lambda *_: None):
+        assert failures(system) == {"no hook is left on the model"}
+    assert failures(system) == set()
 
 
-class ShiftedSpan(Ultravox):
-    """Says that the clip lies one position later than it does."""
+@pytest.mark.parametrize("shift", [(1, 1), (0, 1)])
+def test_a_wrong_span_is_found(system: Adapter, shift: tuple[int, int]) -> None:
+    """The clip is said to lie one position later than it does, or one of the question's is given to it."""
 
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        right = super().prepare(heard, instruction)
-        return replace(right, span=(right.span[0] + 1, right.span[1] + 1))
+    def prepare(heard: Heard, instruction: str) -> Prepared:
+        right = system.prepare(heard, instruction)
+        return replace(right, span=(right.span[0] + shift[0], right.span[1] + shift[1]))
 
-
-class StretchedSpan(Ultravox):
-    """Gives one position of the question to the clip."""
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        right = super().prepare(heard, instruction)
-        return replace(right, span=(right.span[0], right.span[1] + 1))
+    assert failures(adapter(system, prepare=prepare)) == {SPAN_CHECK}
 
 
-@pytest.mark.parametrize("kind", [ShiftedSpan, StretchedSpan])
-def test_a_wrong_span_is_found(ultravox: Ultravox, kind: type[Ultravox]) -> None:
-    faulty = adapter(ultravox)
-    faulty.__class__ = kind
-    assert failures(faulty) == {SPAN_CHECK}
-
-
-def test_a_wrong_width_is_found(ultravox: Ultravox) -> None:
+def test_a_wrong_width_is_found(system: Adapter) -> None:
     """An unembedding that is wider than what is fed to the model cannot be the model's own."""
-    wide = nn.Linear(33, len(ultravox.tokenizer), bias=False)
-    narrow = nn.Sequential(ultravox.final_norm, nn.ConstantPad1d((0, 1), 0.0))
-    found = failures(adapter(ultravox, unembedding=wide, final_norm=narrow))
+    wide = nn.Linear(33, len(system.tokenizer), bias=False)
+    narrow = nn.Sequential(system.final_norm, nn.ConstantPad1d((0, 1), 0.0))
+    found = failures(adapter(system, unembedding=wide, final_norm=narrow))
     assert "layers and width are the config's" in found
 
 
-def test_an_edit_that_reaches_nothing_is_found(ultravox: Ultravox) -> None:
+def test_an_edit_that_reaches_nothing_is_found(system: Adapter) -> None:
     """A model that answers whatever it is told about the clip."""
-    with hooked(ultravox.unembedding, lambda _m, _a, logits: torch.ones_like(logits)):
-        assert "an edit reaches the answer and undoes itself" in failures(ultravox)
+    with hooked(system.unembedding, lambda _m, _a, logits: torch.ones_like(logits)):
+        assert "an edit reaches the answer and undoes itself" in failures(system)
 
 
-def test_an_edit_path_that_moves_states_is_found(ultravox: Ultravox) -> None:
+def test_an_edit_path_that_moves_states_is_found(system: Adapter) -> None:
     """The logits drift from call to call, so even an idle edit seems to change them."""
     calls = iter(range(10_000))
-    with hooked(ultravox.unembedding, lambda _m, _a, logits: logits + next(calls)):
-        found = failures(ultravox)
+    with hooked(system.unembedding, lambda _m, _a, logits: logits + next(calls)):
+        found = failures(system)
     assert {
         "an edit that changes nothing changes nothing",
         "an edit reaches the answer and undoes itself",
     } <= found
 
 
-def test_a_batch_whose_rows_disturb_each_other_is_found(ultravox: Ultravox) -> None:
+def test_a_batch_whose_rows_disturb_each_other_is_found(system: Adapter) -> None:
     def leak(_module: nn.Module, _args: object, logits: Tensor) -> Tensor:
         return logits + 0.1 * torch.arange(len(logits))[:, None, None]
 
-    with hooked(ultravox.unembedding, leak):
-        assert BATCH_CHECK in failures(ultravox)
+    with hooked(system.unembedding, leak):
+        assert BATCH_CHECK in failures(system)
 
 
 def favour(ids: list[int]) -> Callable[[nn.Module, object, Tensor], Tensor]:
@@ -160,21 +160,21 @@ def favour(ids: list[int]) -> Callable[[nn.Module, object, Tensor], Tensor]:
     return hook
 
 
-def test_a_cache_that_changes_the_answer_is_found(ultravox: Ultravox) -> None:
-    with hooked(ultravox.unembedding, favour([5, 6])):
-        assert "cached equals uncached" in failures(ultravox)
+def test_a_cache_that_changes_the_answer_is_found(system: Adapter) -> None:
+    with hooked(system.unembedding, favour([5, 6])):
+        assert "cached equals uncached" in failures(system)
 
 
-def test_a_cache_that_ends_the_answer_early_is_found(ultravox: Ultravox) -> None:
+def test_a_cache_that_ends_the_answer_early_is_found(system: Adapter) -> None:
     """The cached answer ends after one token, the uncached one goes on."""
-    end = int(ultravox.tokenizer.eos_token_id)
-    with hooked(ultravox.unembedding, favour([end, 6])):
-        assert "cached equals uncached" in failures(ultravox)
+    end = int(system.tokenizer.eos_token_id)
+    with hooked(system.unembedding, favour([end, 6])):
+        assert "cached equals uncached" in failures(system)
 
 
-def test_an_answer_that_ends_at_once_is_compared_too(ultravox: Ultravox) -> None:
-    silent = ending_with(ultravox, 5)
-    with hooked(ultravox.unembedding, favour([5, 5])):
+def test_an_answer_that_ends_at_once_is_compared_too(system: Adapter) -> None:
+    silent = ending_with(system, 5)
+    with hooked(system.unembedding, favour([5, 5])):
         cached = next(f for f in check_adapter(silent) if f.name == "cached equals uncached")
     assert cached.passed and cached.measured == "1 tokens compared"
 
@@ -187,14 +187,19 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_the_command_reports_each_check_and_fails_when_one_does(
     ultravox: Ultravox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    systems = {"mini-ultravox": ultravox}
+    systems: dict[str, Adapter] = {"mini-ultravox": ultravox}
     monkeypatch.setattr("engine.systems.registry.load_speech_llm", systems.get)
     assert command(monkeypatch, "mini-ultravox") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(CHECKS) and all(line.startswith("ok") for line in lines)
     systems["mini-ultravox"] = adapter(ultravox, final_norm=nn.Identity())
+    row = next(info for info in catalogue_systems() if info.key == "mini-ultravox")
+    ready = replace(row, status="ready")
+    away = replace(row, key="mini-qwen2-audio", status="unavailable", reason="weights are missing: x")
+    monkeypatch.setattr("engine.check.systems", lambda: (ready, away))
     assert command(monkeypatch, "--all") == 1
-    assert capsys.readouterr().out.count("FAIL") == 1
+    shown = capsys.readouterr().out
+    assert shown.count("FAIL") == 1 and "left out  mini-qwen2-audio: weights are missing: x\n" in shown
 
 
 def test_the_command_says_in_a_sentence_what_it_cannot_check(

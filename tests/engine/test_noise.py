@@ -10,7 +10,7 @@ import pytest
 from engine import noise
 from engine.audio import AudioClip, clip_from_samples
 from engine.errors import NoiseError
-from engine.noise import NOISES, OWN, SNR_RANGE_DB, add_noise
+from engine.noise import NOISES, OWN, ROOM, SNR_RANGE_DB, add_noise
 
 
 def burst(amplitude: float = 0.2, duration_s: float = 2.0) -> AudioClip:
@@ -133,3 +133,25 @@ def test_missing_recordings_say_so_without_a_path(tmp_path: Path, monkeypatch: p
         assert str(tmp_path) not in str(caught.value)
     finally:
         noise._talkers.cache_clear()
+
+
+def test_a_room_is_seeded_adds_echo_and_has_no_ratio() -> None:
+    clip = burst()
+    first, again, other = (add_noise(clip, ROOM, float("nan"), seed) for seed in (7, 7, 8))
+    assert first.clip.fingerprint == again.clip.fingerprint != other.clip.fingerprint
+    assert np.isnan(first.snr_db) and np.isnan(first.snr_db_achieved)
+    assert len(first.clip.samples) == len(clip.samples) and first.clip.peak <= 1.0
+    assert first.kind == ROOM and first.detail == "a room with 0.5 s of reverberation, seed 7"
+
+
+def test_the_echo_of_a_click_is_as_loud_as_the_click_and_dies_away() -> None:
+    click = np.zeros(16_000, np.float32)
+    click[100] = 0.2
+    wet = add_noise(AudioClip(click, "click"), ROOM, float("nan"), 3).clip.samples / 0.2
+    assert wet[100] == pytest.approx(1.0, abs=1e-3) and np.allclose(wet[:100], 0.0, atol=1e-6)
+    echo = wet[101:]
+    assert np.sum(echo**2) == pytest.approx(1.0, abs=0.02)
+    early, late = np.sum(echo[:1600] ** 2), np.sum(echo[4000:5600] ** 2)
+    # 60 dB in half a second: a quarter of a second later the energy is 30 dB down.
+    assert 10 * np.log10(early / late) == pytest.approx(30.0, abs=2.0)
+    assert np.allclose(wet[100 + 8000 :], 0.0, atol=1e-6)

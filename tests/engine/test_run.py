@@ -43,7 +43,9 @@ def numbers_of(result: RunResult) -> list[float]:
 
 @pytest.fixture
 def speech(tiny_models: Path) -> Ultravox:
-    return registry.load_speech_llm("mini-ultravox", tiny_models)
+    system = registry.load_speech_llm("mini-ultravox", tiny_models)
+    assert isinstance(system, Ultravox)
+    return system
 
 
 def by_role(result: RunResult) -> dict[str, object]:

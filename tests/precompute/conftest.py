@@ -12,13 +12,23 @@ from transformers import PreTrainedTokenizerFast
 
 from precompute.mini.synth import FlitePool
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
-from precompute.mini.train import FLITE_SEED, Recipe, train_all
+from precompute.mini.train import train_all
+from precompute.mini.workshop import FLITE_SEED, Recipe
 from precompute.mini.world import build_world
 
 torch.set_num_threads(1)
 
 POOL_CLIPS = 6
-TINY = Recipe(backbone_steps=2, transcriber_steps=2, speech_llm_steps=2, flite_clips=POOL_CLIPS)
+TINY = Recipe(
+    backbone_steps=2,
+    transcriber_steps=2,
+    speech_llm_steps=2,
+    qwen2_steps=2,
+    qwen2_audio_steps=2,
+    weak_asr_steps=2,
+    flite_clips=POOL_CLIPS,
+    held_out_clips=1,
+)
 
 
 def fill_pool(folder: Path) -> None:
@@ -60,5 +70,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def make_batches_small(patch: pytest.MonkeyPatch) -> None:
     """Two examples a step instead of 16 or 32: what is tested does not depend on how many there are."""
-    for name in ("backbone.BATCH_EXCHANGES", "transcriber.BATCH_CLIPS", "speech_llm.BATCH_CLIPS"):
+    clips = [f"{name}.BATCH_CLIPS" for name in ("transcriber", "speech_llm", "qwen2_audio")]
+    for name in ("backbone.BATCH_EXCHANGES", "qwen2_audio.BATCH_EXCHANGES", *clips):
         patch.setattr(f"precompute.mini.{name}", 2)

@@ -11,9 +11,10 @@ from engine.errors import ModelFilesError
 from engine.systems.catalogue import MODELS
 from precompute.__main__ import main
 from precompute.mini import cards, train
-from precompute.mini.train import FULL, QUICK, Recipe
+from precompute.mini.train import FULL, QUICK
+from precompute.mini.workshop import Recipe
 
-JOBS = ("train", "erasers", "examples", "evaluate", "cards", "speed")
+JOBS = ("plan", "run", "summarize", "train", "erasers", "examples", "evaluate", "cards", "speed")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -81,7 +82,34 @@ def test_a_quick_run_never_touches_the_weights_that_ship(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], build: Path, models: Path, recipe: Recipe
 ) -> None:
     """A folder given with --quick was replaced by a neighbour named quick."""
-    calls: list[tuple[Path, Path, Recipe]] = []
-    monkeypatch.setattr(train, "train_all", lambda *given: calls.append(given))
+    calls = record_training(monkeypatch)
     assert call(monkeypatch, "train", *arguments) == 0
-    assert calls == [(build, models, recipe)]
+    assert calls == [(build, models, recipe, [])]
+
+
+def record_training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Write down what training is asked for instead of doing it."""
+    calls: list[tuple[object, ...]] = []
+
+    def note(*given: object) -> dict[str, object]:
+        calls.append(given)
+        return {}
+
+    monkeypatch.setattr(train, "train_all", note)
+    return calls
+
+
+def test_stages_are_chosen_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = record_training(monkeypatch)
+    assert call(monkeypatch, "train", "--stage", "qwen2", "--stage", "weak_asr") == 0
+    assert calls == [(Path("build/mini"), MODELS, FULL, ["qwen2", "weak_asr"])]
+    assert "Every model is there" in capsys.readouterr().out
+
+
+def test_erasers_are_of_a_speech_llm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "erasers", "--system", "mini-cascade") == 2
+    assert "hears no audio of its own" in capsys.readouterr().err

@@ -18,36 +18,49 @@ from engine.systems.catalogue import (
     backbone_of,
     get_pair,
     get_spec,
+    match_between,
     match_of,
+    n_layers_of,
+    ready_pairs,
     revision_of,
     systems,
 )
+from engine.systems.checkpoint import fingerprint
+from tests.engine.checkpoints import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
-FOLDERS = ("mini-llama", "mini-ultravox", "mini-whisper")
 WEIGHTS = {
     "mini-llama": "model.safetensors",
     "mini-ultravox": "model.safetensors",
     "mini-whisper": "model.bin",
+    "mini-qwen2": "model.safetensors",
+    "mini-qwen2-audio": "model.safetensors",
+    "mini-whisper-weak": "model.bin",
 }
+FOLDERS = tuple(WEIGHTS)
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Folders as far as the catalogue looks at them: configs, names of weights, revisions."""
-    for name in FOLDERS:
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "config.json").write_text("{}", encoding="utf-8")
-        (folder / WEIGHTS[name]).write_bytes(b"weights")
-        (folder / "revision.txt").write_text(f"rev-{name}\n", encoding="utf-8")
+    """Folders as far as the catalogue looks at them: configs, weights of a few bytes, revisions."""
+    for index, name in enumerate(FOLDERS):
+        config = {"num_hidden_layers": 3 + index}
+        write_checkpoint(tmp_path / name, config, {"model.norm.weight": [float(index)]}, WEIGHTS[name])
+        (tmp_path / name / "revision.txt").write_text(f"rev-{name}\n", encoding="utf-8")
     name_backbone(tmp_path, "mini-llama")
+    began_with(tmp_path, fingerprint([tmp_path / "mini-qwen2"]))
     return tmp_path
 
 
 def name_backbone(models: Path, backbone: str) -> None:
     config = json.dumps({"text_model_id": backbone})
     (models / "mini-ultravox" / "config.json").write_text(config, encoding="utf-8")
+
+
+def began_with(models: Path, recorded: str | None) -> None:
+    config: dict[str, object] = {"model_type": "qwen2_audio", "text_config": {"num_hidden_layers": 8}}
+    config |= {"initialised_from": {"language_model": recorded}} if recorded else {}
+    (models / "mini-qwen2-audio" / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def row(models: Path, key: str) -> SystemInfo:
@@ -66,14 +79,25 @@ def test_unknown_keys_are_refused_beside_those_there_are(ask, known) -> None:
     for key in ("nonsense", "", "x" * 10_000):
         with pytest.raises(UnknownKeyError) as caught:
             ask(key)
-        assert all(name in str(caught.value) for name in known) and len(str(caught.value)) < 200
+        assert all(name in str(caught.value) for name in known) and len(str(caught.value)) < 300
 
 
-def test_with_everything_there_all_are_ready_and_matched_exactly(models: Path) -> None:
+def test_with_everything_there_all_are_ready_and_matched_as_their_pair(models: Path) -> None:
+    """A row shows the match of the first pair that it stands in."""
     found = systems(models)
     assert [info.key for info in found] == list(SYSTEMS)
-    for info in found:
-        assert (info.status, info.reason, info.match) == ("ready", "", "exact")
+    assert all((info.status, info.reason) == ("ready", "") for info in found)
+    assert {info.key: info.match for info in found} == {
+        "mini-ultravox": "exact",
+        "mini-cascade": "exact",
+        "mini-llama": "exact",
+        "mini-cascade-weak": "exact",
+        "mini-qwen2-audio": "ancestor",
+        "mini-cascade-qwen2": "none",
+        "mini-qwen2": "none",
+        "mini-cascade-self": "self",
+        "mini-qwen2-audio-llm": "self",
+    }
     assert row(models, "mini-ultravox").revision == "rev-mini-ultravox"
     assert row(models, "mini-cascade").revision == "rev-mini-whisper"
 
@@ -84,6 +108,60 @@ def test_a_config_that_names_another_backbone_is_no_match(models: Path) -> None:
     name_backbone(models, "another-llama")
     assert backbone_of(get_spec("mini-ultravox"), models) == "another-llama"
     assert match_of(pair, models) == "none" and row(models, "mini-ultravox").match == "none"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        ("mini-ultravox", "mini-cascade", "exact"),
+        ("mini-ultravox", "mini-cascade-weak", "exact"),
+        ("mini-ultravox", "mini-llama", "exact"),
+        ("mini-ultravox", "mini-cascade-qwen2", "none"),
+        ("mini-ultravox", "mini-cascade-self", "none"),
+        ("mini-qwen2-audio", "mini-cascade-qwen2", "ancestor"),
+        ("mini-qwen2-audio", "mini-qwen2", "ancestor"),
+        ("mini-qwen2-audio", "mini-cascade-self", "self"),
+        ("mini-qwen2-audio", "mini-cascade", "none"),
+        ("mini-ultravox", "mini-qwen2-audio", "none"),
+        ("mini-cascade", "mini-cascade-weak", "none"),
+        ("mini-cascade", "mini-llama", "none"),
+    ],
+)
+def test_how_any_two_are_matched_in_either_order(models: Path, a: str, b: str, match: str) -> None:
+    assert match_between(a, b, models) == match_between(b, a, models) == match
+
+
+def test_an_ancestor_is_the_one_whose_weights_are_recorded(models: Path) -> None:
+    """Another backbone's digest, none at all, or weights that were changed since: not the ancestor."""
+    assert match_between("mini-qwen2-audio", "mini-qwen2", models) == "ancestor"
+    for recorded in (fingerprint([models / "mini-llama"]), None):
+        began_with(models, recorded)
+        assert match_between("mini-qwen2-audio", "mini-qwen2", models) == "none"
+    began_with(models, fingerprint([models / "mini-qwen2"]))
+    write_checkpoint(models / "mini-qwen2", {}, {"model.norm.weight": [9.0]})
+    assert match_between("mini-qwen2-audio", "mini-qwen2", models) == "none"
+
+
+def test_unknown_systems_have_no_match(models: Path) -> None:
+    with pytest.raises(UnknownKeyError, match='no system "nonsense"'):
+        match_between("mini-ultravox", "nonsense", models)
+
+
+def test_only_pairs_that_can_run_are_offered_while_there_is_one(models: Path) -> None:
+    assert ready_pairs(models) == PAIRS
+    (models / "mini-qwen2-audio" / "model.safetensors").unlink()
+    (models / "mini-whisper-weak" / "model.bin").unlink()
+    assert list(ready_pairs(models)) == ["mini-ultravox", "mini-ultravox-other"]
+    (models / "mini-llama" / "config.json").unlink()
+    (models / "mini-qwen2" / "config.json").unlink()
+    assert ready_pairs(models) == PAIRS
+
+
+def test_layers_are_counted_in_the_language_models_own_config(models: Path) -> None:
+    assert n_layers_of("mini-llama", models) == 3 and n_layers_of("mini-qwen2-audio", models) == 8
+    (models / "mini-llama" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelFilesError, match="The config of mini-llama is missing or damaged"):
+        n_layers_of("mini-llama", models)
 
 
 def test_a_cascade_runs_on_what_its_row_says(models: Path) -> None:
@@ -111,7 +189,8 @@ def test_a_damaged_config_is_one_row_unavailable_and_never_an_error(models: Path
     (models / "mini-ultravox" / "config.json").write_text(text, encoding="utf-8")
     info = row(models, "mini-ultravox")
     assert info.status == "unavailable" and "mini-Ultravox" in info.reason
-    assert row(models, "mini-cascade").status == row(models, "mini-llama").status == "ready"
+    others = [info for info in systems(models) if info.key != "mini-ultravox"]
+    assert {info.status for info in others} == {"ready"}
     assert row(models, "mini-cascade").match == "none"
     with pytest.raises(ModelFilesError, match="mini-Ultravox is missing or damaged"):
         backbone_of(get_spec("mini-ultravox"), models)

@@ -14,6 +14,7 @@ from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
+from tests.engine.tiny_qwen2_audio import tiny_audio_tokenizer
 
 QUESTION = "Is this positive or negative?"
 
@@ -69,6 +70,18 @@ def test_the_transcript_changes_the_answers_scores(text_llm: TextLLM) -> None:
         for text in ("the screen was dull", "the new phone was great")
     ]
     assert scores[0].continuation_scores[0, 0] != scores[1].continuation_scores[0, 0]
+
+
+def test_words_are_split_as_the_folders_own_tokenizer_splits_them(qwen_models: Path) -> None:
+    """By the config's model type alone, transformers would load a tokenizer of another kind."""
+    own = tiny_audio_tokenizer()
+    for key, name in (("mini-qwen2", "mini-qwen2"), ("mini-qwen2-audio-llm", "mini-qwen2-audio")):
+        model = TextLLM(get_spec(key), qwen_models / name)
+        assert model.tokenizer.get_vocab() == own.get_vocab()
+        for text in ("the queen scored", "World, Sports, Business or Sci/Tech"):
+            ids = model.tokenizer.encode(text, add_special_tokens=False)
+            assert ids == own.encode(text, add_special_tokens=False)
+        assert model.tokenizer.chat_template == own.chat_template
 
 
 @pytest.fixture

@@ -1,0 +1,277 @@
+"""The benchmark tab: filters, matrix, pair, clips, noise, confound, errors, decision, and their events.
+
+Everything on it is read from tables; no model runs here. Its state is one query string, which is also its link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dashboard.errors import with_plain_errors
+from dashboard.tables import SOURCES
+from dashboard.tabs import benchmark_handlers as handlers
+from dashboard.tabs.benchmark_handlers import SKIP, Shown
+from dashboard.tabs.clip import PRIVATE, QUICK
+from dashboard.tabs.clip_handlers import open_from_benchmark
+from dashboard.tabs.clip_rail import Rail
+from dashboard.tabs.clip_texts import card_title
+
+ASSETS = Path(__file__).resolve().parents[1] / "components" / "assets"
+STYLE = ASSETS / "benchmark.css"
+
+# Actions take turns, each on what the one before left: two quick ones would otherwise undo each other.
+_IN_TURN = """async (query, ...values) => {
+  const turns = window.cascadeLensTurns ??= { query: null, last: Promise.resolve(), done: () => {} };
+  const before = turns.last;
+  let done;
+  turns.last = new Promise((resolve) => { done = resolve; });
+  await Promise.race([before, new Promise((resolve) => setTimeout(resolve, 20000))]);
+  turns.done = done;
+  return [turns.query ?? query, ...values];
+}"""
+_SHOW_ADDRESS = """(query) => {
+  if (window.cascadeLensTurns) {
+    window.cascadeLensTurns.query = query;
+    window.cascadeLensTurns.done();
+  }
+  const address = new URL(location.href);
+  for (const name of ['tab', 'source', 'on', 'level', 'pair', 'class', 'find', 'sort', 'rows', 'clip', 'run'])
+    address.searchParams.delete(name);
+  new URLSearchParams(query).forEach((value, name) => address.searchParams.set(name, value));
+  history.replaceState(null, '', address);
+}"""
+# The page that was left stays one step back; `layout` loads it again when that step is taken.
+_LEAVE_FOR_CLIP = """(link) => {
+  if (!link) return;
+  history.pushState(null, '', location.pathname + link);
+  scrollTo(0, 0);
+}"""
+# Gradio also reports the tab that is open at first, before the address was read.
+_ADDRESS_READ = "() => { window.cascadeLensAddressRead = true; }"
+_FORGET_TAB = """() => {
+  if (!window.cascadeLensAddressRead) return;
+  const address = new URL(location.href);
+  address.searchParams.delete('tab');
+  history.replaceState(null, '', address);
+}"""
+_DOWNLOAD = """(address) => {
+  if (!address) return;
+  const link = document.createElement('a');
+  link.href = address;
+  link.download = decodeURIComponent(address.split('/').pop());
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The tab's components; `parts` lists those that make a `Shown`, in its order."""
+
+    state: gr.Textbox
+    source: gr.Radio
+    task: gr.Dropdown
+    level: gr.Dropdown
+    note: gr.HTML
+    body: gr.Column
+    matrix: gr.HTML
+    pair: gr.HTML
+    clips_box: gr.Column
+    find: gr.Textbox
+    clips: gr.HTML
+    curves: gr.Row
+    stated_box: gr.Column
+    stated: gr.HTML
+    accuracy_plot: gr.Plot
+    accuracy_table: gr.HTML
+    difference_plot: gr.Plot
+    difference_table: gr.HTML
+    confound_plot: gr.Plot
+    confound_table: gr.HTML
+    errors_box: gr.Column
+    errors: gr.HTML
+    decision: gr.HTML
+    take: gr.HTML
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """Components in the order of the fields of `Shown`."""
+        return [getattr(self, name) for name in Shown._fields]
+
+
+def benchmark_tab() -> Benchmark:
+    """Build the tab's components inside the current layout; nothing is read yet."""
+    # A hidden box and not a gr.State: the browser must be able to read it into the address.
+    state = gr.Textbox("", visible=False)
+    with gr.Column(elem_id="bm"):
+        with gr.Row(elem_id="bm-filters"):
+            source = gr.Radio(
+                [(name, key) for key, name in SOURCES.items()],
+                label="Numbers",
+                interactive=True,
+                elem_id="bm-source",
+                elem_classes="chips",
+            )
+            task = _dropdown("Task", "bm-task")
+            level = _dropdown("Noise", "bm-level")
+        note = gr.HTML(elem_id="bm-note")
+        with gr.Column(visible=False, elem_id="bm-body") as body:
+            with gr.Row(elem_classes="bm-row", elem_id="bm-agreement", equal_height=False):
+                matrix, pair = _card("bm-matrix"), _card("bm-pair")
+            with gr.Column(elem_classes="card", elem_id="bm-clips-box") as clips_box:
+                gr.HTML(card_title("Clips"))
+                find = gr.Textbox(
+                    label="Search in this list",
+                    show_label=False,
+                    placeholder="Search words, answers, voices",
+                    max_length=60,
+                    interactive=True,
+                    elem_id="bm-find",
+                )
+                clips = _html("bm-clips")
+            with gr.Column(elem_classes="card", visible=False) as stated_box:
+                stated = _html("bm-stated")
+            with gr.Row(elem_classes="bm-row", equal_height=False) as curves:
+                accuracy = _chart("Accuracy in noise", "accuracy")
+                difference = _chart("Speech LLM minus cascade", "difference")
+            with gr.Row(elem_classes="bm-row", equal_height=False):
+                confound = _chart("Backbone confound", "confound")
+                with gr.Column(elem_classes="card") as errors_box:
+                    errors = _html("bm-errors")
+            decision, take = _card("bm-decision"), _card("bm-take")
+    return Benchmark(
+        state, source, task, level, note, body, matrix, pair, clips_box, find, clips,
+        curves, stated_box, stated, *accuracy, *difference, *confound, errors_box, errors, decision, take,
+    )  # fmt: skip
+
+
+def _dropdown(label: str, elem_id: str) -> gr.Dropdown:
+    return gr.Dropdown(
+        [], label=label, interactive=True, filterable=False, visible=False, elem_id=elem_id, min_width=140
+    )
+
+
+def _card(elem_id: str) -> gr.HTML:
+    with gr.Column(elem_classes="card", elem_id=f"{elem_id}-card"):
+        return _html(elem_id)
+
+
+def _html(elem_id: str, value: str = "") -> gr.HTML:
+    """Return an HTML part whose buttons report to the server."""
+    return gr.HTML(
+        value,
+        js_on_load="'use strict';\n" + (ASSETS / "benchmark.js").read_text(encoding="utf-8"),
+        elem_id=elem_id,
+        apply_default_css=False,
+    )
+
+
+def _chart(title: str, name: str) -> tuple[gr.Plot, gr.HTML]:
+    with gr.Column(elem_classes="card", elem_id=f"bm-{name}"):
+        saves = "".join(
+            f'<button type="button" class="bm-small-button" data-do="chart" data-value="bm-{name}-plot.{form}" '
+            f'aria-label="{title} as {form.upper()}">{form.upper()}</button>'
+            for form in ("png", "svg")
+        )
+        _html(
+            f"bm-{name}-head",
+            value=f'<div class="bm-chart-head">{card_title(title)}<span>{saves}</span></div>',
+        )
+        plot = gr.Plot(show_label=False, visible=False, elem_id=f"bm-{name}-plot")
+        return plot, gr.HTML(elem_id=f"bm-{name}-table")
+
+
+def bind_benchmark(
+    page: gr.Blocks, it: Benchmark, rail: Rail, tabs: gr.Tabs, here: gr.Tab, clip: gr.Tab
+) -> None:
+    """Bind the tab's events.
+
+    Args:
+        page: whose load event restores a linked view.
+        it: the tab's components.
+        rail: of the clip page, which an opened clip fills.
+        tabs: of the page.
+        here: this tab.
+        clip: the clip page's tab.
+    """
+    turn: dict[str, Any] = {"js": _IN_TURN, "trigger_mode": "multiple", **QUICK}
+    done = [
+        here.select(with_plain_errors(handlers.draw), [it.state], it.parts, **turn),
+        it.source.input(with_plain_errors(handlers.choose_source), [it.state, it.source], it.parts, **turn),
+        gr.on(
+            [it.task.input, it.level.input],
+            with_plain_errors(handlers.choose_cell),
+            [it.state, it.task, it.level],
+            it.parts,
+            **turn,
+        ),
+        # Not `input`: text that is pasted in one piece reaches Gradio as a change only.
+        it.find.change(with_plain_errors(handlers.find), [it.state, it.find], it.parts, **turn),
+        gr.on(
+            [it.matrix.select, it.pair.select, it.clips.select, it.errors.select],
+            with_plain_errors(_acted),
+            [it.state],
+            it.parts,
+            **turn,
+        ),
+    ]
+    for event in done:
+        event.then(None, [it.state], None, js=_SHOW_ADDRESS, **PRIVATE)
+    clip.select(None, None, None, js=_FORGET_TAB, **PRIVATE)
+    _bind_open(it, rail, tabs)
+    _bind_take(it)
+    loaded = page.load(with_plain_errors(_restored), None, [tabs, it.state], **PRIVATE)
+    loaded.then(None, None, None, js=_ADDRESS_READ, **PRIVATE)
+
+
+def _acted(query: str, event: gr.EventData) -> Shown:
+    return handlers.act(query, *_said(event))
+
+
+def _said(event: gr.EventData) -> tuple[str, str]:
+    data = event._data if isinstance(event._data, dict) else {}
+    return str(data.get("do") or ""), str(data.get("value") or "")
+
+
+def _restored(request: gr.Request) -> tuple[Any, ...]:
+    """Keep what the address says of the page, and open the tab where it says so: that draws it."""
+    query = dict(request.query_params)
+    state = handlers.said_in(query)
+    return gr.Tabs(selected="benchmark") if query.get("tab") == "benchmark" else SKIP, state
+
+
+def _bind_open(it: Benchmark, rail: Rail, tabs: gr.Tabs) -> None:
+    """A clip of the list fills the clip page: first its rail, then the address, then the tab."""
+    link = gr.Textbox("", visible=False)
+    filled = [
+        rail.audio, rail.clip_note, rail.reference, rail.task, rail.task_note, rail.prompt, rail.pair,
+        rail.noise, rail.snr_box, rail.snr, link,
+    ]  # fmt: skip
+
+    def opened(query: str, event: gr.EventData) -> tuple[Any, ...]:
+        do, clip_id = _said(event)
+        if do != "open":
+            return *(SKIP for _ in filled[1:]), ""
+        return open_from_benchmark(handlers.clip_key(query, clip_id), handlers.systems_of(query))
+
+    event = it.clips.select(with_plain_errors(opened), [it.state], filled, **PRIVATE)
+    # Opening the tab takes the tab's name out of the address: by then it must be the clip's own.
+    left = event.then(None, [link], None, js=_LEAVE_FOR_CLIP, **PRIVATE)
+    left.then(lambda link: gr.Tabs(selected="clip") if link else SKIP, [link], [tabs], **QUICK)
+
+
+def _bind_take(it: Benchmark) -> None:
+    address = gr.Textbox("", visible=False)
+
+    def taken(query: str, event: gr.EventData) -> str:
+        do, file = _said(event)
+        return handlers.take(query, file) if do == "take" else ""
+
+    event = it.take.select(with_plain_errors(taken), [it.state], [address], **PRIVATE)
+    event.then(None, [address], None, js=_DOWNLOAD, **PRIVATE)

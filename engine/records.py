@@ -1,0 +1,281 @@
+"""The tables of the benchmark: every column declared once, with its unit and its meaning.
+
+`precompute` writes them and the dashboard reads them, both through here. A table that is half-written or
+of another making is refused with one sentence; no value is ever filled in. Pandas and pyarrow are loaded
+when a table is first read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import TableError, UnknownKeyError
+from engine.tables import Column, as_declared, check_columns, read_csv, read_parquet, write_csv, write_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    *("KEYS", "LABEL_STATUSES", "SHARED_ERROR_KINDS", "TABLES", "Column"),
+    *("columns_of", "read_table", "validate", "write_table"),
+]
+
+LABEL_STATUSES = ("parsed", "unparsed", "refused", "empty", "failed")
+SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
+
+
+def _words(name: str, meaning: str, *, optional: bool = False) -> Column:
+    return Column(name, "str", "", meaning, optional)
+
+
+def _count(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, "int", unit, meaning)
+
+
+def _number(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, "float", unit, meaning, True)
+
+
+_TASK = _words("task", "Key of the task.")
+_NOISE = _words("noise", "clean, babble, white or room.")
+_SNR = _number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
+_N_ITEMS = _count("n_items", "items", "Items behind the row; an item said in several voices counts once.")
+_N_CLIPS = _count("n_clips", "clips", "Clips behind the row.")
+_ITEM = _words("item_id", "The item; its renderings in several voices share it.")
+_CLIP = _words("clip_id", "The clip: an item in one voice under one noise condition.")
+_VOICE = _words("voice", "Who speaks.")
+_GOLD = _words("gold", "The right answer.")
+_AUDIO = Column("audio_s", "float", "s", "Length of the clip.")
+_SYSTEM_A = _words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
+_SYSTEM_B = _words("system_b", "Second system.")
+_MATCH = _words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
+_LOW = _number("low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of items.")
+_HIGH = _number("high", "as the figure", "Upper end of the same interval.")
+_NOTE = _words("note", "Why a figure of this row is not defined, and what else to know about it.")
+_KAPPA = (
+    "Cohen's kappa; answers without a label are one class, and choices of a clip's own count by their place."
+)
+_MCNEMAR = (
+    "McNemar's test, exact below 25 discordant pairs. It takes clips for independent: where an item stands in "
+    "several voices p is too small."
+)
+_NULL = (
+    "Overlap if each wrong answer of the second system were one that it gave to another item "
+    "with the same right answer."
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "answers": (
+        _ITEM,
+        _CLIP,
+        _TASK,
+        _VOICE,
+        _NOISE,
+        _SNR,
+        _words("system", "Key of the system."),
+        _GOLD,
+        _words("aliases", "Other right answers, joined by |."),
+        _words("label", "The answer as it was read; none unless it was parsed.", optional=True),
+        _words("label_status", "parsed, unparsed, refused, empty or failed."),
+        _words("reason", "Why the row failed, else empty."),
+        _words("text", "The text the system generated."),
+        _words("heard", "The text the backbone was given; empty for a speech LLM."),
+        Column("correct", "bool", "", "Whether the label is right; other right answers count."),
+        _words("forced_choice", "JSON: each allowed answer with its probability; {} for open tasks."),
+        _words("forced_label", "The most probable of the allowed answers.", optional=True),
+        _number("seconds", "s", "Time of this row; a shared stage counts in each row that needs it."),
+        _AUDIO,
+    ),
+    "clips": (
+        _CLIP,
+        _ITEM,
+        _TASK,
+        _VOICE,
+        _NOISE,
+        _SNR,
+        _number("snr_db_achieved", "dB", "Signal-to-noise ratio of the samples as they were mixed."),
+        _words("prompt", "The choices, or the question, of this clip."),
+        _words("reference", "The words that are said."),
+        _GOLD,
+        _words("group", "What the clip belongs to in its own data set."),
+        Column("seed", "int", "", "Seed of voice and noise."),
+        _words("recipe", "JSON: how to make the sound again."),
+        _AUDIO,
+    ),
+    "accuracy": (
+        _words("system", "Key of the system."),
+        _TASK,
+        _NOISE,
+        _SNR,
+        _N_ITEMS,
+        _N_CLIPS,
+        _number("accuracy", "share", "Clips answered rightly; an answer without a label is wrong."),
+        _LOW,
+        _HIGH,
+        _number("macro_f1", "share", "Mean F1 over the right answers; an answer without a label is wrong."),
+        _number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
+        _number("majority_baseline", "share", "Accuracy of always giving the commonest right answer."),
+        _number("unparsed_rate", "share", "Answers without a label that are not refusals."),
+        _number("refused_rate", "share", "Answers that refuse."),
+        _number("wer", "share", "Word errors of the transcript over words said; may exceed 1."),
+        _NOTE,
+    ),
+    "agreement": (
+        _SYSTEM_A,
+        _SYSTEM_B,
+        _MATCH,
+        _TASK,
+        _NOISE,
+        _SNR,
+        _N_ITEMS,
+        _N_CLIPS,
+        _number("kappa", "-1 to 1", _KAPPA),
+        _LOW,
+        _HIGH,
+        _count("both_right", "clips", "Both gave a label and both are right."),
+        _count("a_only", "clips", "Both gave a label and only the first system is right."),
+        _count("b_only", "clips", "Both gave a label and only the second system is right."),
+        _count("both_wrong_same", "clips", "Both are wrong with the same label."),
+        _count("both_wrong_different", "clips", "Both are wrong with different labels."),
+        _number("error_overlap", "share", "Same wrong label among the clips where both labels are wrong."),
+        _number("error_overlap_low", "share", "Lower end of its 95 % interval."),
+        _number("error_overlap_high", "share", "Upper end of its 95 % interval."),
+        _number("overlap_chance", "share", "Overlap of blind guessing, 1/(C-1) for C allowed answers."),
+        _number("overlap_null", "share", _NULL),
+        _count("mcnemar_b", "clips", "Right for the first system only; no label counts as wrong."),
+        _count("mcnemar_c", "clips", "Right for the second system only; no label counts as wrong."),
+        _number("mcnemar_p", "probability", _MCNEMAR),
+        _number("mcnemar_p_bh", "probability", "The same after Benjamini and Hochberg over the whole table."),
+        _NOTE,
+    ),
+    "shared_errors": (
+        _TASK,
+        _NOISE,
+        _SNR,
+        _SYSTEM_A,
+        _SYSTEM_B,
+        _MATCH,
+        _ITEM,
+        _CLIP,
+        _GOLD,
+        _words("wrong_label", "The wrong answer that both gave."),
+        _words("transcript", "What the cascade heard."),
+        _words("reference", "The words that are said."),
+        _number("wer", "share", "Word errors of this transcript over words said."),
+        _words("kind", "reasoning: the transcript was right; asr: it was not; unknown: there is none."),
+    ),
+    "confound": (
+        _words("system", "The speech LLM."),
+        _words("matched", "Its cascade on a matched backbone."),
+        _words("mismatched", "A cascade with the same transcripts on another backbone."),
+        _TASK,
+        _NOISE,
+        _SNR,
+        _N_ITEMS,
+        _N_CLIPS,
+        _number("kappa_matched", "-1 to 1", "Kappa with the matched cascade."),
+        _number("kappa_mismatched", "-1 to 1", "Kappa with the mismatched cascade, on the same clips."),
+        _number("delta", "-2 to 2", "Matched minus mismatched."),
+        _LOW,
+        _HIGH,
+        _NOTE,
+    ),
+    "cost": (
+        _words("system", "Key of the system."),
+        _number("parameters_m", "millions", "Parameters of everything that the system runs."),
+        _TASK,
+        _N_CLIPS,
+        _number("seconds_per_clip", "s", "Mean time of a clip."),
+        _number("real_time_factor", "s per s", "Time over the length of the audio."),
+        _number("peak_memory_mb", "MB", "Most memory held while it ran; none when it was not measured."),
+        _words("hardware", "What it ran on."),
+    ),
+}
+
+_CELL = ("task", "noise", "snr_db")
+# What no two rows of a table share, in the order by which rows are sorted.
+KEYS: dict[str, tuple[str, ...]] = {
+    "answers": ("task", "item_id", "voice", "noise", "snr_db", "system", "clip_id"),
+    "clips": ("task", "item_id", "voice", "noise", "snr_db", "clip_id"),
+    "accuracy": (*_CELL, "system"),
+    "agreement": (*_CELL, "system_a", "system_b"),
+    "shared_errors": (*_CELL, "system_a", "system_b", "item_id", "clip_id"),
+    "confound": (*_CELL, "system", "matched", "mismatched"),
+    "cost": ("system", "task"),
+}
+_STATUS_COLUMNS = {
+    "answers": ("label_status", LABEL_STATUSES),
+    "shared_errors": ("kind", SHARED_ERROR_KINDS),
+}
+
+
+def columns_of(name: str) -> tuple[Column, ...]:
+    """Return the columns of a table.
+
+    Raises:
+        UnknownKeyError: there is no such table; the message lists those there are.
+    """
+    if name not in TABLES:
+        raise UnknownKeyError(f'There is no table "{name[:40]}". Choose one of: {", ".join(TABLES)}.')
+    return TABLES[name]
+
+
+def validate(frame: pd.DataFrame, name: str, *, file: str = "") -> None:
+    """Check a table: its columns and their types, words where they must be, and no row twice.
+
+    Args:
+        frame: the table.
+        name: key in TABLES.
+        file: name for the message; the table's own name by default.
+
+    Raises:
+        TableError: the first thing that is wrong, in one sentence.
+    """
+    file = file or f"The table {name}"
+    check_columns(frame, columns_of(name), file)
+    if frame.duplicated(list(KEYS[name])).any():
+        raise TableError(f"{file} has the same row twice; make it again.")
+    if name in _STATUS_COLUMNS:
+        column, allowed = _STATUS_COLUMNS[name]
+        strange = sorted(set(frame[column]) - set(allowed))
+        if strange:
+            raise TableError(f'{file} has "{strange[0][:40]}" as {column}; allowed: {", ".join(allowed)}.')
+    if name == "answers" and (frame["label"].notna() != (frame["label_status"] == "parsed")).any():
+        raise TableError(f"{file} has a label that was not parsed, or a parsed answer without one.")
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """Return a table that was written by `write_table`, as Parquet or CSV by the file's ending.
+
+    Words are `str` objects, None where optional and absent; numbers are int64, float64 (NaN where not
+    defined) or bool.
+
+    Raises:
+        TableError: the file is missing, half-written, or not this table.
+    """
+    columns = columns_of(name)
+    frame = read_csv(path, columns) if path.suffix == ".csv" else read_parquet(path, columns)
+    validate(frame, name, file=path.name)
+    return frame
+
+
+def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path, name: str) -> None:
+    """Write a table, sorted by its key, under a temporary name and then rename it.
+
+    The same rows in any order give the same bytes.
+
+    Raises:
+        TableError: the rows are not this table's, or the file cannot be written.
+    """
+    import pandas as pd
+
+    columns = columns_of(name)
+    if not isinstance(rows, pd.DataFrame):
+        rows = list(rows)
+        rows = pd.DataFrame(rows, columns=None if rows else [column.name for column in columns], dtype=object)
+    frame = as_declared(rows, columns, path.name)
+    validate(frame, name, file=path.name)
+    frame = frame.sort_values(list(KEYS[name]), kind="stable", ignore_index=True)
+    (write_csv if path.suffix == ".csv" else write_parquet)(frame, path, columns)

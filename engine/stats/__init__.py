@@ -1,0 +1,1 @@
+"""Pure statistics of answers: agreement, shared errors, intervals, tests. Knows nothing of the project."""

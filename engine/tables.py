@@ -1,0 +1,220 @@
+"""Files of declared columns: Parquet and CSV, read strictly and written whole or not at all.
+
+`engine.records` says which tables there are; here is how any of them goes to and from a file. Nothing is
+guessed: a column that is missing, of another type or cut off is an error of one sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.errors import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DType = Literal["str", "int", "float", "bool"]
+
+SIGNIFICANT_DIGITS = 10  # of a number in a CSV; more than any figure here is known to
+_IN_MEMORY = {"str": "object", "int": "int64", "float": "float64", "bool": "bool"}
+_IN_WORDS = {"str": "words", "int": "whole numbers", "float": "numbers", "bool": "true or false"}
+_LOGICAL = {"True": True, "False": False}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        unit: "" for words; "share" is of 1; "clips" and "items" are counts.
+        meaning: one sentence for the page.
+        optional: may be absent: None in a column of words, NaN (empty in a CSV) in one of numbers.
+    """
+
+    name: str
+    dtype: DType
+    unit: str
+    meaning: str
+    optional: bool = False
+
+
+def as_declared(frame: pd.DataFrame, columns: Sequence[Column], file: str) -> pd.DataFrame:
+    """Return the declared columns, in order and each with its type; None becomes NaN among numbers.
+
+    Raises:
+        TableError: a column is missing or left over, or a value is not of its column's type.
+    """
+    import pandas as pd
+
+    names = [column.name for column in columns]
+    if sorted(frame.columns) != sorted(names):
+        missing = [name for name in names if name not in set(frame.columns)]
+        what = f"lacks the column {missing[0]}" if missing else "has columns that do not belong to it"
+        raise TableError(f"{file} {what}; its columns are {', '.join(names)}.")
+    cast: dict[str, pd.Series[Any]] = {}
+    for column in columns:
+        try:
+            cast[column.name] = _as_type(frame[column.name], column.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            kind = _IN_WORDS[column.dtype]
+            raise TableError(f"{file} has something else than {kind} in the column {column.name}.") from error
+    return pd.DataFrame(cast, columns=names)
+
+
+def _as_type(values: pd.Series[Any], dtype: DType) -> pd.Series[Any]:
+    if dtype == "str":
+        return values.astype(object).where(values.notna(), None)
+    if dtype == "bool" and not values.map(lambda value: value in (True, False)).all():
+        raise ValueError("neither true nor false")
+    if dtype == "int" and (values.astype("float64") % 1 != 0).any():
+        raise ValueError("a count with a fraction, or none")
+    return values.astype(_IN_MEMORY[dtype])
+
+
+def check_columns(frame: pd.DataFrame, columns: Sequence[Column], file: str) -> None:
+    """Check names, types, and that nothing is absent where it may not be.
+
+    Raises:
+        TableError: the first column that is wrong.
+    """
+    if list(frame.columns) != [column.name for column in columns]:
+        raise TableError(f"{file} does not have the columns {', '.join(c.name for c in columns)}.")
+    for column in columns:
+        values, place = frame[column.name], f"in the column {column.name}"
+        if str(values.dtype) != _IN_MEMORY[column.dtype]:
+            raise TableError(f"{file} has {values.dtype} instead of {column.dtype} {place}.")
+        if not column.optional and values.isna().any():
+            raise TableError(f"{file} has an empty cell {place}.")
+        if column.dtype == "str" and not all(isinstance(value, str) for value in values if value is not None):
+            raise TableError(f"{file} has something else than words {place}.")
+        if column.dtype == "float" and values.abs().eq(float("inf")).any():
+            raise TableError(f"{file} has an infinite number {place}.")
+
+
+def read_parquet(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return the table in a Parquet file.
+
+    Raises:
+        TableError: the file is missing, cut off, or has other columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _require(path)
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{path.name} is damaged or is not a Parquet file; make it again.") from error
+    frame = table.to_pandas(ignore_metadata=True)
+    return as_declared(frame, columns, path.name)
+
+
+def read_csv(path: Path, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return the table in a CSV file that `write_csv` wrote; words stay words, even "NA" and "001".
+
+    Raises:
+        TableError: the file is missing, cut off, or has other columns.
+    """
+    import pandas as pd
+
+    _require(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(f"{path.name} is damaged or is not a CSV file; make it again.") from error
+    # The writer ends every row; a number that was cut in two could still be read as another number.
+    if not text.endswith("\n"):
+        raise TableError(f"{path.name} ends in the middle of a row; make it again.")
+    header, cells = rows[0], rows[1:]
+    wrong = next((number for number, row in enumerate(cells, 1) if len(row) != len(header)), None)
+    if wrong is not None:
+        raise TableError(f"{path.name}, row {wrong}, has too few or too many cells; make it again.")
+    frame = pd.DataFrame(cells, columns=header, dtype=object)
+    for column in columns:
+        if column.name in frame:
+            frame[column.name] = frame[column.name].map(_reader(column))
+    return as_declared(frame, columns, path.name)
+
+
+def _reader(column: Column) -> Callable[[str], Any]:
+    """Return how a cell's text becomes a value; what cannot be read stays text and is refused later."""
+    if column.dtype == "bool":
+        return lambda cell: _LOGICAL.get(cell, cell)
+    if column.optional:
+        return lambda cell: cell or None
+    return lambda cell: cell
+
+
+def write_csv(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> None:
+    """Write a checked table as UTF-8 CSV; NaN and None are empty cells.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(frame.columns)
+    texts = [[_cell(value) for value in frame[column.name].tolist()] for column in columns]
+    writer.writerows(zip(*texts, strict=True))
+    write_whole(path, buffer.getvalue().encode("utf-8"))
+
+
+def _cell(value: str | float | int | bool | None) -> str:
+    if value is None or value != value:  # NaN is the one number that is not itself
+        return ""
+    # Adding zero turns -0.0 into 0.0.
+    return f"{value + 0.0:.{SIGNIFICANT_DIGITS}g}" if isinstance(value, float) else str(value)
+
+
+def write_parquet(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) -> None:
+    """Write a checked table as Parquet; equal tables give equal bytes with one version of pyarrow.
+
+    Raises:
+        TableError: the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    schema = pa.schema([pa.field(c.name, types[c.dtype]) for c in columns])
+    arrays = [pa.array(frame[field.name].to_numpy(), field.type, from_pandas=False) for field in schema]
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer, compression="zstd")
+    write_whole(path, buffer.getvalue().to_pybytes())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it, then rename it: it is there whole or not at all.
+
+    Raises:
+        TableError: there is no room, or no right to write there.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise TableError(
+            f"{path.name} could not be written ({error.strerror}); what stood there before is unchanged."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise TableError(f"There is no {path.name} in the results folder; make it first.")

@@ -1,0 +1,88 @@
+"""The benchmark's three jobs on the command line: plan, run, summarize."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from precompute.plan import Settings
+
+BENCHMARK_JOBS = ("plan", "run", "summarize")
+DEFAULT_OUT = Path("results") / "mini"
+
+
+def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the jobs; plan and run take the same options, so that one tells of the other."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--profile", default="mini", help="which systems and test items (mini)")
+    shared.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"results folder ({DEFAULT_OUT})")
+    shared.add_argument(
+        "--quick", action="store_true", help="20 items a task, one voice, clean and babble 5 dB"
+    )
+    shared.add_argument("--systems", type=_list, default=(), help="keys with commas between; all by default")
+    shared.add_argument("--tasks", type=_list, default=(), help="keys with commas between; all by default")
+    shared.add_argument("--limit", type=int, help="items a task")
+    shared.add_argument(
+        "--executor", choices=("inline", "pool"), default="pool", help="here, or in processes"
+    )
+    shared.add_argument("--workers", type=int, help="processes of the pool; one a core by default")
+    shared.add_argument(
+        "--corpus", type=Path, help="manifest.csv of own clips: audio,question,choices,gold,group"
+    )
+    jobs.add_parser(
+        "plan", parents=[shared], help="what a run would do, with time and disk; computes nothing"
+    )
+    jobs.add_parser("run", parents=[shared], help="answer everything in the plan; resumes")
+    summarize = jobs.add_parser("summarize", help="answers to tables; loads no model")
+    summarize.add_argument("--profile", default="mini", help="as for run; the answers know it")
+    summarize.add_argument("--out", type=Path, default=DEFAULT_OUT, help="results folder of the run")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def run_benchmark_job(arguments: argparse.Namespace) -> int:
+    """Run one of the jobs and return its exit code."""
+    if arguments.job == "summarize":
+        from precompute.stages.summary import summarize
+
+        summarize(arguments.out)
+        sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
+        return 0
+    from precompute.benchmark import ledger_of, run_plan
+    from precompute.estimate import format_plan
+    from precompute.executors import make_executor, n_workers_of
+    from precompute.plan import make_plan
+    from precompute.stages.perform import PERFORM
+
+    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    plan = make_plan(_settings(arguments))
+    shown = format_plan(plan, ledger_of(arguments.out), n_workers)
+    if arguments.job == "plan":
+        sys.stdout.write(shown + "\n")
+        return 0
+    sys.stderr.write(shown.rsplit("\n\n", 1)[1] + "\n")
+    report = run_plan(plan, arguments.out, make_executor(arguments.executor, n_workers, PERFORM), sys.stderr)
+    failed = f"; {report.n_failed:,} failed, each with its reason in the table" if report.n_failed else ""
+    sys.stdout.write(
+        f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
+        f"Next: python -m precompute summarize --out {arguments.out}\n"
+    )
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from precompute.plan import Settings
+
+    return Settings(
+        profile=arguments.profile,
+        quick=arguments.quick,
+        systems=arguments.systems,
+        tasks=arguments.tasks,
+        limit=arguments.limit,
+        corpus=arguments.corpus,
+    )

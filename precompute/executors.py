@@ -1,0 +1,260 @@
+"""Where units are worked on: in this process, or in several that each load the models themselves.
+
+Both give the same outcomes for the same units. A unit that raises is tried again in portions of one result;
+a result that fails alone is recorded with its reason. A worker that dies, by whatever signal, is replaced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import re
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Protocol, Self
+
+from engine.errors import EngineError, ModelFilesError
+from precompute.units import Outcome, Unit
+
+Perform = Callable[[Unit], Outcome]
+
+MAX_WORKERS = 64
+MAX_REASON_CHARACTERS = 300
+DEATHS_IN_A_ROW = 16  # with nothing finished in between: not one clip's fault
+_FOLDERS = re.compile(r"(/[^\s/:'\"]+)+/")
+
+
+class ExecutorError(EngineError):
+    """Work cannot go on; the message says what to try."""
+
+
+class Executor(AbstractContextManager["Executor"], Protocol):
+    """Works on units in any order."""
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Yield outcomes as they come; together they hold one row for every key.
+
+        Raises:
+            EngineError: something that no item is to blame for, such as missing weights.
+        """
+        ...
+
+
+def attempt(perform: Perform, unit: Unit) -> Outcome:
+    """Return what the unit yields; where it raises, each of its results is tried again alone.
+
+    Raises:
+        ModelFilesError: weights are missing or damaged, so nothing would succeed.
+    """
+    try:
+        return perform(unit)
+    except ModelFilesError:
+        raise
+    except Exception:  # whatever an item does to a library; `_alone` records what it was
+        outcomes = [_alone(perform, single) for single in unit.alone()]
+    findings = {who: found for outcome in outcomes for who, found in outcome.findings.items()}
+    return Outcome(tuple(row for outcome in outcomes for row in outcome.rows), findings)
+
+
+def _alone(perform: Perform, unit: Unit) -> Outcome:
+    try:
+        return perform(unit)
+    except ModelFilesError:
+        raise
+    except Exception as error:
+        return unit.failed(reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """Return one line fit for a table: no folders of this machine, not long."""
+    text = " ".join(_FOLDERS.sub("", str(error)).split())
+    named = text if isinstance(error, EngineError) else f"{type(error).__name__}: {text}"
+    return named[:MAX_REASON_CHARACTERS]
+
+
+def perform_named(name: str) -> Perform:
+    """Return the function that "package.module:function" names; its module is imported now."""
+    module, _, function = name.partition(":")
+    found: Perform = getattr(importlib.import_module(module), function)
+    return found
+
+
+class InlineExecutor:
+    """Works in this process, one unit after another."""
+
+    def __init__(self, perform: str) -> None:
+        self._perform = perform_named(perform)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Yield outcomes in the order of the units."""
+        for unit in units:
+            yield attempt(self._perform, unit)
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    unit: Unit | None = None
+
+
+class PoolExecutor:
+    """Works in `n_workers` processes that are started afresh (spawn) and share out the cores' threads."""
+
+    def __init__(self, perform: str, n_workers: int) -> None:
+        self._perform = perform
+        self._n_workers = n_workers
+        self._n_threads = max(1, n_cores() // n_workers)
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.pipe.close()  # an idle worker ends by itself
+            if worker.unit is not None or kind is not None:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers = []
+
+    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
+        """Yield outcomes as workers finish."""
+        waiting = deque(units)
+        deaths: Counter[str] = Counter()
+        n_deaths_in_a_row = 0
+        while waiting or any(worker.unit for worker in self._workers):
+            self._hand_out(waiting)
+            busy = [worker for worker in self._workers if worker.unit]
+            ready = set(wait([worker.pipe for worker in busy]))
+            for worker in (worker for worker in busy if worker.pipe in ready):
+                unit, worker_said = worker.unit, _receive(worker)
+                assert unit is not None
+                worker.unit = None
+                if isinstance(worker_said, Outcome):
+                    n_deaths_in_a_row = 0
+                    yield worker_said
+                elif isinstance(worker_said, str):
+                    raise ExecutorError(worker_said)
+                else:
+                    n_deaths_in_a_row += 1
+                    ended = self._bury(worker)
+                    if n_deaths_in_a_row > DEATHS_IN_A_ROW:
+                        raise ExecutorError(f"Worker processes end at once ({ended}); try --executor inline.")
+                    yield from _after_death(unit, ended, waiting, deaths)
+
+    def _hand_out(self, waiting: deque[Unit]) -> None:
+        wanted = min(self._n_workers, len(waiting) + sum(worker.unit is not None for worker in self._workers))
+        while len(self._workers) < wanted:
+            self._workers.append(_start(self._perform, self._n_threads))
+        for worker in list(self._workers):
+            if worker.unit is None and waiting:
+                unit = waiting.popleft()
+                try:
+                    worker.pipe.send(unit)
+                except OSError:  # it died while it was idle
+                    waiting.appendleft(unit)
+                    self._bury(worker)
+                    continue
+                worker.unit = unit
+        if waiting and not any(worker.unit for worker in self._workers):
+            self._hand_out(waiting)
+
+    def _bury(self, worker: _Worker) -> str:
+        """Forget a worker that died; say how it ended."""
+        self._workers.remove(worker)
+        worker.pipe.close()
+        worker.process.join()
+        code = worker.process.exitcode or 0
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _after_death(unit: Unit, ended: str, waiting: deque[Unit], deaths: Counter[str]) -> Iterator[Outcome]:
+    """Try each of the unit's results alone; one that ends its worker once more has failed."""
+    deaths.update(unit.keys)
+    if max(deaths[key] for key in unit.keys) < 2:
+        waiting.extendleft(reversed(unit.alone()))
+    else:
+        yield unit.failed(f"the process that worked on it was ended ({ended})")
+
+
+def _receive(worker: _Worker) -> object:
+    """Return what a worker sent, None when it is gone."""
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _start(perform: str, n_threads: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, perform, n_threads), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve(pipe: Connection, perform: str, n_threads: int) -> None:
+    """Work on what comes through the pipe until it is closed, as it is when the other process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the one that asked decides
+    # Read by torch and CTranslate2 when they are first imported, which is below.
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    function = perform_named(perform)
+    while True:
+        try:
+            unit = pipe.recv()
+        except (EOFError, OSError):
+            return
+        said: Outcome | str
+        try:
+            said = attempt(function, unit)
+        except EngineError as error:
+            said = str(error)
+        try:
+            pipe.send(said)
+        except OSError:
+            return
+
+
+def n_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def n_workers_of(kind: str, asked: int | None) -> int:
+    """Return how many units are worked on at a time: a worker for each core unless told otherwise.
+
+    Raises:
+        ExecutorError: a number out of range.
+    """
+    if asked is not None and not 1 <= asked <= MAX_WORKERS:
+        raise ExecutorError(f"The number of workers is {asked}; give 1 to {MAX_WORKERS}.")
+    return 1 if kind == "inline" else asked or min(n_cores(), MAX_WORKERS)
+
+
+def make_executor(kind: str, n_workers: int, perform: str) -> Executor:
+    """Return the executor called "inline" or "pool"."""
+    return InlineExecutor(perform) if kind == "inline" else PoolExecutor(perform, n_workers)

@@ -1,0 +1,185 @@
+"""From the ledger to the tables: a row for each system and clip, and what the run has to say about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from engine.errors import TableError
+from engine.records import write_table
+from engine.systems.catalogue import SystemSpec, revision_of
+from engine.tasks import is_right
+from precompute import keys
+from precompute.clips import CLIP_SEED, Clip
+from precompute.corpora.mini_world import ITEM_SEED
+from precompute.ledger import Ledger, LedgerRow
+from precompute.plan import Plan
+from precompute.units import reader_name
+
+LIBRARIES = ("torch", "transformers", "ctranslate2", "faster-whisper", "espeakng-loader", "numpy", "pyarrow")
+RUN_RECORD = "run.json"
+MANIFEST = "manifest.json"
+NOT_MADE = "this result is missing from the ledger"
+
+
+def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str]) -> tuple[int, int]:
+    """Write clips.parquet, answers.parquet and run.json; return the number of answers, and of failed ones.
+
+    A manifest of older tables is taken away first: `summarize` writes it anew.
+
+    Raises:
+        TableError: a file cannot be written.
+    """
+    rows = list(_answers(plan, ledger))
+    try:
+        (out / MANIFEST).unlink(missing_ok=True)
+        write_table(_clips(plan, ledger), out / "clips.parquet", "clips")
+        write_table(rows, out / "answers.parquet", "answers")
+        n_failed = sum(row["label_status"] == "failed" for row in rows)
+        _write_json(out / RUN_RECORD, _record(plan, ledger, out, findings, len(rows), n_failed))
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise TableError(f"The tables cannot be written ({why}); make room, then run again.") from error
+    return len(rows), n_failed
+
+
+def _clips(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
+    for clip in plan.clips:
+        sound = ledger.rows[keys.render_key(clip.recipe)]
+        yield {
+            "clip_id": clip.clip_id,
+            "item_id": clip.item.item_id,
+            "task": clip.item.task,
+            "voice": clip.voice,
+            "noise": clip.condition.noise,
+            "snr_db": clip.condition.snr_db,
+            "snr_db_achieved": sound.snr_db_achieved,
+            "prompt": clip.item.prompt,
+            "reference": clip.item.text,
+            "gold": clip.gold,
+            "group": clip.item.group,
+            "seed": clip.recipe.seed,
+            "recipe": clip.recipe.to_json(),
+            "audio_s": sound.audio_s or 0.0,
+        }
+
+
+def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
+    for spec, clip in plan.cells():
+        sound = ledger.rows[keys.render_key(clip.recipe)]
+        answer, heard, heard_s = _result(plan, ledger, spec, clip)
+        forced: dict[str, float] = json.loads(answer.forced_choice)
+        yield {
+            "item_id": clip.item.item_id,
+            "clip_id": clip.clip_id,
+            "task": clip.item.task,
+            "voice": clip.voice,
+            "noise": clip.condition.noise,
+            "snr_db": clip.condition.snr_db,
+            "system": spec.key,
+            "gold": clip.gold,
+            "aliases": "|".join(clip.item.aliases),
+            "label": answer.label,
+            "label_status": answer.status,
+            "reason": answer.reason,
+            "text": answer.text,
+            "heard": heard,
+            "correct": is_right(clip.item.question.task, answer.label, clip.gold, clip.item.aliases),
+            "forced_choice": answer.forced_choice,
+            # Labels stand in order, so that of two equally probable ones it is always the same.
+            "forced_label": max(forced, key=forced.__getitem__) if forced else None,
+            "seconds": heard_s + answer.seconds,
+            "audio_s": sound.audio_s or 0.0,
+        }
+
+
+def _result(plan: Plan, ledger: Ledger, spec: SystemSpec, clip: Clip) -> tuple[LedgerRow, str, float]:
+    """Return the answer's row, the text it was made from ("" for a speech LLM), and the seconds of hearing it."""
+    if spec.kind == "speech_llm":
+        return ledger.rows[plan.listen_key(spec, clip)], "", 0.0
+    heard = plan.heard(spec, clip, ledger)
+    if isinstance(heard, LedgerRow):
+        return heard, "", 0.0
+    assert heard is not None, NOT_MADE
+    heard_s = ledger.rows[plan.transcribe_key(spec, clip)].seconds if spec.transcriber else 0.0
+    return ledger.rows[plan.read_key(spec, clip, heard)], heard, heard_s
+
+
+def _record(
+    plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str], n_rows: int, n_failed: int
+) -> dict[str, Any]:
+    settings = plan.settings
+    before = _earlier_findings(out)
+    systems: dict[str, dict[str, Any]] = {}
+    for spec in plan.systems:
+        memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
+        backbone = plan.backbone(spec)
+        who = spec.key if spec.kind == "speech_llm" else reader_name(backbone)
+        systems[spec.key] = {
+            "name": spec.name,
+            "kind": spec.kind,
+            "backbone": backbone,
+            "transcriber": spec.transcriber,
+            "revision": revision_of(spec, settings.models),
+            "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
+            "batching": findings.get(who) or before.get(spec.key, ""),
+        }
+        if memory.peak_memory_mb is not None:
+            systems[spec.key]["peak_memory_mb"] = memory.peak_memory_mb
+    return {
+        "profile": settings.profile,
+        "quick": settings.quick,
+        "limit": settings.limit,
+        "corpus": settings.corpus.name if settings.corpus else None,
+        "tasks": sorted({clip.item.task for clip in plan.clips}),
+        "counts": {"clips": len(plan.clips), "answers": n_rows, "failed": n_failed},
+        "seeds": {"items": ITEM_SEED, "clips": CLIP_SEED},
+        "code_versions": keys.CODE_VERSION,
+        "decoding": keys.DECODING,
+        "versions": _versions(),
+        "hardware": hardware(),
+        "systems": systems,
+        "notes": plan.notes,
+    }
+
+
+def _earlier_findings(out: Path) -> dict[str, str]:
+    """Return what an earlier run found about batches: when nothing was left to do, nothing was checked."""
+    try:
+        systems = json.loads((out / RUN_RECORD).read_text(encoding="utf-8"))["systems"]
+        return {key: str(about["batching"]) for key, about in systems.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def hardware() -> str:
+    """Return processor, cores and memory in words; no name of the machine or its user."""
+    processor, memory = platform.processor() or platform.machine(), ""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    with suppress(ValueError, OSError, AttributeError):
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+    return f"{processor}, {os.cpu_count()} cores{memory}, {platform.system()}"
+
+
+def _write_json(file: Path, record: Mapping[str, Any]) -> None:
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(file)

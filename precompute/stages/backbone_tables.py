@@ -1,0 +1,156 @@
+"""confound.csv and shared_errors.csv: what a shared backbone adds, and the wrong answers two systems share."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+
+from engine.stats.agreement import answer_classes, kappa_of_counts
+from engine.stats.estimate import Estimate
+from engine.stats.intervals import bootstrap, per_item
+from precompute.stages.cells import Cell
+from precompute.stages.pairs import KindOf, MatchOf, Paired, in_order, pair_up
+from precompute.stages.system_tables import word_errors
+
+MATCHED = ("exact", "ancestor", "self")
+_OPEN = "Not defined: open answers have no fixed set of labels."
+_ONE_LABEL = "Not defined: a pair gave one and the same label throughout."
+
+
+def confound_rows(
+    cells: Sequence[Cell], match: MatchOf, kind_of: KindOf, *, seed: int
+) -> list[dict[str, Any]]:
+    """Return the rows of confound.csv: each speech LLM with a matched and a mismatched cascade of the same ears.
+
+    A pair that only the paper calls matched counts as mismatched: its configs differ. Two cascades that heard
+    differently anywhere in the run are not compared, for then ears and backbone both differ.
+    """
+    of_kind = _systems_by_kind(cells, kind_of)
+    rows = []
+    for speech in of_kind["speech_llm"]:
+        matched = {cascade for cascade in of_kind["cascade"] if match(speech, cascade) in MATCHED}
+        pairs = [
+            (one, other)
+            for one, other in permutations(of_kind["cascade"], 2)
+            if one in matched and other not in matched and _same_ears(cells, one, other)
+        ]
+        found = (_confound_row(cell, speech, *pair, seed) for cell in cells for pair in pairs)
+        rows += [row for row in found if row is not None]
+    return rows
+
+
+def _systems_by_kind(cells: Sequence[Cell], kind_of: KindOf) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for system in in_order({system for cell in cells for system in cell.systems}, kind_of):
+        found[kind_of(system)].append(system)
+    return found
+
+
+def _same_ears(cells: Sequence[Cell], one: str, other: str) -> bool:
+    """Whether two cascades heard the same words on every clip that both answered."""
+    for cell in cells:
+        paired = pair_up([cell], one, other)
+        for a, b in zip(paired.a, paired.b, strict=True) if paired else ():
+            if a.heard != b.heard and "failed" not in (a.status, b.status):
+                return False
+    return True
+
+
+def _confound_row(cell: Cell, speech: str, matched: str, mismatched: str, seed: int) -> dict[str, Any] | None:
+    with_matched = pair_up([cell], speech, matched, also=[mismatched])
+    with_mismatched = pair_up([cell], speech, mismatched, also=[matched])
+    if with_matched is None or with_mismatched is None:
+        return None
+    kappas, delta = _difference(with_matched, with_mismatched, seed)
+    return {
+        "system": speech,
+        "matched": matched,
+        "mismatched": mismatched,
+        "task": cell.task,
+        "noise": cell.noise,
+        "snr_db": cell.snr_db,
+        "n_items": with_matched.n_items,
+        "n_clips": len(with_matched.clips),
+        "kappa_matched": kappas[0],
+        "kappa_mismatched": kappas[1],
+        "delta": delta.value,
+        "low": delta.low,
+        "high": delta.high,
+        "note": delta.note,
+    }
+
+
+def _difference(one: Paired, other: Paired, seed: int) -> tuple[tuple[float, float], Estimate]:
+    """Return both kappas and their difference; each resample draws the same items for both."""
+    if not all(clip.offered for clip in one.clips):
+        return (math.nan, math.nan), Estimate(math.nan, math.nan, math.nan, one.n_items, "", _OPEN)
+    counts = [paired.confusion() for paired in (one, other)]
+    width = counts[0][0].size
+    groups = per_item(one.items, np.concatenate([c.reshape(len(c), -1) for c in counts], axis=1))
+
+    def kappas(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        left, right = sums[..., :width], sums[..., width:]
+        lead = sums.shape[:-1]
+        return (
+            kappa_of_counts(left.reshape(*lead, *counts[0].shape[1:])),
+            kappa_of_counts(right.reshape(*lead, *counts[1].shape[1:])),
+        )
+
+    def difference(sums: np.ndarray) -> np.ndarray:
+        left, right = kappas(sums)
+        return left - right
+
+    left, right = kappas(groups.sum(axis=0))
+    delta = bootstrap(groups, difference, seed=seed)
+    if math.isnan(delta.value):
+        delta = replace(delta, note=_ONE_LABEL)
+    return (float(left), float(right)), delta
+
+
+def shared_error_rows(cells: Sequence[Cell], match: MatchOf, kind_of: KindOf) -> list[dict[str, Any]]:
+    """Return the rows of shared_errors.csv: a speech LLM and a cascade, both wrong with the same label.
+
+    Other pairs are left to answers.parquet: two cascades have no one transcript, an oracle has none that
+    could be wrong.
+    """
+    of_kind = _systems_by_kind(cells, kind_of)
+    rows = []
+    for cell, speech, cascade in product(cells, of_kind["speech_llm"], of_kind["cascade"]):
+        paired = pair_up([cell], speech, cascade)
+        if paired is not None:
+            rows += _shared_errors(cell, paired, match(speech, cascade))
+    return rows
+
+
+def _shared_errors(cell: Cell, paired: Paired, match: str) -> list[dict[str, Any]]:
+    rows = []
+    classes = answer_classes(*paired.labels)
+    for clip, a, b, name in zip(paired.clips, paired.a, paired.b, classes, strict=True):
+        if name != "both_wrong_same":
+            continue
+        errors, n_words = word_errors(clip.reference, b.heard)
+        rows.append(
+            {
+                "task": cell.task,
+                "noise": cell.noise,
+                "snr_db": cell.snr_db,
+                "system_a": paired.system_a,
+                "system_b": paired.system_b,
+                "match": match,
+                "item_id": clip.item_id,
+                "clip_id": clip.clip_id,
+                "gold": clip.gold,
+                "wrong_label": a.label,
+                "transcript": b.heard,
+                "reference": clip.reference,
+                "wer": errors / n_words if n_words else math.nan,
+                "kind": "unknown" if not n_words else "asr" if errors else "reasoning",
+            }
+        )
+    return rows

@@ -1,0 +1,194 @@
+"""The answers of a run as cells: one task under one noise condition, every system's answers on its clips.
+
+The tables are counted from these; no model is loaded and nothing is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import TableError
+from engine.records import read_table
+from engine.tasks import TASKS, labels_for, normalise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Any  # a row of `DataFrame.itertuples`
+Condition = tuple[str, str, float]  # task, noise, ratio in dB (minus infinity where there is none: it sorts)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip and what may be answered to it.
+
+    Attributes:
+        offered: allowed answers in the order of the prompt, normalised; empty for an open question.
+        by_place: the choices differ between the clips of this task, so answers are classed by their place.
+    """
+
+    clip_id: str
+    item_id: str
+    gold: str
+    reference: str
+    offered: tuple[str, ...]
+    by_place: bool
+
+    @cached_property
+    def gold_class(self) -> str:
+        return self.class_of(self.gold)
+
+    def class_of(self, label: str) -> str:
+        """Return the class a label is counted in: itself, or its place among this clip's choices.
+
+        With choices of each clip's own, words would make two blind guessers agree beyond chance: they choose
+        among few, while the words of all clips are many.
+        """
+        spelt = normalise(label)
+        return f"choice {self.offered.index(spelt) + 1}" if self.by_place and spelt in self.offered else spelt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one system answered to one clip.
+
+    Attributes:
+        label: as it was read, None without one; `label_class` is what it is counted as.
+        forced_right: whether the most probable allowed answer is right; None without forced choice.
+    """
+
+    label: str | None
+    label_class: str | None
+    right: bool
+    status: str
+    heard: str
+    forced_right: bool | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task under one noise condition.
+
+    Attributes:
+        snr_db: NaN where no ratio was asked for.
+        clips: sorted by item, voice and clip.
+        items: the number of each clip's item.
+        systems: key -> its answers by place in `clips`; a clip that it was not given is absent.
+    """
+
+    task: str
+    noise: str
+    snr_db: float
+    clips: tuple[Clip, ...]
+    items: tuple[int, ...]
+    systems: dict[str, dict[int, Answer]]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answers are free."""
+        return not all(clip.offered for clip in self.clips)
+
+    @property
+    def is_words_only(self) -> bool:
+        """Whether this is a task of the product, with allowed answers, in which the words decide."""
+        return self.task in TASKS and not TASKS[self.task].needs_voice and not self.is_open
+
+
+def read_run(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the answers and the clips of a results folder.
+
+    Raises:
+        TableError: one of the files is missing, half-written or foreign, or they are not of one run.
+    """
+    answers, clips = (
+        read_table(out / "answers.parquet", "answers"),
+        read_table(out / "clips.parquet", "clips"),
+    )
+    if not len(answers):
+        raise TableError("answers.parquet has no rows; run the benchmark first.")
+    golds = {_clip_key(row): row.gold for row in clips.itertuples()}
+    for row in answers.itertuples():
+        if golds.get(_clip_key(row)) != row.gold:
+            raise TableError(
+                "answers.parquet and clips.parquet are not of one run: the clip "
+                f'"{str(row.clip_id)[:60]}" is missing from the second, or has another right answer there.'
+            )
+    return answers, clips
+
+
+def cells_of(answers: pd.DataFrame, clips: pd.DataFrame) -> list[Cell]:
+    """Return the cells by task, noise and ratio; the order of the rows does not matter."""
+    given: dict[tuple[Condition, str], dict[str, Row]] = defaultdict(dict)
+    for row in answers.itertuples():
+        given[_clip_key(row)][row.system] = row
+    asked: dict[Condition, list[tuple[Clip, dict[str, Row]]]] = defaultdict(list)
+    offered = {_clip_key(row): _offered(row, given[_clip_key(row)]) for row in clips.itertuples()}
+    choices: dict[str, set[frozenset[str]]] = defaultdict(set)
+    for ((task, _, _), _), labels in offered.items():
+        choices[task].add(frozenset(labels))
+    order = ["item_id", "voice", "clip_id"]
+    for row in clips.sort_values(order, kind="stable").itertuples():
+        key = _clip_key(row)
+        clip = Clip(
+            row.clip_id,
+            row.item_id,
+            row.gold,
+            row.reference,
+            offered[key],
+            by_place=len(choices[row.task]) > 1,
+        )
+        if given[key]:
+            asked[key[0]].append((clip, given[key]))
+    return [_cell(condition, asked[condition]) for condition in sorted(asked)]
+
+
+def _clip_key(row: Row) -> tuple[Condition, str]:
+    snr_db = -math.inf if math.isnan(row.snr_db) else float(row.snr_db)
+    return (row.task, row.noise, snr_db), row.clip_id
+
+
+def _offered(clip: Row, rows: dict[str, Row]) -> tuple[str, ...]:
+    """Return the allowed answers: the product's own, or in another corpus those of the forced choice."""
+    if clip.task in TASKS:
+        return tuple(normalise(label) for label in labels_for(TASKS[clip.task], clip.prompt))
+    labels = {normalise(label) for row in rows.values() for label in json.loads(row.forced_choice)}
+    prompt = f" {normalise(clip.prompt)} "
+    places = {label: prompt.find(f" {label} ") for label in labels}
+    return tuple(sorted(labels, key=lambda label: (places[label] < 0, places[label], label)))
+
+
+def _cell(condition: Condition, asked: list[tuple[Clip, dict[str, Row]]]) -> Cell:
+    task, noise, snr_db = condition
+    items = {item: number for number, item in enumerate(sorted({clip.item_id for clip, _ in asked}))}
+    systems: dict[str, dict[int, Answer]] = {
+        key: {} for key in sorted({s for _, rows in asked for s in rows})
+    }
+    for place, (clip, rows) in enumerate(asked):
+        for system, row in rows.items():
+            systems[system][place] = _answer(clip, row)
+    return Cell(
+        task=task,
+        noise=noise,
+        snr_db=math.nan if snr_db == -math.inf else snr_db,
+        clips=tuple(clip for clip, _ in asked),
+        items=tuple(items[clip.item_id] for clip, _ in asked),
+        systems=systems,
+    )
+
+
+def _answer(clip: Clip, row: Row) -> Answer:
+    right = {normalise(clip.gold), *(normalise(alias) for alias in row.aliases.split("|") if alias)}
+    return Answer(
+        label=row.label,
+        label_class=None if row.label is None else clip.class_of(row.label),
+        right=bool(row.correct),
+        status=row.label_status,
+        heard=row.heard,
+        forced_right=None if row.forced_label is None else normalise(row.forced_label) in right,
+    )

@@ -1,0 +1,124 @@
+"""Two systems' answers to the same clips, ready for counting, and how two systems are related."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from engine.stats.overlap import jointly_wrong
+from engine.systems.catalogue import SYSTEMS, match_between
+from precompute.stages.cells import Answer, Cell, Clip
+
+MatchOf = Callable[[str, str], str]
+KindOf = Callable[[str], str]
+
+TWO_CHOICES = 2  # there, two who are both wrong are wrong alike of necessity
+
+_KIND_ORDER = {"speech_llm": 0, "cascade": 1, "text_llm": 2}
+
+
+def kind_in_catalogue(system: str) -> str:
+    """Return speech_llm, cascade or text_llm; "" for a system that is not in the catalogue."""
+    return SYSTEMS[system].kind if system in SYSTEMS else ""
+
+
+def match_in_catalogue(system_a: str, system_b: str) -> str:
+    """Return how two systems are matched, as their checkpoints say; "none" where one is not in the catalogue.
+
+    Raises:
+        ModelFilesError: files that would tell are missing or damaged.
+    """
+    return match_between(system_a, system_b) if {system_a, system_b} <= SYSTEMS.keys() else "none"
+
+
+def in_order(systems: Iterable[str], kind_of: KindOf) -> list[str]:
+    """Return the systems by kind (speech LLM, cascade, text LLM, unknown), then by key."""
+    return sorted(systems, key=lambda system: (_KIND_ORDER.get(kind_of(system), len(_KIND_ORDER)), system))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The clips that both systems were given, in one cell or in several pooled ones.
+
+    Attributes:
+        tasks: the cells' tasks; `strata` says for each clip which one it is of.
+        items: number of each clip's item; no two tasks share one.
+    """
+
+    system_a: str
+    system_b: str
+    tasks: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    items: np.ndarray
+    strata: np.ndarray
+    a: tuple[Answer, ...]
+    b: tuple[Answer, ...]
+
+    @cached_property
+    def labels(self) -> tuple[list[str | None], list[str | None], list[bool], list[bool]]:
+        """What the statistics take: the classes of both systems' answers, and whether each is right."""
+        return (
+            [answer.label_class for answer in self.a],
+            [answer.label_class for answer in self.b],
+            [answer.right for answer in self.a],
+            [answer.right for answer in self.b],
+        )
+
+    @property
+    def n_items(self) -> int:
+        return len(np.unique(self.items))
+
+    def confusion(self) -> np.ndarray:
+        """Return each clip as a table of counts (clips, tasks, labels, labels); no label is a label, too."""
+        a, b, _, _ = self.labels
+        numbers: list[dict[str | None, int]] = [{} for _ in self.tasks]
+        codes = [
+            [
+                numbers[task].setdefault(label, len(numbers[task]))
+                for label, task in zip(labels, self.strata, strict=True)
+            ]
+            for labels in (a, b)
+        ]
+        n_labels = max((len(known) for known in numbers), default=0)
+        counts = np.zeros((len(self.clips), len(self.tasks), n_labels, n_labels))
+        counts[np.arange(len(self.clips)), self.strata, codes[0], codes[1]] = 1
+        return counts
+
+    def telling_errors(self) -> np.ndarray:
+        """Say for every clip whether both are wrong with a label, and could have been in different ways."""
+        choices = np.array([len(clip.offered) != TWO_CHOICES for clip in self.clips], dtype=bool)
+        return np.array(jointly_wrong(*self.labels), dtype=bool) & choices
+
+
+def pair_up(
+    cells: Sequence[Cell], system_a: str, system_b: str, *, also: Sequence[str] = ()
+) -> Paired | None:
+    """Return the clips of these cells that both systems (and `also` these) were given; None without any."""
+    tasks: list[str] = []
+    clips, items, strata, a, b = [], [], [], [], []
+    n_items = 0
+    for cell in cells:
+        given = [cell.systems.get(system, {}) for system in (system_a, system_b, *also)]
+        places = sorted(set(given[0]).intersection(*given[1:]))
+        if not places:
+            continue
+        clips += [cell.clips[place] for place in places]
+        items += [n_items + cell.items[place] for place in places]
+        strata += [len(tasks)] * len(places)
+        a += [given[0][place] for place in places]
+        b += [given[1][place] for place in places]
+        tasks.append(cell.task)
+        n_items += max(cell.items) + 1
+    if not clips:
+        return None
+    numbers = np.array(items, dtype=np.int64), np.array(strata, dtype=np.int64)
+    return Paired(system_a, system_b, tuple(tasks), tuple(clips), *numbers, tuple(a), tuple(b))
+
+
+def pairs_in(cells: Iterable[Cell], kind_of: KindOf) -> list[tuple[str, str]]:
+    """Return every unordered pair of the systems in these cells, in the order of the tables."""
+    return list(combinations(in_order({system for cell in cells for system in cell.systems}, kind_of), 2))

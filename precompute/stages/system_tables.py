@@ -1,0 +1,146 @@
+"""accuracy.csv and cost.csv: what each system does alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jiwer
+import numpy as np
+
+from engine.stats.intervals import bootstrap_share, per_item
+from engine.stats.scores import macro_f1, majority_baseline
+from engine.systems.catalogue import SYSTEMS
+from engine.tasks import normalise
+from precompute.stages.cells import Answer, Cell, Clip
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_RECORDED = "not recorded"
+
+
+def accuracy_rows(cells: Iterable[Cell], *, seed: int) -> list[dict[str, Any]]:
+    """Return the rows of accuracy.csv; a clip without a label, or that failed, is a wrong answer."""
+    cells = list(cells)
+    # A system that never hands words on writes no transcript; one that heard nothing in a cell made errors.
+    writers = {
+        system
+        for cell in cells
+        for system, answers in cell.systems.items()
+        if any(answer.heard for answer in answers.values())
+    }
+    return [
+        _accuracy_row(cell, system, writes=system in writers, seed=seed)
+        for cell in cells
+        for system in cell.systems
+    ]
+
+
+def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[str, Any]:
+    places = list(cell.systems[system])
+    answers = [cell.systems[system][place] for place in places]
+    clips = [cell.clips[place] for place in places]
+    golds = [clip.gold_class for clip in clips]
+    items = np.array([cell.items[place] for place in places])
+    hits = np.array([[answer.right, 1.0] for answer in answers], dtype=np.float64)
+    accuracy = bootstrap_share(per_item(items, hits), seed=seed)
+    forced = [answer.forced_right for answer in answers if answer.forced_right is not None]
+    statuses = Counter(answer.status for answer in answers)
+    wer = _word_error_rate(clips, answers) if writes else math.nan
+    notes = [*_notes(cell, clips, statuses, len(forced)), *_wer_note(wer, writes)]
+    read = [clip.gold_class if a.right else a.label_class for clip, a in zip(clips, answers, strict=True)]
+    return {
+        "system": system,
+        "task": cell.task,
+        "noise": cell.noise,
+        "snr_db": cell.snr_db,
+        "n_items": len(set(items.tolist())),
+        "n_clips": len(clips),
+        "accuracy": accuracy.value,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "macro_f1": math.nan if cell.is_open else macro_f1(golds, read),
+        "forced_choice_accuracy": sum(forced) / len(forced) if forced else math.nan,
+        "majority_baseline": majority_baseline(golds),
+        "unparsed_rate": (len(clips) - statuses["parsed"] - statuses["refused"]) / len(clips),
+        "refused_rate": statuses["refused"] / len(clips),
+        "wer": wer,
+        "note": " ".join(filter(None, [*notes, accuracy.note])),
+    }
+
+
+def _notes(cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int) -> list[str]:
+    notes = []
+    if cell.is_open:
+        notes.append("Open answers have no classes: macro-F1 and forced choice are not defined.")
+    elif not n_forced:
+        notes.append("No forced choice was taken.")
+    elif n_forced < len(clips):
+        notes.append(f"Forced choice on {n_forced:,} of {len(clips):,} clips.")
+    if any(clip.by_place for clip in clips):
+        notes.append("Choices differ by clip and count by their place.")
+    notes += [
+        f"Answers {status}: {statuses[status]:,}." for status in ("empty", "failed") if statuses[status]
+    ]
+    return notes
+
+
+def _wer_note(wer: float, writes: bool) -> list[str]:
+    if not math.isnan(wer):
+        return []
+    return ["The words said are not known." if writes else "It hands no transcript on."]
+
+
+def _word_error_rate(clips: list[Clip], answers: list[Answer]) -> float:
+    """Return word errors over words said, all clips together; failed answers have no transcript."""
+    counted = [
+        word_errors(clip.reference, answer.heard)
+        for clip, answer in zip(clips, answers, strict=True)
+        if answer.status != "failed"
+    ]
+    n_words = sum(words for _, words in counted)
+    return sum(errors for errors, words in counted if words) / n_words if n_words else math.nan
+
+
+@lru_cache(maxsize=100_000)
+def word_errors(reference: str, heard: str) -> tuple[int, int]:
+    """Return (word errors, words said) after `normalise`; (0, 0) where the words said are not known."""
+    said, written = normalise(reference), normalise(heard)
+    n_words = len(said.split())
+    if not said or said == written:
+        return 0, n_words
+    if not written:
+        return n_words, n_words
+    counted = jiwer.process_words(said, written)
+    return counted.substitutions + counted.deletions + counted.insertions, n_words
+
+
+def cost_rows(answers: pd.DataFrame, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of cost.csv: all conditions of a task together, over the clips that were timed.
+
+    Args:
+        answers: of the run.
+        record: what the run wrote about itself (run.json), {} when it wrote nothing.
+    """
+    rows = []
+    systems = record.get("systems", {})
+    for (system, task), group in answers.groupby(["system", "task"], sort=True):
+        timed = group[group["seconds"].notna()]
+        seconds, audio_s = timed["seconds"].sum(), timed["audio_s"].sum()
+        rows.append(
+            {
+                "system": system,
+                "parameters_m": SYSTEMS[system].parameters_m if system in SYSTEMS else math.nan,
+                "task": task,
+                "n_clips": len(timed),
+                "seconds_per_clip": seconds / len(timed) if len(timed) else math.nan,
+                "real_time_factor": seconds / audio_s if audio_s > 0 else math.nan,
+                "peak_memory_mb": systems.get(system, {}).get("peak_memory_mb", math.nan),
+                "hardware": record.get("hardware", NOT_RECORDED),
+            }
+        )
+    return rows

@@ -1,0 +1,164 @@
+"""Portions of work that travel to a process whole, and what comes back.
+
+A unit is done or not done as a whole. It knows the keys of its results, how to fall apart into units of one
+result each, and what to write down for a result that failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from engine.recipe import Recipe
+from engine.request import Question
+from precompute.ledger import LedgerRow
+
+ListenStage = Literal["render", "transcribe", "listen"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a unit yields.
+
+    Attributes:
+        rows: one for each key of the unit.
+        findings: system -> whether its batches equal its singles on this machine, in words.
+    """
+
+    rows: tuple[LedgerRow, ...]
+    findings: Mapping[str, str] = field(default_factory=dict)
+
+
+def reader_name(backbone: str) -> str:
+    """Return what a text LLM is called in findings: a speech LLM may lie in the same folder."""
+    return f"{backbone}, reading"
+
+
+class Unit(Protocol):
+    """A portion of work."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all rows that it yields."""
+        ...
+
+    def alone(self) -> Sequence[Unit]:
+        """Return one unit for each key."""
+        ...
+
+    def failed(self, reason: str) -> Outcome:
+        """Return rows that say that it failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """One result wanted of a clip: its sound's facts, a transcript by `who`, or an answer of system `who`."""
+
+    key: str
+    stage: ListenStage
+    who: str = ""
+
+
+@dataclass(frozen=True)
+class ClipWork:
+    """A clip and all that is wanted of it: it is rendered once for all."""
+
+    recipe: Recipe
+    question: Question
+    needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True)
+class ListenUnit:
+    """Work on the sound of some clips.
+
+    Attributes:
+        folder: of an own corpus' recordings.
+        models: folder of the models.
+    """
+
+    works: tuple[ClipWork, ...]
+    folder: Path
+    models: Path
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all rows that it yields."""
+        return tuple(need.key for work in self.works for need in work.needs)
+
+    def alone(self) -> Sequence[ListenUnit]:
+        """Return one unit for each key."""
+        return [
+            replace(self, works=(replace(work, needs=(need,)),)) for work in self.works for need in work.needs
+        ]
+
+    def failed(self, reason: str) -> Outcome:
+        """Return rows that say that it failed."""
+        needs = [need for work in self.works for need in work.needs]
+        return Outcome(tuple(LedgerRow(n.key, n.stage, n.who, status="failed", reason=reason) for n in needs))
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and a question about it."""
+
+    key: str
+    heard: str
+    question: Question
+
+
+@dataclass(frozen=True)
+class ReadUnit:
+    """Prompts for one text LLM.
+
+    Attributes:
+        via: a system that has this text LLM, for loading.
+        backbone: the text LLM's folder.
+    """
+
+    via: str
+    backbone: str
+    prompts: tuple[Prompt, ...]
+    models: Path
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all rows that it yields."""
+        return tuple(prompt.key for prompt in self.prompts)
+
+    def alone(self) -> Sequence[ReadUnit]:
+        """Return one unit for each key."""
+        return [replace(self, prompts=(prompt,)) for prompt in self.prompts]
+
+    def failed(self, reason: str) -> Outcome:
+        """Return rows that say that it failed."""
+        return Outcome(
+            tuple(
+                LedgerRow(p.key, "read", self.backbone, status="failed", reason=reason) for p in self.prompts
+            )
+        )
+
+
+@dataclass(frozen=True)
+class MemoryUnit:
+    """The most memory that a system holds while it answers, measured in a process of its own."""
+
+    key: str
+    system: str
+    models: Path
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its one key."""
+        return (self.key,)
+
+    def alone(self) -> Sequence[MemoryUnit]:
+        """Return itself."""
+        return [self]
+
+    def failed(self, reason: str) -> Outcome:
+        """Return a row that says that it failed."""
+        return Outcome((LedgerRow(self.key, "memory", self.system, status="failed", reason=reason),))

@@ -1,0 +1,113 @@
+"""Differences and the paper's claims: against the tables, against cases made by hand, and in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from dashboard.claims import Claim, claims_of, sentence_of
+from dashboard.comparison import difference, extra_loss, loudest_babble, matched_pairs
+from dashboard.components.decision_card import choices_at, decision_html, meaning
+from dashboard.tables import CLEAN, Level, at, table
+from engine.stats.estimate import Estimate
+
+PAIR = ("mini-ultravox", "mini-cascade")
+
+
+def test_the_difference_is_mcnemars(own_run: Path) -> None:
+    for level in (CLEAN, Level("babble", 0.0)):
+        rows = at(table("own", "agreement"), task="topic", level=level)
+        row = rows[(rows["system_a"] == PAIR[0]) & (rows["system_b"] == PAIR[1])].iloc[0]
+        gap = difference("own", "topic", level, *PAIR)
+        assert gap.value == pytest.approx((row["mcnemar_b"] - row["mcnemar_c"]) / row["n_clips"])
+        assert gap.low <= gap.value <= gap.high and gap.n == row["n_items"]
+
+
+def test_the_difference_turns_with_its_sides(own_run: Path) -> None:
+    one, other = (difference("own", "topic", CLEAN, *pair) for pair in (PAIR, PAIR[::-1]))
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+
+
+def test_a_system_is_no_better_than_itself(own_run: Path) -> None:
+    gap = difference("own", "topic", CLEAN, PAIR[0], PAIR[0])
+    assert (gap.value, gap.low, gap.high) == (0, 0, 0)
+
+
+def test_extra_loss_is_the_change_of_the_difference(own_run: Path) -> None:
+    loud = loudest_babble("own", "topic")
+    assert loud == Level("babble", 0.0)
+    clean, noisy = (difference("own", "topic", level, *PAIR).value for level in (CLEAN, loud))
+    assert extra_loss("own", "topic", loud, *PAIR).value == pytest.approx(clean - noisy)
+
+
+def test_what_was_not_measured_is_not_a_number(own_run: Path) -> None:
+    gap = difference("own", "emotion", Level("babble", 5.0), *PAIR)
+    assert math.isnan(gap.value) and gap.note
+    assert loudest_babble("own", "emotion") is None
+
+
+def test_published_differences_have_no_interval() -> None:
+    gap = difference("published", "sst2", CLEAN, "gemini", "cascade_s")
+    assert gap.value == pytest.approx(0.897 - 0.885) and math.isnan(gap.low)
+    assert "published" in gap.method
+
+
+def test_matched_pairs_are_a_speech_llm_and_a_cascade(own_run: Path) -> None:
+    assert [pair[:2] for pair in matched_pairs("own")] == [
+        ("mini-ultravox", "mini-cascade"), ("mini-ultravox", "made-weak"), ("made-audio", "made-cascade"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        ((0, 0, 0), "not tried"),
+        ((3, 0, 1), "holds"),
+        ((1, 0, 3), "open"),
+        ((0, 4, 1), "fails"),
+        ((1, 1, 0), "mixed"),
+    ],
+)
+def test_verdicts(counts: tuple[int, int, int], verdict: str) -> None:
+    assert Claim("it", *counts, "a cell").verdict == verdict
+
+
+def test_the_sentence_names_what_holds_and_what_does_not() -> None:
+    claims = [Claim("A", 3, 0, 0, ""), Claim("B", 0, 2, 0, ""), Claim("C", 0, 0, 0, "")]
+    said = sentence_of(claims)
+    assert "hold here: A (in 3 of 3 cells)" in said and "do not hold here: B (in 0 of 2 cells)" in said
+    assert "were not tried here: C" in said and said.count(".") == 1
+    assert sentence_of([]) == ""
+
+
+def test_claims_count_the_cells_of_a_measured_run_only(own_run: Path) -> None:
+    words, chance, backbone, noise = claims_of("own")
+    assert noise.holds + noise.open + noise.fails == 2 * 3  # topic and trivia, three matched pairs
+    assert chance.holds + chance.open + chance.fails > 0 and words.measured and backbone.measured
+    assert claims_of("published") == ()
+
+
+def sentence_for(monkeypatch: pytest.MonkeyPatch, gap: Estimate) -> str:
+    monkeypatch.setattr("dashboard.components.decision_card.difference", lambda *_: gap)
+    return meaning("own", "topic", Level("babble", 5.0), PAIR, choices_at("own", "topic", CLEAN))
+
+
+def test_the_sentence_says_what_the_difference_means(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sure = sentence_for(monkeypatch, Estimate(-0.083, -0.133, -0.033, 60, ""))
+    assert "Topic in babble at 5 dB, mini-Whisper → mini-Llama is right 8.3 points more often" in sure
+    assert "+3.3 to +13.3, 60 items): more than chance explains" in sure and "1.5 times as long" in sure
+    unsure = sentence_for(monkeypatch, Estimate(0.02, -0.01, 0.05, 60, ""))
+    assert "includes zero" in unsure
+    assert "equally often" in sentence_for(monkeypatch, Estimate(0.0, -0.01, 0.01, 60, ""))
+    assert "cannot be compared" in sentence_for(monkeypatch, Estimate(math.nan, math.nan, math.nan, 0, ""))
+
+
+def test_the_panel_leaves_out_what_nobody_knows(own_run: Path) -> None:
+    measured = decision_html("own", "topic", CLEAN, PAIR)
+    published = decision_html("published", "ag_news", CLEAN, ("ultravox", "casc_llama31"))
+    assert "Seconds a clip" in measured and "a made-up machine" in measured
+    assert (
+        "Seconds a clip" not in published and "cannot be said" in published and "nan" not in published.lower()
+    )

@@ -1,0 +1,139 @@
+"""The parts of the page as HTML: escaped, marked, contrasted, and saying why a figure is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.benchmark_link import BenchmarkView, settled
+from dashboard.components.agreement_matrix import STEPS, matrix_html
+from dashboard.components.benchmark_marks import between, figure, percent, probability, signed
+from dashboard.components.clip_list import ROWS_A_PAGE, ClipRow, list_html
+from dashboard.components.pair_card import counts_of, pair_html
+from dashboard.components.shared_errors_card import shared_errors_html
+from dashboard.components.take_card import python_of
+from dashboard.tables import Level, at, table
+from dashboard.tabs.benchmark import STYLE
+
+NAN = float("nan")
+
+
+def cell(source: str = "own", task: str = "topic", level: Level | None = None) -> tuple[Any, Any]:
+    level = level or Level("clean")
+    return tuple(at(table(source, name), task=task, level=level) for name in ("agreement", "accuracy"))  # type: ignore[return-value]
+
+
+def row_of(source: str, task: str, pair: tuple[str, str]) -> dict[str, Any]:
+    rows, _ = cell(source, task)
+    return dict(rows[(rows["system_a"] == pair[0]) & (rows["system_b"] == pair[1])].iloc[0])
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    assert figure(-0.254) == "−0.25" and figure(-0.001) == "0.00" and figure(NAN) == "–"
+    assert signed(3.04) == "+3.0" and signed(-0.01) == "0.0"
+    assert percent(0.126) == "13 %" and between(0.1, NAN) == "" and between(-0.1, 0.2) == "[−0.10, 0.20]"
+    assert probability(0.0002) == "under 0.001" and probability(0.29) == "0.29"
+
+
+def test_the_matrix_has_each_pair_once_and_one_tab_stop(own_run: Path) -> None:
+    html = matrix_html("own", *cell(), ("mini-ultravox", "mini-cascade"))
+    assert html.count('data-do="pair"') == 6 * 5 // 2
+    assert (
+        html.count('tabindex="0"') - html.count('aria-label="Agreement matrix" tabindex="0"') == 2
+    )  # cell, table
+    assert html.count('aria-pressed="true"') == 1
+    assert html.count('class="bm-badge"') == 3 + 1  # three matched pairs and the legend
+    assert "As a table" in html
+
+
+def test_a_cell_without_kappa_says_why(own_run: Path) -> None:
+    html = matrix_html("own", *cell(task="trivia"), ("mini-ultravox", "mini-cascade"))
+    assert "kappa is not defined" in html and "open answers" in html
+    assert "k-none" in html and "nan" not in html.lower()
+
+
+def test_names_are_escaped(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile = '<img src=x onerror="alert(1)">'
+    for module in ("agreement_matrix", "pair_card", "shared_errors_card", "clip_list"):
+        monkeypatch.setattr(f"dashboard.components.{module}.name_of", lambda source, system: hostile)
+    pair = ("mini-ultravox", "mini-cascade")
+    view = replace(settled(BenchmarkView()), kind="both_right", find=hostile)
+    row = ClipRow("id<b>", hostile, hostile, hostile, hostile, hostile, hostile)
+    errors = at(table("own", "shared_errors"), task="topic", level=Level("babble", 0.0))
+    for html in (
+        matrix_html("own", *cell(), pair),
+        pair_html("own", row_of("own", "topic", pair), 10, "both_right"),
+        shared_errors_html("own", errors, pair),
+        list_html("own", view, hostile, [row], {}),
+        list_html("own", view, hostile, [row], {"id<b>": hostile}),
+    ):
+        assert "<img" not in html and "id<b>" not in html and "&lt;img" in html
+
+
+def test_classes_add_up_to_the_clips(own_run: Path) -> None:
+    row = row_of("own", "topic", ("mini-ultravox", "mini-cascade"))
+    assert sum(counts_of(row).values()) == row["n_clips"]
+    html = pair_html("own", row, 570, "a_only")
+    assert html.count('data-do="class"') >= 5 and "570 tests" in html
+    assert "chance, 1/(C−1)" in html and "null:" in html
+
+
+def test_a_published_pair_has_no_list_of_clips() -> None:
+    row = row_of("published", "ag_news", ("ultravox", "casc_llama31"))
+    html = pair_html("published", row, None, "")
+    assert counts_of(row) == {} and "data-do" not in html
+    assert "Figure 1" in html and "0.96" in html and "too narrow" in html
+
+
+def test_undefined_overlap_says_why(own_run: Path) -> None:
+    html = pair_html("own", row_of("own", "trivia", ("mini-ultravox", "mini-cascade")), None, "")
+    assert "nan" not in html.lower() and "open answers" in html
+
+
+def test_long_lists_have_pages(own_run: Path) -> None:
+    rows = [ClipRow(f"c{n:03}", f"said {n:03}", "a", "b", "c", "as said", "v") for n in range(120)]
+    view = BenchmarkView("own", "topic", "clean", ("a", "b"), "both_right", page=99)
+    html = list_html("own", view, "Both right", rows, {})
+    assert html.count('data-do="open"') == 120 - 2 * ROWS_A_PAGE and "Page 3 of 3" in html
+    assert "No clip fits" in list_html("own", replace(view, find="zebra"), "Both right", [], {})
+
+
+def test_the_python_lines_give_the_pair_on_screen(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    view = settled(BenchmarkView("own", "topic", "babble-5"))
+    lines = python_of(view).replace("DIR/tables", str(own_run / "tables"))
+    space: dict[str, Any] = {}
+    exec(lines, space)
+    wanted = at(table("own", "agreement"), task="topic", level=Level("babble", 5.0))
+    wanted = wanted[(wanted["system_a"] == view.pair[0]) & (wanted["system_b"] == view.pair[1])]
+    assert len(space["pair"]) == 1 and space["pair"]["kappa"].iloc[0] == wanted["kappa"].iloc[0]
+    assert "kappa" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_text_on_the_scale_has_contrast(mode: str) -> None:
+    css = STYLE.read_text(encoding="utf-8")
+    start = css.index("#bm {") if mode == "light" else css.index(".dark #bm {")
+    tokens = dict(re.findall(r"--(k[\w-]*): (#\w{6})", css[start : css.index("}", start)]))
+    for step in range(STEPS):
+        rule = re.search(
+            rf"(?<!dark )\.k{step} {{ background: var\(--k{step}\); color: var\(--(k-\w+)\)", css
+        )
+        assert rule
+        ink = "k-high" if mode == "dark" and f".dark .k{step} {{ color: var(--k-high)" in css else rule[1]
+        assert contrast(tokens[f"k{step}"], tokens[ink]) >= 4.5, (mode, step)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG contrast of two #rrggbb colours."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

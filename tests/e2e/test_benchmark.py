@@ -1,0 +1,147 @@
+"""The benchmark page as people use it: matrix, pair, class, clip, Run; its link, its exports, its access."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import RUN_MS, OpenPage, wait_for_result
+from tests.e2e.test_access import faults
+
+NOISY = "?tab=benchmark&source=own&on=topic&level=babble-5"
+
+
+def wait_for_matrix(page: Page) -> None:
+    expect(page.locator("#bm-matrix .bm-cell").first).to_be_visible()
+    expect(page.locator("#bm-take pre")).to_be_visible()
+
+
+def open_benchmark(open_page: OpenPage, query: str = NOISY, **options: Any) -> Page:
+    page = open_page(query, clip_page=False, **options)
+    wait_for_matrix(page)
+    return page
+
+
+def fullest_class(page: Page) -> str:
+    """Choose the class with the most clips and return its key."""
+    rows = page.locator("#bm-pair .bm-class")
+    sizes = [int(text.replace(",", "")) for text in rows.locator("b").all_inner_texts()]
+    fullest = rows.nth(sizes.index(max(sizes)))
+    fullest.click()
+    expect(page.locator("#bm-clips .bm-open").first).to_be_visible()
+    return fullest.get_attribute("data-value") or ""
+
+
+def stored(results: Path, clip_id: str) -> dict[str, tuple[str, str]]:
+    """Return by system the text that it generated and the status of its label."""
+    rows = pd.read_parquet(results / "answers.parquet")
+    rows = rows[rows["clip_id"] == clip_id]
+    return {row.system: (row.text, row.label_status) for row in rows.itertuples()}
+
+
+def test_from_the_matrix_to_a_clip_whose_live_answer_is_the_stored_one(
+    open_page: OpenPage, results: Path
+) -> None:
+    page = open_benchmark(open_page)
+    page.locator('#bm-matrix [data-value="mini-ultravox~mini-cascade"]').click()
+    expect(page.locator("#bm-pair .bm-pair")).to_contain_text("mini-Ultravox")
+    fullest_class(page)
+    clip = page.locator("#bm-clips .bm-open").first
+    clip_id, said = clip.get_attribute("data-value") or "", clip.inner_text()
+    clip.click()
+    expect(page.locator("#reference textarea")).to_have_value(said)
+    expect(page.get_by_label("Babble")).to_be_checked()
+    expect(page.locator("#run")).to_be_visible()
+    page.locator("#run").click()
+    wait_for_result(page)
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    live = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["systems"]
+    assert {lane["key"]: (lane["answer"], lane["label_status"]) for lane in live} == stored(results, clip_id)
+
+
+def test_the_view_survives_a_reload_and_a_step_back(open_page: OpenPage) -> None:
+    page = open_benchmark(open_page)
+    kind = fullest_class(page)
+    expect(page).to_have_url(re.compile(f"class={kind}"))
+    address = page.url
+    page.reload()
+    expect(page.locator("#bm-clips .bm-open").first).to_be_visible()
+    expect(page.locator(f'#bm-pair [data-value="{kind}"]')).to_have_attribute("aria-pressed", "true")
+    assert page.url == address
+    page.locator("#bm-clips .bm-open").first.click()
+    expect(page).to_have_url(re.compile("clip=own"))
+    expect(page.locator("#run")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#bm-clips .bm-open").first).to_be_visible()
+    assert page.url == address
+
+
+def test_filters_are_in_the_link(open_page: OpenPage) -> None:
+    page = open_benchmark(open_page, "?tab=benchmark")
+    page.locator("#bm-level input").click()
+    page.get_by_role("option", name="babble, 5 dB").click()
+    expect(page).to_have_url(re.compile("level=babble-5"))
+    page.get_by_label("Published").check()
+    expect(page).to_have_url(re.compile("source=published"))
+    expect(page.locator("#bm-note")).to_contain_text("arXiv 2602.17598")
+    page.get_by_role("tab", name="Clip").click()
+    expect(page).not_to_have_url(re.compile("tab="))
+
+
+def test_searching_a_list(open_page: OpenPage) -> None:
+    page = open_benchmark(open_page)
+    fullest_class(page)
+    word = page.locator("#bm-clips .bm-open").first.inner_text().split()[-1]
+    page.locator("#bm-find textarea").fill(word)
+    expect(page.locator("#bm-clips [role=status]")).to_contain_text(word)
+    expect(page).to_have_url(re.compile(f"find={word}"))
+
+
+def test_tables_and_charts_can_be_taken_along(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_benchmark(open_page)
+    for name in ("agreement.csv", "cost.parquet"):
+        with page.expect_download() as download:
+            page.locator(f'#bm-take [data-value="{name}"]').click()
+        assert download.value.suggested_filename == f"own-{name}"
+    expect(page.locator("#bm-accuracy-plot .main-svg").first).to_be_visible()
+    for form, start in (("png", b"\x89PNG"), ("svg", b"<svg")):
+        with page.expect_download() as download:
+            page.locator(f'[data-value="bm-accuracy-plot.{form}"]').click()
+        download.value.save_as(tmp_path / form)
+        assert (tmp_path / form).read_bytes().startswith(start)
+        assert download.value.suggested_filename == f"bm-accuracy-plot.{form}"
+
+
+def test_the_matrix_works_from_the_keyboard(open_page: OpenPage) -> None:
+    page = open_benchmark(open_page)
+    chosen = page.locator('#bm-matrix .bm-cell[aria-pressed="true"]')
+    expect(chosen).to_have_count(1)
+    chosen.focus()
+    page.keyboard.press("ArrowDown")
+    walked_to = page.evaluate("document.activeElement.dataset.value")
+    assert walked_to != chosen.get_attribute("data-value")
+    expect(page.locator(".bm-readout")).to_have_text(page.evaluate("document.activeElement.dataset.say"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(re.escape(walked_to.split("~")[1])))
+    assert page.evaluate("document.activeElement.dataset.value") == walked_to
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_benchmark(open_page: OpenPage, theme: str, width: int) -> None:
+    page = open_benchmark(open_page, theme=theme, width=width)
+    fullest_class(page)
+    page.set_viewport_size({"width": width, "height": 7000})
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_label("Published").check()
+    expect(page.locator("#bm-stated table")).to_be_visible(timeout=RUN_MS)
+    expect(page.locator("#bm-confound-plot .js-plotly-plot")).to_be_visible()
+    assert faults(page) == []

@@ -1,0 +1,111 @@
+"""Kappa against scikit-learn, its identities and limits; the classes by hand."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from engine.stats.agreement import CLASSES, answer_classes, class_counts, cohen_kappa, kappa_of_counts
+
+LABELS = [None, "World", "Sports", "Business"]
+PAIRS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=60)
+
+
+def by_scikit_learn(a: list[str | None], b: list[str | None]) -> float:
+    left, right = ([label or "(none)" for label in labels] for labels in (a, b))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where it returns NaN
+        return float(cohen_kappa_score(left, right))
+
+
+@given(PAIRS)
+def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[str | None, str | None]]) -> None:
+    a, b = [list(labels) for labels in zip(*pairs, strict=True)]
+    if len({*a, *b}) == 1:
+        assert math.isnan(cohen_kappa(a, b)) and math.isnan(by_scikit_learn(a, b))
+    else:
+        assert cohen_kappa(a, b) == pytest.approx(by_scikit_learn(a, b), abs=1e-12)
+        assert cohen_kappa(b, a) == pytest.approx(cohen_kappa(a, b), abs=1e-12)
+
+
+@given(PAIRS)
+def test_kappa_of_answers_with_themselves_is_one(pairs: list[tuple[str | None, str | None]]) -> None:
+    a = [left for left, _ in pairs]
+    assert math.isnan(cohen_kappa(a, a)) if len(set(a)) == 1 else cohen_kappa(a, a) == 1.0
+
+
+def test_kappa_by_hand() -> None:
+    # 2x2 of 20, 5, 10, 15 (Cohen's textbook case): observed 0.7, expected 0.5, kappa 0.4.
+    a = ["yes"] * 25 + ["no"] * 25
+    b = ["yes"] * 20 + ["no"] * 5 + ["yes"] * 10 + ["no"] * 15
+    assert cohen_kappa(a, b) == pytest.approx(0.4)
+
+
+def test_kappa_of_total_disagreement_is_minus_one() -> None:
+    assert cohen_kappa(["x", "y"], ["y", "x"]) == -1.0
+
+
+def test_independent_raters_agree_no_better_than_chance() -> None:
+    rng = np.random.default_rng(0)
+    a, b = ([str(label) for label in rng.choice(4, size=20_000, p=[0.6, 0.2, 0.1, 0.1])] for _ in range(2))
+    assert abs(cohen_kappa(a, b)) < 0.02
+
+
+def test_two_who_give_no_label_agree_and_are_one_class() -> None:
+    assert cohen_kappa([None, None, "x"], [None, None, "x"]) == 1.0
+    assert cohen_kappa([None, None], ["x", "y"]) == 0.0
+    assert math.isnan(cohen_kappa([None, None], [None, None]))
+    assert math.isnan(cohen_kappa([], []))
+
+
+def test_pooled_kappa_takes_chance_within_each_task() -> None:
+    rng = np.random.default_rng(1)
+    guesses = rng.integers(2, size=(2, 2, 5000))  # rater, task, clip: all blind guesses
+    strata = np.zeros((2, 2, 2))
+    for task in range(2):
+        np.add.at(strata[task], (guesses[0, task], guesses[1, task]), 1)
+    assert abs(float(kappa_of_counts(strata))) < 0.03
+    # One table with the four labels of both tasks takes the task itself for agreement.
+    names = [[f"{task} {label}" for task in range(2) for label in guesses[rater, task]] for rater in range(2)]
+    assert cohen_kappa(*names) > 0.3
+
+
+def test_pooled_kappa_of_one_task_is_kappa_and_an_empty_task_changes_nothing() -> None:
+    counts = np.array([[20.0, 5.0], [10.0, 15.0]])
+    assert float(kappa_of_counts(counts[None])) == pytest.approx(0.4)
+    assert float(kappa_of_counts(np.stack([counts, np.zeros((2, 2))]))) == pytest.approx(0.4)
+    many = np.stack([counts[None], np.zeros((1, 2, 2))])
+    assert np.isnan(kappa_of_counts(many)).tolist() == [False, True]
+
+
+def test_the_classes_by_hand() -> None:
+    a = ["x", "x", "y", "y", "y", None, "x"]
+    b = ["x", "y", "x", "y", "z", "x", None]
+    a_right = [True, True, False, False, False, False, True]
+    b_right = [True, False, True, False, False, True, False]
+    assert answer_classes(a, b, a_right, b_right) == [
+        *("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different"),
+        *("unlabelled", "unlabelled"),
+    ]
+    assert class_counts(a, b, a_right, b_right) == dict(zip(CLASSES, [1, 1, 1, 1, 1, 2], strict=True))
+
+
+def test_two_right_answers_in_other_words_are_both_right() -> None:
+    assert class_counts(["lamb"], ["a lamb"], [True], [True])["both_right"] == 1
+
+
+@given(PAIRS)
+def test_every_clip_is_in_one_class_and_systems_change_places(
+    pairs: list[tuple[str | None, str | None]],
+) -> None:
+    a, b = [list(labels) for labels in zip(*pairs, strict=True)]
+    a_right, b_right = [x == "World" for x in a], [x == "World" for x in b]
+    there, back = class_counts(a, b, a_right, b_right), class_counts(b, a, b_right, a_right)
+    assert sum(there.values()) == len(pairs)
+    assert there["a_only"] == back["b_only"] and there["both_wrong_same"] == back["both_wrong_same"]

@@ -1,0 +1,118 @@
+"""Facts about answers: many clips in a batch get what each gets alone, and what the page shows for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import batching
+from engine.answering import answer_batch, answer_one
+from engine.batching import check_batches
+from engine.decode import run_prompts
+from engine.noise import ROOM
+from engine.request import Question, RunRequest
+from engine.result import Answer
+from engine.run import _add_noise, run
+from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.text_llm import TextLLM
+from engine.systems.ultravox import Ultravox
+from engine.tasks import TASKS, instruction_for, labels_for
+from tests.engine.tiny_systems import sound
+
+PROMPTS = {"topic": "", "commonsense": "fridge, oven, shelf", "trivia": "", "emotion": "", "sentiment": ""}
+
+
+def question(task: str) -> Question:
+    return Question(
+        TASKS[task], instruction_for(TASKS[task], PROMPTS[task]), labels_for(TASKS[task], PROMPTS[task])
+    )
+
+
+def assert_same(one: Answer, other: Answer) -> None:
+    assert (one.text, one.label, one.status) == (other.text, other.label, other.status)
+    assert one.forced_choice == pytest.approx(other.forced_choice, abs=1e-5)
+    assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
+def test_a_batch_of_clips_gives_what_each_gives_alone(ultravox: Ultravox, batch_size: int) -> None:
+    """Clips of different lengths, questions with different numbers of labels, an open one among them."""
+    heard = [
+        ultravox.hear(sound(duration_s, seed)) for seed, duration_s in enumerate((0.4, 2.6, 1.1, 1.7, 0.9))
+    ]
+    questions = [question(task) for task in PROMPTS]
+    together = answer_batch(ultravox, heard, questions, batch_size)
+    for one, asked, answer in zip(heard, questions, together, strict=True):
+        assert_same(answer_one(ultravox, one, asked), answer)
+    assert answer_batch(ultravox, [], [], batch_size) == []
+
+
+def test_a_batch_of_texts_gives_what_each_gives_alone(text_llm: TextLLM) -> None:
+    """The empty transcript is a prompt too."""
+    texts = (
+        "the queen scored three goals",
+        "",
+        "bank",
+        "the new phone was great but the screen was dull",
+        "rates",
+    )
+    heard = [text_llm.hear_text(text) for text in texts]
+    questions = [question(task) for task in PROMPTS]
+    for one, asked, answer in zip(heard, questions, answer_batch(text_llm, heard, questions, 5), strict=True):
+        assert_same(answer_one(text_llm, one, asked), answer)
+
+
+def test_the_page_and_the_benchmark_give_equal_answers(tiny_models: Path) -> None:
+    """One path: a live run of a noisy clip and a batch that holds the same clip among others."""
+    reference, task = "the queen scored three goals in the match today", "topic"
+    requests = [
+        RunRequest(sound(duration_s, 3), task, noise=noise, snr_db=snr_db, seed=5, reference=reference)
+        for duration_s, noise, snr_db in (
+            (1.7, None, None),
+            (0.8, "babble", 5.0),
+            (1.2, "white", 10.0),
+            (2.4, ROOM, None),
+        )
+    ]
+    speech = load_speech_llm("mini-ultravox", tiny_models)
+    cascade = load_cascade("mini-cascade", tiny_models)
+    oracle = load_text_llm("mini-llama", tiny_models)
+    clips = [_add_noise(request).clip for request in requests]
+    asked = [question(task)] * len(clips)
+    batches = (
+        answer_batch(speech, [speech.hear(clip) for clip in clips], asked, 16),
+        answer_batch(
+            oracle, [oracle.hear_text(cascade.transcriber.transcribe(c)[0]) for c in clips], asked, 16
+        ),
+        answer_batch(oracle, [oracle.hear_text(reference) for _ in clips], asked, 16),
+    )
+    for index, request in enumerate(requests):
+        lanes = run(request).lanes
+        for lane, answers in zip(lanes, batches, strict=True):
+            assert_same(lane.answer, answers[index])
+
+
+def test_a_sound_adapter_passes_the_parity_check(ultravox: Ultravox, text_llm: TextLLM) -> None:
+    for system in (ultravox, text_llm):
+        finding = check_batches(system)
+        assert finding.exact and finding.batch_size == 16 and finding.largest_gap < 1e-4
+        assert finding.n_prompts >= 6 and "equal singles" in finding.sentence
+
+
+@pytest.mark.parametrize("fault", ["a shifted prompt", "not a number"])
+def test_a_batch_that_differs_is_found_and_goes_one_by_one(
+    ultravox: Ultravox, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    true = run_prompts
+
+    def faulty(*given, **named):  # type: ignore[no-untyped-def]
+        off = 0.01 if fault == "a shifted prompt" else float("nan")
+        replies = true(*given, **named)
+        return [*replies[:-1], replace(replies[-1], prompt_logits=replies[-1].prompt_logits + off)]
+
+    monkeypatch.setattr(batching, "run_prompts", faulty)
+    finding = check_batches(ultravox)
+    assert not finding.exact and finding.batch_size == 1
+    assert finding.sentence.startswith("batches differ, so one by one (6 prompts compared")
