@@ -9,11 +9,13 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
+from engine.evaluation import revisions_of
 from engine.systems.catalogue import MODELS
 
 BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
 EXAMPLES = MODELS.parent / "examples"
+EVALUATED_PAIR = "mini-ultravox"
 
 
 def main() -> int:
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rows = evaluate(arguments.quick)
         sys.stdout.write(format_rows(rows) + "\n")
         if arguments.out:
-            write_rows(rows, arguments.out)
+            write_rows(rows, arguments.out, revisions_of(EVALUATED_PAIR))
     elif arguments.job == "cards":
         from precompute.mini.cards import write_cards
 

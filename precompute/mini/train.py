@@ -45,7 +45,7 @@ class Recipe:
     flite_clips: int
 
 
-FULL = Recipe(backbone_steps=5_600, transcriber_steps=4_700, speech_llm_steps=1_700, flite_clips=2_500)
+FULL = Recipe(backbone_steps=7_400, transcriber_steps=7_900, speech_llm_steps=4_500, flite_clips=2_500)
 QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
 
 
@@ -124,7 +124,7 @@ def _speech_llm_stage(
     config = ultravox_config(transcriber, "mini-llama")
     ears = new_ears(config, transcriber, backbone)
     source = SpeechSource(sentences, pool, SPEECH_SOURCE_SEED)
-    settings = LoopSettings("speech_llm", recipe.speech_llm_steps, 1.5e-3, build)
+    settings = LoopSettings("speech_llm", recipe.speech_llm_steps, 1e-3, build)
     record = train_speech_llm(ears, backbone, chat, source, settings)
     export_ears(ears, config, models / "mini-ultravox")
     return ears, record
