@@ -45,7 +45,7 @@ class Recipe:
     flite_clips: int
 
 
-FULL = Recipe(backbone_steps=7_400, transcriber_steps=7_900, speech_llm_steps=4_500, flite_clips=2_500)
+FULL = Recipe(backbone_steps=8_900, transcriber_steps=7_900, speech_llm_steps=5_300, flite_clips=2_500)
 QUICK = Recipe(backbone_steps=25, transcriber_steps=20, speech_llm_steps=12, flite_clips=10)
 
 
