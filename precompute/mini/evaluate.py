@@ -28,8 +28,8 @@ from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
 logger = logging.getLogger(__name__)
 
-FULL_ITEMS, QUICK_ITEMS = 300, 20
-FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 300, 40
+FULL_ITEMS, QUICK_ITEMS = 200, 20
+FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 200, 40
 BOOTSTRAP_RESAMPLES = 1_000
 BOOTSTRAP_SEED = 41
 
