@@ -53,7 +53,7 @@ def draw_out(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], rng: random
     """Return the tokens as they would last in speech: each repeated, the pad token in pauses, a few misheard."""
     drawn = [tokenizer.pad_token_id] * rng.randint(0, _LONGEST_PAUSE)
     for token in ids:
-        letters = len(tokenizer.decode([token]).strip())
+        letters = len(str(tokenizer.decode([token])).strip())
         for _ in range(max(1, int(letters * _TOKENS_PER_LETTER + rng.random()))):
             misheard = rng.random() < _MISHEARD_SHARE
             drawn.append(rng.randrange(len(tokenizer)) if misheard else token)
