@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_of
+from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_in
 from engine.tasks import TASKS
 
 FILE_NAME = "evaluation.csv"
@@ -32,6 +32,7 @@ class Figure:
         voices: who spoke the clips, in words.
         n_items: clips behind the figure.
         value, low, high: shares of 1 (kappa: -1 to 1; a word error rate may exceed 1); None if not defined.
+        revisions: of all weights that were measured, as `revisions_of` words them.
     """
 
     measure: str
@@ -42,6 +43,7 @@ class Figure:
     value: float | None
     low: float | None
     high: float | None
+    revisions: str
 
     def with_interval(self) -> str:
         """Return "0.81 [0.76, 0.85]", or "not defined"."""
@@ -102,7 +104,8 @@ def _figure(row: dict[str, str]) -> Figure:
     value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
     if n_items < 1 or (low is not None and high is not None and low > high):
         raise ValueError("no items, or an interval from high to low")
-    return Figure(row["measure"], row["task"], row["system"], row["voices"], n_items, value, low, high)
+    texts = (row["measure"], row["task"], row["system"], row["voices"])
+    return Figure(*texts, n_items, value, low, high, row["revisions"])
 
 
 def _number(text: str) -> float | None:
@@ -112,10 +115,19 @@ def _number(text: str) -> float | None:
     return None if math.isnan(number) else number
 
 
-def benchmark_line(task: str, pair: str, models: Path = MODELS) -> str | None:
-    """Return what was measured on held-out clips of this task, as one sentence and its revision.
+def revisions_of(pair: str, models: Path = MODELS) -> str:
+    """Return the revision of each folder of weights that a pair runs on: "mini-llama 0123abcd4567, ..."."""
+    row = get_pair(pair)
+    specs = [get_spec(key) for key in (row.speech_llm, row.cascade)]
+    folders = {folder for s in specs for folder in (s.folder, s.backbone, s.transcriber) if folder}
+    return ", ".join(f"{folder} {revision_in(models / folder)}" for folder in sorted(folders))
 
-    None when no table ships or it has nothing about both systems of the pair on this task.
+
+def benchmark_line(task: str, pair: str, models: Path = MODELS) -> str | None:
+    """Return what was measured on held-out clips of this task, as one sentence.
+
+    None when no table ships or it has nothing about both systems of the pair on this task. Figures of other
+    weights than those on disk are not shown; the sentence then says so.
 
     Raises:
         UnknownKeyError: there is no such pair.
@@ -136,12 +148,16 @@ def benchmark_line(task: str, pair: str, models: Path = MODELS) -> str | None:
     speech, cascade = (_find(figures, measure, task, name) for name in names)
     if speech is None or cascade is None:
         return None
+    if speech.revisions != revisions_of(pair, models):
+        return (
+            'The precomputed figures are of other weights; run "python -m precompute evaluate --out" again.'
+        )
     kappa = _find(figures, "kappa", task, BETWEEN_THE_TWO)
     kind = "" if task == "transcribe" else f"{TASKS[task].name.lower()} "
     return (
         f"On {speech.n_items} held-out {kind}clips: {what} of the speech LLM {speech.with_interval()}, "
         f"of the cascade {cascade.with_interval()}{f', kappa {kappa.with_interval()}' if kappa else ''} "
-        f"(95 % intervals). Precomputed, revision {revision_of(speech_spec, models)}."
+        f"(95 % intervals). Precomputed with these weights."
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
+from engine.evaluation import revisions_of
 from engine.systems.catalogue import MODELS
 from precompute.command import BENCHMARK_JOBS, add_benchmark_jobs, run_benchmark_job
 
@@ -24,6 +25,7 @@ STAGE_HELP = (
 )
 TRAINED = "Trained: {}. Next: python -m precompute erasers, then python -m precompute evaluate.\n"
 NOTHING_TO_TRAIN = "Every model is there; name a stage to train it again.\n"
+EVALUATED_PAIR = "mini-ultravox"
 
 
 def main() -> int:
@@ -85,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         rows = evaluate(arguments.quick)
         sys.stdout.write(format_rows(rows) + "\n")
         if arguments.out:
-            write_rows(rows, arguments.out)
+            write_rows(rows, arguments.out, revisions_of(EVALUATED_PAIR))
     elif arguments.job == "cards":
         from precompute.mini.cards import write_cards
 

@@ -50,6 +50,7 @@ def clip_payload(
     *,
     source: str = "measured live",
     preset_layers: Sequence[int] | None = None,
+    benchmark: str | None = None,
 ) -> dict[str, Any]:
     """Return the component value that shows `result`; its JSON form takes at most MAX_BYTES bytes.
 
@@ -62,6 +63,7 @@ def clip_payload(
         comparison: another run of the same clip, such as the clean one; its answers stand in the lanes.
         source: where the numbers come from, in words.
         preset_layers: the layers of the paper's preset; None spreads nine over the recorded ones.
+        benchmark: what was precomputed on clips of this task, as a sentence.
 
     Raises:
         ValueError: the result does not fit even with one token per cell.
@@ -69,6 +71,7 @@ def clip_payload(
     base = _run_part(result, audio_url, source)
     base["lanes"] = [_lane(lane, result) for lane in result.lanes]
     base["erasures"] = [_erasure(outcome) for outcome in result.erasures]
+    base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else _comparison(comparison)
     pictures = _pictures(result)
     for precision in _precisions(result.lens):

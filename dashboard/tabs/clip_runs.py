@@ -22,7 +22,8 @@ from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small
-from engine.errors import PromptError
+from engine.errors import ModelFilesError, PromptError
+from engine.evaluation import benchmark_line
 from engine.result import RunResult
 
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."
@@ -130,7 +131,15 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
         preset_layers=layer_preset(finished.result.pair),
+        benchmark=_benchmark(finished.result),
     )
+
+
+def _benchmark(result: RunResult) -> str | None:
+    try:
+        return benchmark_line(result.task, result.pair)
+    except ModelFilesError as error:
+        return str(error)  # a damaged table must not cost the person the run
 
 
 def _noise_line(result: RunResult) -> str:

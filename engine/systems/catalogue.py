@@ -263,7 +263,11 @@ def _has_weights(folder: Path) -> bool:
 
 
 def revision_of(spec: SystemSpec, models: Path = MODELS) -> str:
+    """Return the revision of the weights that make a system what it is."""
+    return revision_in(models / (spec.folder or spec.transcriber or spec.backbone))
+
+
+def revision_in(folder: Path) -> str:
     """Return the revision written beside the weights when they were made, or "unversioned"."""
-    folder = models / (spec.folder or spec.transcriber or spec.backbone)
     file = folder / "revision.txt"
     return file.read_text(encoding="utf-8").strip() if file.exists() else "unversioned"

@@ -22,6 +22,10 @@ BATCH_EXCHANGES = 32
 # A fifth of the examples are random words to be repeated, or a model does not learn to copy a sentence. In the
 # run that ships this was found out after 3,600 steps of the mini-Llama.
 ECHO_FROM_STEP, ECHO_SHARE = 3_600, 0.2
+# Large LLMs have met stammered, misheard and badly cut text; without any of it, this one could not read a clip,
+# where a word fills as many positions as it lasts. Shares of examples, and of the positions of such an example.
+DRAWN_OUT_SHARE = 0.4
+_TOKENS_PER_LETTER, _LONGEST_PAUSE, _PAUSE_SHARE, _MISHEARD_SHARE = 0.45, 3, 0.06, 0.04
 IGNORED = -100
 
 
@@ -45,11 +49,32 @@ def new_backbone(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     )
 
 
-def encode_exchange(tokenizer: PreTrainedTokenizerFast, exchange: Exchange) -> tuple[list[int], list[int]]:
-    """Return (ids, labels) of one turn; labels are -100 on the instruction, the chat marks and random words."""
+def draw_out(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int], rng: random.Random) -> list[int]:
+    """Return the tokens as they would last in speech: each repeated, the pad token in pauses, a few misheard."""
+    drawn = [tokenizer.pad_token_id] * rng.randint(0, _LONGEST_PAUSE)
+    for token in ids:
+        letters = len(str(tokenizer.decode([token])).strip())
+        for _ in range(max(1, int(letters * _TOKENS_PER_LETTER + rng.random()))):
+            misheard = rng.random() < _MISHEARD_SHARE
+            drawn.append(rng.randrange(len(tokenizer)) if misheard else token)
+        if rng.random() < _PAUSE_SHARE:
+            drawn += [tokenizer.pad_token_id] * rng.randint(1, _LONGEST_PAUSE)
+    return drawn + [tokenizer.pad_token_id] * rng.randint(0, _LONGEST_PAUSE)
+
+
+def encode_exchange(
+    tokenizer: PreTrainedTokenizerFast, exchange: Exchange, drawing: random.Random | None = None
+) -> tuple[list[int], list[int]]:
+    """Return (ids, labels) of one turn; labels are -100 on the instruction, the chat marks and random words.
+
+    With `drawing` the sentence is drawn out as in speech, and its labels are -100 too.
+    """
+    heard = tokenizer.encode(exchange.heard, add_special_tokens=False)
+    if drawing is not None:
+        heard = draw_out(tokenizer, heard, drawing)
     pieces = (
         ([tokenizer.bos_token_id, tokenizer.convert_tokens_to_ids("<|user|>")], False),
-        (tokenizer.encode(exchange.heard, add_special_tokens=False), exchange.task != "echo"),
+        (heard, exchange.task != "echo" and drawing is None),
         (tokenizer.encode(exchange.instruction, add_special_tokens=False), False),
         ([tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|assistant|>")], False),
         ([*tokenizer.encode(exchange.answer, add_special_tokens=False), tokenizer.eos_token_id], True),
@@ -84,7 +109,11 @@ class TextSource:
     def batch(self, n_exchanges: int, echo_share: float, rng: random.Random) -> tuple[Tensor, Tensor]:
         """Return (ids, labels), both [exchanges, longest]."""
         rows = [
-            encode_exchange(self._tokenizer, draw_exchange(self._by_task, self._words, echo_share, rng))
+            encode_exchange(
+                self._tokenizer,
+                draw_exchange(self._by_task, self._words, echo_share, rng),
+                rng if rng.random() < DRAWN_OUT_SHARE else None,
+            )
             for _ in range(n_exchanges)
         ]
         ids = pad([row[0] for row in rows], self._tokenizer.pad_token_id)

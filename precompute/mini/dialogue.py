@@ -23,10 +23,10 @@ _ANY_SENTENCE_FORMS = (
 )
 # Half-way between equal tasks and equal sentences, with more for the tasks that hold facts.
 TASK_WEIGHTS = {
-    "topic": 0.19,
-    "sentiment": 0.18,
-    "commonsense": 0.24,
-    "trivia": 0.17,
+    "topic": 0.17,
+    "sentiment": 0.16,
+    "commonsense": 0.30,
+    "trivia": 0.15,
     "emotion": 0.06,
     "sarcasm": 0.05,
     "everyday": 0.11,

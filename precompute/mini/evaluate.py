@@ -28,8 +28,8 @@ from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
 logger = logging.getLogger(__name__)
 
-FULL_ITEMS, QUICK_ITEMS = 120, 20
-FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 120, 40
+FULL_ITEMS, QUICK_ITEMS = 200, 20
+FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 200, 40
 BOOTSTRAP_RESAMPLES = 1_000
 BOOTSTRAP_SEED = 41
 
@@ -193,14 +193,21 @@ def _wer_row(system: str, voices: str, counts: list[tuple[int, int]]) -> Row:
     )
 
 
-def write_rows(rows: Sequence[Row], file: Path) -> None:
-    """Write the figures as CSV, under a temporary name first."""
+def write_rows(rows: Sequence[Row], file: Path, revisions: str) -> None:
+    """Write the figures as CSV, under a temporary name first.
+
+    Args:
+        rows: the figures.
+        file: the table.
+        revisions: of the weights that were measured; a column of its own, the same in every row.
+    """
     part = file.with_suffix(".part")
     with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(Row.__dataclass_fields__))
+        writer = csv.DictWriter(stream, fieldnames=[*Row.__dataclass_fields__, "revisions"])
         writer.writeheader()
         for row in rows:
-            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+            cells = {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+            writer.writerow({**cells, "revisions": revisions})
     part.replace(file)
 
 

@@ -8,6 +8,7 @@ afford: each audio position is first drawn to the backbone's embedding of the wo
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ BATCH_CLIPS = 16
 PROJECTOR_HIDDEN = 1_024
 STACK_FACTOR = 8
 TUNED_TOWER_LAYERS = 2
-WARM_START_SHARE, WARM_WEIGHT_AFTER = 0.68, 0.2
+WARM_START_SHARE, WARM_WEIGHT_AFTER = 0.25, 0.2
 COSINE_SHARPNESS = 20.0
 
 
@@ -185,12 +186,17 @@ def spliced(
 def word_targets(
     tokenizer: PreTrainedTokenizerFast, batch: SpeechBatch, n_positions: int, width_s: float
 ) -> Tensor:
-    """Return the token heard at each audio position, [clips, positions]; -100 in pauses and without word times.
+    """Return the token heard at each audio position, [clips, positions]: the pad token in pauses.
 
-    A word of several tokens spends an equal share of its time on each.
+    A word of several tokens spends an equal share of its time on each. -100 without word times and behind the
+    end of a clip.
     """
     targets = torch.full((len(batch.spoken), n_positions), IGNORED)
-    for row, spoken, change in zip(targets, batch.spoken, batch.changed, strict=True):
+    for row, spoken, change, length in zip(
+        targets, batch.spoken, batch.changed, batch.mel_lengths.tolist(), strict=True
+    ):
+        if spoken.rendering.words:
+            row[: math.ceil(length / 100 / width_s)] = cast(int, tokenizer.pad_token_id)
         for word in spoken.rendering.words:
             ids = tokenizer.encode(word.text, add_special_tokens=False)
             start, end = (t / change.speed + change.lead_s for t in (word.start_s, word.end_s))

@@ -33,9 +33,9 @@ TEXT_DECAY = 0.05
 RECORD = "training.json"
 
 FULL = Recipe(
-    backbone_steps=5_600,
-    transcriber_steps=4_700,
-    speech_llm_steps=1_700,
+    backbone_steps=8_900,
+    transcriber_steps=7_900,
+    speech_llm_steps=5_300,
     qwen2_steps=6_000,
     qwen2_audio_steps=3_800,
     weak_asr_steps=4_000,
@@ -102,7 +102,7 @@ def _speech_llm(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
     ears_of, backbone = shop.transcriber(), shop.backbone()
     config = speech_llm.ultravox_config(ears_of, STAGES["backbone"].folder)
     ears = speech_llm.new_ears(config, ears_of, backbone)
-    settings = shop.settings("speech_llm", 1.5e-3)
+    settings = shop.settings("speech_llm", 1e-3)
     record = speech_llm.train_speech_llm(ears, backbone, shop.chat, shop.speech(SPEECH_SOURCE_SEED), settings)
     export_ears(ears, config, folder)
     return record, ears

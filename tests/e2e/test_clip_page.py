@@ -12,6 +12,7 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Page, expect
 
 from dashboard.choices import conditions
+from dashboard.components.clip_view import ASSETS
 from dashboard.result_json import result_to_json
 from engine.audio import load_clip
 from engine.examples import EXAMPLES
@@ -123,8 +124,23 @@ def test_noise_and_every_erasure_run_again_by_themselves(page_strict: Page) -> N
     assert wanted
     engine = engine_result(noise="babble", snr_db=5.0, erasures=tuple(wanted))
     assert_alike(without_times(downloaded(page_strict)), without_times(result_to_json(engine)))
-    answers = page_strict.locator(".cl-bench .cl-answer").all_inner_texts()
-    assert any((engine.erasures[0].erased.answer.label or "") in answer for answer in answers)
+    for kind, arms in (
+        ("plain", [outcome.plain for outcome in engine.erasures]),
+        ("random", [outcome.random_control for outcome in engine.erasures]),
+        ("erased", [outcome.erased for outcome in engine.erasures]),
+    ):
+        shown = page_strict.locator(f'.cl-bench [data-arm="{kind}"] .cl-answer').all_inner_texts()
+        said = [arm.answer.label or arm.answer.text.strip() for arm in arms]
+        assert len(shown) == len(said) and all(words in text for words, text in zip(said, shown, strict=True))
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign(page: Page) -> None:
+    """A log-likelihood of -0.001 was shown as a minus zero, and a change of 0.001 as plus zero."""
+    source = (ASSETS / "clip_dom.js").read_text(encoding="utf-8")
+    shown = page.evaluate(
+        f"() => {{ {source}; return [-0.001, 0.001, -0.006, 0.006].flatMap((n) => [fixed(n, 2), signed(n, 2)]) }}"
+    )
+    assert shown == ["0.00", "0.00", "0.00", "0.00", "−0.01", "−0.01", "0.01", "+0.01"]
 
 
 def test_changing_noise_without_a_result_runs_nothing(page_strict: Page) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, UnknownKeyError
-from engine.evaluation import FILE_NAME, Figure, benchmark_line, read_figures
+from engine.evaluation import FILE_NAME, Figure, benchmark_line, read_figures, revisions_of
 from precompute.mini.evaluate import Row, write_rows
 
 SPEECH, CASCADE, BOTH = "mini-Ultravox", "mini-Whisper -> mini-Llama", "speech LLM and cascade"
@@ -29,17 +29,27 @@ ROWS = [
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    write_rows(ROWS, tmp_path / FILE_NAME)
     (tmp_path / "mini-ultravox").mkdir()
     (tmp_path / "mini-ultravox" / "revision.txt").write_text("0123abcd4567\n", encoding="utf-8")
+    write_rows(ROWS, tmp_path / FILE_NAME, revisions_of("mini-ultravox", tmp_path))
     return tmp_path
 
 
 def test_the_line_says_what_the_table_has(models: Path) -> None:
     assert benchmark_line("topic", "mini-ultravox", models) == (
         "On 300 held-out topic clips: accuracy of the speech LLM 0.81 [0.77, 0.85], of the cascade "
-        "0.84 [0.79, 0.88], kappa 0.72 [0.65, 0.79] (95 % intervals). Precomputed, revision 0123abcd4567."
+        "0.84 [0.79, 0.88], kappa 0.72 [0.65, 0.79] (95 % intervals). Precomputed with these weights."
     )
+
+
+def test_figures_of_other_weights_are_not_shown(models: Path) -> None:
+    """A retrained model stood beside the figures of the one before."""
+    assert revisions_of("mini-ultravox", models) == (
+        "mini-llama unversioned, mini-ultravox 0123abcd4567, mini-whisper unversioned"
+    )
+    (models / "mini-ultravox" / "revision.txt").write_text("ffffffffffff\n", encoding="utf-8")
+    line = benchmark_line("topic", "mini-ultravox", models)
+    assert line is not None and "other weights" in line and "0.8" not in line
 
 
 def test_transcribe_gives_the_word_error_rates_of_the_seen_engine(models: Path) -> None:
@@ -72,21 +82,27 @@ def test_an_unknown_pair_is_an_error(models: Path) -> None:
 def test_what_was_written_is_read_back(models: Path) -> None:
     figures = read_figures(models / FILE_NAME)
     assert [f.measure for f in figures] == [row.measure for row in ROWS]
-    assert figures[0] == Figure("accuracy", "topic", SPEECH, ESPEAK, 300, 0.8133, 0.7654, 0.8534)
+    assert figures[0] == Figure(
+        "accuracy", "topic", SPEECH, ESPEAK, 300, 0.8133, 0.7654, 0.8534, figures[1].revisions
+    )
     assert figures[5].value is None
 
 
 def test_the_columns_are_those_of_the_job_that_writes_them() -> None:
-    assert [f.name for f in fields(Figure)] == [f.name for f in fields(Row)]
+    assert [f.name for f in fields(Figure)] == [*(f.name for f in fields(Row)), "revisions"]
 
 
 def test_a_new_table_is_read_at_once(models: Path) -> None:
     assert benchmark_line("trivia", "mini-ultravox", models) is None
-    write_rows([*ROWS, Row("accuracy", "trivia", CASCADE, ESPEAK, 187, 0.8, 0.7, 0.9)], models / FILE_NAME)
+    write_rows(
+        [*ROWS, Row("accuracy", "trivia", CASCADE, ESPEAK, 187, 0.8, 0.7, 0.9)],
+        models / FILE_NAME,
+        revisions_of("mini-ultravox", models),
+    )
     assert benchmark_line("trivia", "mini-ultravox", models) is not None
 
 
-WHOLE = "measure,task,system,voices,n_items,value,low,high\r\naccuracy,topic,a,b,300,0.8133,0.7,0.9\r\n"
+WHOLE = "measure,task,system,voices,n_items,value,low,high,revisions\r\naccuracy,topic,a,b,300,0.8133,0.7,0.9,r\r\n"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +146,7 @@ def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path) -> None:
 def test_every_prefix_of_a_table_is_a_whole_one_or_an_error(tmp_path: Path) -> None:
     """Cut anywhere but after a row, a table is refused; rows that are whole keep their numbers."""
     file = tmp_path / FILE_NAME
-    write_rows(ROWS[:3], file)
+    write_rows(ROWS[:3], file, "r")
     whole, figures = file.read_bytes(), read_figures(file)
     for stop in range(len(whole)):
         cut = tmp_path / f"cut{stop}.csv"

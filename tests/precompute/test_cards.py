@@ -26,7 +26,7 @@ Folders = tuple[Path, Path]
 
 
 def figure(measure: str, task: str, system: str, voices: str, value: float | None) -> Figure:
-    return Figure(measure, task, system, voices, FULL_WORDS_ITEMS, value, value, value)
+    return Figure(measure, task, system, voices, FULL_WORDS_ITEMS, value, value, value, "r")
 
 
 def accuracies(speech: float, cascade: float, oracle: float) -> list[Figure]:
@@ -104,7 +104,7 @@ def evaluation(file: Path, n_words: int = FULL_WORDS_ITEMS) -> list[Row]:
     rows.append(Row("kappa", "topic", "speech LLM and cascade", ESPEAK, 300, *[float("nan")] * 3))
     rows.append(Row("wer", "transcribe", "mini-Whisper", ESPEAK, n_words, 0.0312, 0.02, 0.04))
     rows.append(Row("wer", "transcribe", "mini-Whisper", FESTIVAL, n_words // 2, 0.4, 0.3, 0.5))
-    write_rows(rows, file)
+    write_rows(rows, file, "mini-llama 1")
     return rows
 
 

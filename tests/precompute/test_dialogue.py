@@ -10,7 +10,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from engine.tasks import FREE_FORMS, TASKS
-from precompute.mini.backbone import IGNORED, _answers_right, encode_exchange, group_by_task, pad
+from precompute.mini import backbone
+from precompute.mini.backbone import (
+    IGNORED,
+    _answers_right,
+    draw_out,
+    encode_exchange,
+    group_by_task,
+    pad,
+)
 from precompute.mini.dialogue import (
     TASK_WEIGHTS,
     Exchange,
@@ -147,3 +155,29 @@ def test_an_answer_counts_as_right_by_its_own_tokens_alone() -> None:
     predicted = torch.tensor([[1, 0, 9, 9, 3, 4, 9, 9], [1, 2, 9, 9, 3, 0, 9, 9], [1, 2, 9, 9, 3, 4, 9, 9]])
     logits = torch.nn.functional.one_hot(predicted, 10).float()
     assert _answers_right(logits, labels) == pytest.approx(2 / 3)
+
+
+def test_a_drawn_out_sentence_holds_its_words_in_order_and_lasts_as_long_as_their_letters(
+    tokenizers: tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, _ = tokenizers
+    ids = chat.encode("the market fell and the bank raised its rates", add_special_tokens=False)
+    monkeypatch.setattr(backbone, "_MISHEARD_SHARE", 0.0)
+    drawn = draw_out(chat, ids, random.Random(4))
+    heard = [token for token in drawn if token != chat.pad_token_id]
+    assert len(drawn) > len(heard) > len(ids)
+    assert [token for i, token in enumerate(heard) if i == 0 or token != heard[i - 1]] == ids
+    monkeypatch.setattr(backbone, "_MISHEARD_SHARE", 1.0)
+    assert len(set(draw_out(chat, ids, random.Random(4))) & set(ids)) < len(ids) / 2
+
+
+def test_only_the_answer_of_a_drawn_out_exchange_counts(
+    tokenizers: tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast],
+) -> None:
+    chat, _ = tokenizers
+    exchange = Exchange("topic", TEXT, "Which topic?", "World")
+    plain, _ = encode_exchange(chat, exchange)
+    ids, labels = encode_exchange(chat, exchange, random.Random(1))
+    answer = [*chat.encode("World", add_special_tokens=False), chat.eos_token_id]
+    assert len(ids) > len(plain) and ids[:2] == plain[:2]
+    assert [label for label in labels if label != IGNORED] == answer and ids[-len(answer) :] == answer

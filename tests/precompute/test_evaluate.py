@@ -69,7 +69,7 @@ def test_word_errors_are_counted_over_the_whole_corpus() -> None:
 
 def test_the_table_is_whole_and_keeps_four_decimals(tmp_path: Path) -> None:
     rows = [Row("accuracy", "topic", "a, b", 'c "d"', 3, 1 / 3, 0.0, 1.0)]
-    write_rows(rows, tmp_path / "table.csv")
+    write_rows(rows, tmp_path / "table.csv", "a 1")
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
         (read,) = csv.DictReader(stream)
     assert read == {
@@ -81,6 +81,7 @@ def test_the_table_is_whole_and_keeps_four_decimals(tmp_path: Path) -> None:
         "value": "0.3333",
         "low": "0.0000",
         "high": "1.0000",
+        "revisions": "a 1",
     }
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
 

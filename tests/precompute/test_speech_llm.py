@@ -183,9 +183,12 @@ def test_a_position_hears_the_word_at_its_middle(chat: PreTrainedTokenizerFast) 
     silence = np.zeros(8, np.float32)
     words = (SpokenWord("the", 0.0, 0.2), SpokenWord("and", 0.2, 0.4))
     clip = replace(spoken(), rendering=Rendering(silence, 1000, words))
-    batch = SpeechBatch(torch.zeros(1, 80, 8), torch.tensor([8]), (clip,), (Changed(silence, 1.0, 0.2),))
+    batch = SpeechBatch(torch.zeros(1, 80, 80), torch.tensor([80]), (clip,), (Changed(silence, 1.0, 0.2),))
     the, and_ = (chat.encode(word, add_special_tokens=False)[0] for word in ("the", "and"))
-    assert word_targets(chat, batch, 4, 0.2).tolist() == [[IGNORED, the, and_, IGNORED]]
+    pause = chat.pad_token_id
+    assert word_targets(chat, batch, 5, 0.2).tolist() == [[pause, the, and_, pause, IGNORED]]
+    unknown = replace(clip, rendering=Rendering(silence, 1000, ()))
+    assert word_targets(chat, replace(batch, spoken=(unknown,)), 5, 0.2).eq(IGNORED).all()
 
 
 def test_the_warm_start_is_least_at_the_words_own_embeddings() -> None:

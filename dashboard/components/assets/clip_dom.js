@@ -33,7 +33,14 @@ function bar(share, className) {
   return withAttributes(el('span', 'cl-bar', fill), { 'aria-hidden': 'true' });
 }
 
-const fixed = (value, digits) => (value === null || value === undefined ? 'not measured' : value.toFixed(digits).replace('-', '−'));
-const signed = (value, digits) => (value === null || value === undefined ? 'not measured' : (value > 0 ? '+' : '') + fixed(value + 0, digits));
+/** A number to so many digits; what rounds to zero has no sign. */
+function fixed(value, digits) {
+  if (value === null || value === undefined) return 'not measured';
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace('-', '') : text.replace('-', '−');
+}
+
+/** The same with a plus before what is above zero once rounded. */
+const signed = (value, digits) => (value > 0 && Number(value.toFixed(digits)) > 0 ? '+' : '') + fixed(value, digits);
 const seconds = (value) => (value === null ? '' : value.toFixed(2) + ' s');
 const percent = (share) => (share === null ? 'not measured' : (share * 100).toFixed(share < 0.1 ? 1 : 0) + ' %');

@@ -16,7 +16,7 @@ function drawVerdict() {
 }
 
 function drawFacts() {
-  const { audio, noise, match, seed } = state.data;
+  const { audio, noise, match, seed, benchmark } = state.data;
   const facts = [el('span', 'cl-name', audio.name), el('span', '', `${audio.duration_s.toFixed(2)} s`)];
   for (const change of audio.changes) facts.push(el('span', '', change));
   if (noise) {
@@ -26,6 +26,7 @@ function drawFacts() {
   }
   facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
   for (const warning of audio.warnings) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
+  if (benchmark) facts.push(el('span', 'cl-benchmark', benchmark));
   find('.cl-facts').replaceChildren(...facts);
 }
 
