@@ -62,7 +62,7 @@ def pair_html(source: str, row: Row | None, family: int | None, kind: str) -> st
         + _classes(source, row, kind)
         + '<div class="bm-two">'
         + _mcnemar(row, first, second, family)
-        + _overlap(row)
+        + _overlap(row, "published" if source == "published" else "measured")
         + "</div>"
         + _notes(row)
     )
@@ -125,7 +125,8 @@ def _mcnemar(row: Row, first: str, second: str, family: int | None) -> str:
     return f'<section><h4>McNemar</h4>{table}<p class="small">{escape(said)}</p></section>'
 
 
-def _overlap(row: Row) -> str:
+def _overlap(row: Row, origin: str) -> str:
+    """Return the overlap on a line from 0 to 1; `origin` says whether it was measured or published."""
     value = row["error_overlap"]
     title = "<h4>Same wrong answer, when both are wrong</h4>"
     if not is_number(value):
@@ -155,7 +156,7 @@ def _overlap(row: Row) -> str:
         f'<div class="bm-strip" aria-hidden="true">{span}{lines}'
         f'<i class="bm-dot" style="left:{_place(value)}"></i></div>'
         '<div class="bm-ends small" aria-hidden="true"><span>0</span><span>1</span></div>'
-        f'<ul class="bm-keys small"><li><i class="bm-key bm-dot"></i>measured <b>{figure(value)}</b> '
+        f'<ul class="bm-keys small"><li><i class="bm-key bm-dot"></i>{origin} <b>{figure(value)}</b> '
         f"{between(low, high)}</li>{listed}</ul></section>"
     )
 

@@ -72,7 +72,7 @@ def _dressed(drawn: go.Figure, tasks: Sequence[str], legend_title: str, below: i
         font={"color": TEXT, "size": 12, "family": "system-ui, sans-serif"},
         legend={**LEGEND, "title": {"text": escape(legend_title)}},
         showlegend=True,
-        xaxis={"title": "kappa, matched − mismatched", **axis},
+        xaxis={"title": "difference in kappa", **axis},
         yaxis={
             "tickvals": list(range(len(tasks))),
             "ticktext": [escape(task) for task in tasks],

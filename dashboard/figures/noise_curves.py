@@ -24,7 +24,7 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")  # a system's 
 _LINES = ("solid", "dash", "dot", "dashdot")
 _DASHES = {"speech_llm": "solid", "cascade": "dash", "text_llm": "dot"}
 _MARKERS = {"speech_llm": "circle", "cascade": "square", "text_llm": "diamond"}
-PLOT_HEIGHT, BELOW_AXIS, LEGEND_ROW = 230, 58, 19  # in pixels
+PLOT_HEIGHT, BELOW_AXIS, LEGEND_ROW = 260, 58, 19  # in pixels
 # Under the axis and one below the other, so that it looks the same on a phone and in an exported picture.
 LEGEND = {
     "orientation": "v",
@@ -32,6 +32,7 @@ LEGEND = {
     "yanchor": "bottom",
     "y": 0,
     "x": 0,
+    "maxheight": 0.95,
     "font": {"size": 11.5},
     "tracegroupgap": 4,
 }

@@ -86,7 +86,8 @@ def test_a_published_pair_has_no_list_of_clips() -> None:
     row = row_of("published", "ag_news", ("ultravox", "casc_llama31"))
     html = pair_html("published", row, None, "")
     assert counts_of(row) == {} and "data-do" not in html
-    assert "Figure 1" in html and "0.96" in html and "too narrow" in html
+    assert "Figure 1" in html and "published <b>0.96" in html and "too narrow" in html
+    assert "measured" not in html
 
 
 def test_undefined_overlap_says_why(own_run: Path) -> None:
