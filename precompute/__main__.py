@@ -51,7 +51,8 @@ def main() -> int:
     add_benchmark_jobs(jobs)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("faster_whisper").setLevel(logging.WARNING)
+    for chatty in ("faster_whisper", "torch"):  # torch adds its cache's counts when a run is stopped
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return _run(arguments)
     except EngineError as error:

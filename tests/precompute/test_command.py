@@ -101,6 +101,7 @@ def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -
     time.sleep(1.0)
     os.killpg(process.pid, signal.SIGINT)
     out, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and not out
-    assert said.rstrip().endswith("Stopped. Run the same command to go on from where it was.")
+    # Interrupted inside an exec (a dataclass being made), Python ends by the signal itself; a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT) and not out
+    assert said.count("Stopped. Run the same command to go on from where it was.\n") == 1
     assert "Traceback" not in said
