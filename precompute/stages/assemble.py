@@ -52,22 +52,27 @@ def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, 
 def _clips(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
     for clip in plan.clips:
         sound = ledger.rows[keys.render_key(clip.recipe)]
-        yield {
-            "clip_id": clip.clip_id,
-            "item_id": clip.item.item_id,
-            "task": clip.item.task,
-            "voice": clip.voice,
-            "noise": clip.condition.noise,
-            "snr_db": clip.condition.snr_db,
-            "snr_db_achieved": sound.snr_db_achieved,
-            "prompt": clip.item.prompt,
-            "reference": clip.item.text,
-            "gold": clip.gold,
-            "group": clip.item.group,
-            "seed": clip.recipe.seed,
-            "recipe": clip.recipe.to_json(),
-            "audio_s": sound.audio_s or 0.0,
-        }
+        yield clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
+
+
+def clip_row(clip: Clip, snr_db_achieved: float | None, audio_s: float) -> dict[str, Any]:
+    """Return a clip's row of the clips table."""
+    return {
+        "clip_id": clip.clip_id,
+        "item_id": clip.item.item_id,
+        "task": clip.item.task,
+        "voice": clip.voice,
+        "noise": clip.condition.noise,
+        "snr_db": clip.condition.snr_db,
+        "snr_db_achieved": snr_db_achieved,
+        "prompt": clip.item.prompt,
+        "reference": clip.item.text,
+        "gold": clip.gold,
+        "group": clip.item.group,
+        "seed": clip.recipe.seed,
+        "recipe": clip.recipe.to_json(),
+        "audio_s": audio_s,
+    }
 
 
 def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:

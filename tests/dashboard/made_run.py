@@ -18,6 +18,7 @@ from engine.tasks import normalise
 from precompute.clips import FULL_NOISE, Clip, spoken_clips
 from precompute.corpora.mini_world import WORDS_TASKS, mini_items
 from precompute.mini.voices import test_voices
+from precompute.stages.assemble import clip_row
 from precompute.stages.summary import summarize
 
 
@@ -56,7 +57,9 @@ def make_run(out: Path, *, n_items: int = 12, tasks: Sequence[str] = ("topic", "
     """Write a whole results folder and return it; the same arguments give the same tables."""
     clips = list(_clips(tasks, n_items))
     out.mkdir(parents=True, exist_ok=True)
-    write_table([_clip_row(clip) for clip in clips], out / "clips.parquet", "clips")
+    write_table(
+        [clip_row(clip, clip.condition.snr_db, 2.5) for clip in clips], out / "clips.parquet", "clips"
+    )
     write_table(
         [_answer_row(clip, one) for clip in clips for one in SYSTEMS], out / "answers.parquet", "answers"
     )
@@ -77,25 +80,6 @@ def _clips(tasks: Sequence[str], n_items: int) -> Iterator[Clip]:
     for task in tasks:
         noisy = 2 if task in WORDS_TASKS else 0
         yield from spoken_clips(mini_items(task, n_items), voices, noisy, FULL_NOISE)
-
-
-def _clip_row(clip: Clip) -> dict[str, Any]:
-    return {
-        "clip_id": clip.clip_id,
-        "item_id": clip.item.item_id,
-        "task": clip.item.task,
-        "voice": clip.voice,
-        "noise": clip.condition.noise,
-        "snr_db": clip.condition.snr_db,
-        "snr_db_achieved": clip.condition.snr_db,
-        "prompt": clip.item.prompt,
-        "reference": clip.item.text,
-        "gold": clip.gold,
-        "group": clip.item.group,
-        "seed": clip.recipe.seed,
-        "recipe": clip.recipe.to_json(),
-        "audio_s": 2.5,
-    }
 
 
 def _answer_row(clip: Clip, system: MadeSystem) -> dict[str, Any]:
