@@ -34,6 +34,7 @@ class View:
     example: str | None = None
     task: str | None = None
     prompt: str | None = None
+    pair: str | None = None
     noise: str | None = None
     snr_db: float | None = None
     erasures: tuple[str, ...] = ()
@@ -54,30 +55,38 @@ def query_of(form: Form, example: str | None, run: bool, clip: str | None = None
         run: whether its result is on screen.
         clip: key of a benchmark's clip on screen, in place of an example.
     """
-    pairs: dict[str, str] = {"task": form.task}
+    query: dict[str, str] = {"task": form.task}
     if clip:
-        pairs["clip"] = clip
+        query["clip"] = clip
     elif example:
-        pairs["example"] = example
+        query["example"] = example
+    query["systems"] = form.pair
     if form.prompt and TASKS[form.task].kind in ("choices", "free"):
-        pairs["prompt"] = form.prompt
+        query["prompt"] = form.prompt
     if form.noise in LINK_NOISES:
-        pairs |= {"noise": form.noise, "snr": f"{form.snr_db:g}"}
+        query |= {"noise": form.noise, "snr": f"{form.snr_db:g}"}
     if form.erasures:
         layers = form.layer_text.replace(" ", "") if form.layers == "custom" else form.layers
-        pairs |= {"erase": ",".join(form.erasures), "scope": form.scope, "layers": layers}
-        pairs["method"] = form.method
+        query |= {"erase": ",".join(form.erasures), "scope": form.scope, "layers": layers}
+        query["method"] = form.method
     if run and (example or clip):
-        pairs["run"] = "1"
-    return "?" + urlencode(pairs)
+        query["run"] = "1"
+    return "?" + urlencode(query)
 
 
-def view_of(query: Mapping[str, str], *, examples: Collection[str], conditions: Collection[str]) -> View:
+def view_of(
+    query: Mapping[str, str],
+    *,
+    examples: Collection[str],
+    pairs: Collection[str],
+    conditions: Collection[str],
+) -> View:
     """Return what a query string asks for; whatever does not exist here is listed as ignored.
 
     Args:
         query: parameters of the address; others than ours are left alone.
         examples: keys of the examples.
+        pairs: keys of the pairs that can run.
         conditions: keys of the erasures.
     """
     ignored: list[str] = []
@@ -100,6 +109,7 @@ def view_of(query: Mapping[str, str], *, examples: Collection[str], conditions: 
         example=one_of("example", examples),
         task=one_of("task", TASKS),
         prompt=prompt,
+        pair=one_of("systems", pairs),
         noise=one_of("noise", LINK_NOISES),
         snr_db=_snr(query, ignored),
         erasures=tuple(key for key in dict.fromkeys(asked) if key in conditions),

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_in
+from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_in, transcriber_name
 from engine.tasks import TASKS
 
 FILE_NAME = "evaluation.csv"
@@ -140,8 +140,8 @@ def benchmark_line(task: str, pair: str, models: Path = MODELS) -> str | None:
     figures = read_figures(file)
     speech_spec, cascade_spec = get_spec(row.speech_llm), get_spec(row.cascade)
     if task == "transcribe":
-        # The cascade's name is "transcriber -> backbone"; word errors are the transcriber's own.
-        names = (f"{speech_spec.name}, asked to repeat", cascade_spec.name.split(" -> ")[0])
+        # Word errors are the transcriber's own.
+        names = (f"{speech_spec.name}, asked to repeat", transcriber_name(cascade_spec))
         measure, what = "wer", "word error rate"
     else:
         names, measure, what = (speech_spec.name, cascade_spec.name), "accuracy", "accuracy"

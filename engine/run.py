@@ -33,7 +33,7 @@ from engine.noise import ROOM, add_noise
 from engine.request import Question, RunRequest, check_request
 from engine.result import Lane, LensReadout, Role, RunResult, SpokenWord
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of
+from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of, transcriber_name
 from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
 
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
@@ -107,8 +107,8 @@ def _text_lanes(
     cascade = load_cascade(pair.cascade)
     report(0.15, "the cascade transcribes")
     heard = _hear(cascade, sound.clip)
-    words, words_from = _words(request, heard, sound.clip)
-    where = "mini-Whisper"
+    where = transcriber_name(cascade.spec)
+    words, words_from = _words(request, heard, sound.clip, where)
     if request.transcript_override is not None:
         heard, where = cascade.backbone.hear_text(request.transcript_override), "edited by hand"
     lanes = [_text_lane(cascade, heard, question, "cascade", where)]
@@ -220,13 +220,15 @@ def _add_noise(request: RunRequest) -> _Sound:
     return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)
 
 
-def _words(request: RunRequest, heard: Heard, clip: AudioClip) -> tuple[tuple[SpokenWord, ...], str]:
+def _words(
+    request: RunRequest, heard: Heard, clip: AudioClip, transcriber: str
+) -> tuple[tuple[SpokenWord, ...], str]:
     """Return the words on the clock: exact times, else the reference on the cascade's clock, else the cascade's."""
     if request.reference_words:
         return request.reference_words, "reference, exact times"
     if request.reference:
         return align_reference(request.reference, heard.words, clip.duration_s), "reference, cascade's times"
-    return heard.words, "mini-Whisper"
+    return heard.words, transcriber
 
 
 def _at_span(states: dict[int, Tensor], prepared: Prepared) -> dict[int, Tensor]:

@@ -170,16 +170,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
 
     by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     changed = gr.on(
-        [
-            left.noise.input,
-            left.snr.input,
-            left.noise_file.upload,
-            left.erasures.input,
-            left.scope.input,
-            left.layers.input,
-            left.layer_text.submit,
-            left.method.input,
-        ],
+        _changes(left),
         rerun,
         inputs,
         outputs,
@@ -187,6 +178,14 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **PRIVATE,
         **MODEL_QUEUE,
     )
+    # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
+    offered = left.pair.change(
+        handlers.show_pair,
+        [left.pair, left.erasures],
+        [left.match_note, left.erasures, left.erase_note, left.layer_text],
+        **QUICK,
+    )
+    other_pair = offered.then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
         other_transcript,
@@ -196,9 +195,23 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **MODEL_QUEUE,
     )
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
-    ended = left.stop.click(None, cancels=[by_hand, changed, edited], **PRIVATE)
+    ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
     ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
     left.erasures.input(runs.estimate, [left.erasures], [left.estimate], **QUICK)
+
+
+def _changes(left: Rail) -> list[Any]:
+    """Events after which the result on screen is made again."""
+    return [
+        left.noise.input,
+        left.snr.input,
+        left.noise_file.upload,
+        left.erasures.input,
+        left.scope.input,
+        left.layers.input,
+        left.layer_text.submit,
+        left.method.input,
+    ]
 
 
 def _run_outputs(left: Rail, right: Main) -> list[gr.components.Component | gr.Column]:
@@ -249,6 +262,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         left.task,
         left.task_note,
         left.prompt,
+        left.pair,
         left.noise,
         left.snr_box,
         left.snr,

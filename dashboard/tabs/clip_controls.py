@@ -51,8 +51,14 @@ def ask_card() -> dict[str, Any]:
             elem_id="pair",
             elem_classes="inline",
         )
-        gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
-    return {"task": task, "task_note": task_note, "prompt": prompt, "pair": choice}
+        match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
+    return {
+        "task": task,
+        "task_note": task_note,
+        "prompt": prompt,
+        "pair": choice,
+        "match_note": match_note,
+    }
 
 
 def noise_card() -> dict[str, Any]:
@@ -100,16 +106,26 @@ def erase_card() -> dict[str, Any]:
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
         erasures = gr.CheckboxGroup(
-            [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered.conditions],
+            erasure_choices(offered),
             label="Erase",
             show_label=False,
             interactive=True,
             elem_id="erasures",
         )
         gr.HTML(small("A random control of the same rank always runs beside each."))
-        gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note))
+        note = gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note), elem_id="erase-note")
         where = _where_and_how(offered)
-    return {"erasures": erasures, **where}
+    return {"erasures": erasures, "erase_note": note, **where}
+
+
+def erasure_choices(offered: Offer) -> list[tuple[str, str]]:
+    """Return the switches of what is offered: (label, key)."""
+    return [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered.conditions]
+
+
+def layer_label(offered: Offer) -> str:
+    """Return the label of the custom layers' box."""
+    return f"Custom layers, {offered.layers}"
 
 
 def _where_and_how(offered: Offer) -> dict[str, Any]:
@@ -129,7 +145,7 @@ def _where_and_how(offered: Offer) -> dict[str, Any]:
             elem_id="layers",
         )
         layer_text = gr.Textbox(
-            label=f"Custom layers, {offered.layers}",
+            label=layer_label(offered),
             placeholder="1-4, 8",
             max_length=MAX_LAYER_CHARACTERS,
             interactive=True,

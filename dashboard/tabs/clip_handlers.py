@@ -13,16 +13,19 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
+from dashboard.choices import offer
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.served_files import write_wav
+from dashboard.tabs.clip_controls import erasure_choices, layer_label
 from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
 from engine.request import ERASURES
+from engine.systems.catalogue import ready_pairs
 from engine.tasks import TASKS
 
 Update = Any
@@ -43,6 +46,27 @@ class QuestionUpdate(NamedTuple):
     task: Update
     task_note: Update
     prompt: Update
+
+
+class Restored(NamedTuple):
+    """The rail as a link asks for it; `run_at_once` says whether a result was on screen."""
+
+    audio: Update
+    clip_note: Update
+    reference: Update
+    task: Update
+    task_note: Update
+    prompt: Update
+    pair: Update
+    noise: Update
+    snr_box: Update
+    snr: Update
+    erasures: Update
+    scope: Update
+    layers: Update
+    layer_text: Update
+    method: Update
+    run_at_once: bool
 
 
 def form_of(values: tuple[Any, ...]) -> Form:
@@ -131,6 +155,21 @@ def show_noise(kind: str) -> tuple[Update, Update]:
     return gr.update(visible=kind != "none"), gr.update(visible=kind == "own")
 
 
+def show_pair(pair: str, erasures: list[str]) -> tuple[Update, Update, Update, Update]:
+    """Return match note, switches, their note and the layers' box for a pair that was just chosen.
+
+    Switches stay on where the pair has their eraser.
+    """
+    offered = offer(pair)
+    known = {one.key for one in offered.conditions}
+    return (
+        small(offered.match_note),
+        gr.update(choices=erasure_choices(offered), value=[key for key in erasures if key in known]),
+        gr.update(value=small(offered.erase_note), visible=bool(offered.erase_note)),
+        gr.update(label=layer_label(offered)),
+    )
+
+
 def show_layers(choice: str) -> Update:
     """Return the box for custom layers, shown where it is read."""
     return gr.update(visible=choice == "custom")
@@ -160,23 +199,20 @@ def link_to(values: tuple[Any, ...], has_result: bool) -> str:
     return query_of(form, example.key if example else None, has_result, opened.key if opened else None)
 
 
-def restore(query: dict[str, str]) -> tuple[Update, ...]:
-    """Return the rail as the page's address asks for it, and last whether to run at once.
-
-    Order: audio, clip note, reference, task, task note, prompt, noise, slider's box, slider, erasures,
-    scope, layers, layer text, method, run at once.
-    """
+def restore(query: dict[str, str]) -> Restored:
+    """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
-    view = view_of(query, examples=known, conditions=ERASURES)
+    view = view_of(query, examples=known, pairs=ready_pairs(), conditions=ERASURES)
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
     if view.clip:
         example = open_clip(view.clip).example
     clip = _example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
-    return (
+    return Restored(
         *clip,
         *_restored_question(view, example),
+        view.pair or SKIP,
         *_restored_noise(view),
         *_restored_erasure(view),
         bool(view.run and example),
@@ -194,7 +230,8 @@ def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...
     opened = open_clip(key)
     example = opened.example
     audio, note, reference = _example_clip(example)
-    link = {"clip": key, "task": example.task}
+    pair = pair_for(systems)
+    link = {"clip": key, "task": example.task, **({"systems": pair} if pair else {})}
     if opened.snr_db is not None:
         link |= {"noise": opened.noise, "snr": f"{opened.snr_db:g}"}
     return (
@@ -202,7 +239,7 @@ def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...
         note + small(opened.note),
         reference,
         *_question(example.task, example.prompt),
-        pair_for(systems) or SKIP,
+        pair or SKIP,
         opened.noise,
         gr.update(visible=opened.snr_db is not None),
         SKIP if opened.snr_db is None else opened.snr_db,

@@ -32,6 +32,7 @@ class Rail:
     task: gr.Dropdown
     task_note: gr.HTML
     pair: gr.Dropdown
+    match_note: gr.HTML
     prompt: gr.Textbox
     noise: gr.Radio
     snr_box: gr.Column
@@ -39,6 +40,7 @@ class Rail:
     noise_file: gr.Audio
     noise_note: gr.HTML
     erasures: gr.CheckboxGroup
+    erase_note: gr.HTML
     scope: gr.Radio
     layers: gr.Radio
     layer_text: gr.Textbox

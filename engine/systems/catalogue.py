@@ -72,14 +72,16 @@ _SPEAKS = ("answer", "forced_choice", "lens", "erasure")
 _WRITES = ("answer", "forced_choice", "transcript")
 _READS = ("answer", "forced_choice")
 _OWN = "mini-Qwen2-Audio's LLM"
-_WEAK = "weak mini-Whisper"
+# Folder of a cascade's transcriber -> its name.
+TRANSCRIBERS = {"mini-whisper": "mini-Whisper", "mini-whisper-weak": "weak mini-Whisper"}
 
 
 def _speech_llm(key: str, name: str, family: str, backbone: str, parameters_m: float) -> SystemSpec:
     return SystemSpec(key, name, "speech_llm", family, key, backbone, None, _SPEAKS, parameters_m, "MIT")
 
 
-def _cascade(key: str, name: str, ears: str, backbone: str, parameters_m: float) -> SystemSpec:
+def _cascade(key: str, ears: str, reader: str, backbone: str, parameters_m: float) -> SystemSpec:
+    name = f"{TRANSCRIBERS[ears]} -> {reader}"
     return SystemSpec(key, name, "cascade", "cascade", None, backbone, ears, _WRITES, parameters_m, "MIT")
 
 
@@ -93,12 +95,12 @@ SYSTEMS: dict[str, SystemSpec] = {
     spec.key: spec
     for spec in (
         _speech_llm("mini-ultravox", "mini-Ultravox", "ultravox", "mini-llama", 15.9),
-        _cascade("mini-cascade", "mini-Whisper -> mini-Llama", "mini-whisper", "mini-llama", 16.3),
+        _cascade("mini-cascade", "mini-whisper", "mini-Llama", "mini-llama", 16.3),
         _oracle("mini-llama", "mini-Llama", "mini-llama", 10.0),
         _speech_llm("mini-qwen2-audio", "mini-Qwen2-Audio", "qwen2_audio", "mini-qwen2-audio", 8.2),
-        _cascade("mini-cascade-qwen2", "mini-Whisper -> mini-Qwen2", "mini-whisper", "mini-qwen2", 10.9),
-        _cascade("mini-cascade-self", f"mini-Whisper -> {_OWN}", "mini-whisper", "mini-qwen2-audio", 10.9),
-        _cascade("mini-cascade-weak", f"{_WEAK} -> mini-Llama", "mini-whisper-weak", "mini-llama", 11.8),
+        _cascade("mini-cascade-qwen2", "mini-whisper", "mini-Qwen2", "mini-qwen2", 10.9),
+        _cascade("mini-cascade-self", "mini-whisper", _OWN, "mini-qwen2-audio", 10.9),
+        _cascade("mini-cascade-weak", "mini-whisper-weak", "mini-Llama", "mini-llama", 11.8),
         _oracle("mini-qwen2", "mini-Qwen2", "mini-qwen2", 4.5),
         _oracle("mini-qwen2-audio-llm", _OWN, "mini-qwen2-audio", 4.5),
     )
@@ -145,6 +147,11 @@ def get_pair(key: str) -> Pair:
     if key not in PAIRS:
         raise UnknownKeyError(f'There is no pair "{key[:40]}". Choose one of: {", ".join(PAIRS)}.')
     return PAIRS[key]
+
+
+def transcriber_name(spec: SystemSpec) -> str:
+    """Return the name of a cascade's transcriber, "" for a system that has none."""
+    return TRANSCRIBERS[spec.transcriber] if spec.transcriber else ""
 
 
 def backbone_of(spec: SystemSpec, models: Path = MODELS) -> str:

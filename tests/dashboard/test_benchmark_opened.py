@@ -58,8 +58,8 @@ def test_the_rail_is_filled_and_the_link_restores_it(clips: Any) -> None:
     assert (reference, task, pair, noise, ratio) == (row["reference"], "topic", "mini-ultravox", "white", 10)
     assert Path(audio).is_file() and box["visible"] is True
     restored = clip_handlers.restore({"clip": key, "task": "topic", "noise": "white", "snr": "10"})
-    assert restored[2] == row["reference"] and restored[3] == "topic" and restored[6] == "white"
-    assert link.startswith("?clip=own") and "snr=10" in link
+    assert restored.reference == row["reference"] and restored.task == "topic" and restored.noise == "white"
+    assert link.startswith("?clip=own") and "snr=10" in link and "systems=mini-ultravox" in link
 
 
 @SPEAKS
@@ -104,7 +104,7 @@ def test_clips_that_are_not_there_are_refused(own_run: Path, key: str) -> None:
 def test_a_link_to_no_clip_is_left_out(link: str) -> None:
     from dashboard.links import view_of
 
-    assert view_of({"clip": link}, examples=(), conditions=()).ignored == ("clip",)
+    assert view_of({"clip": link}, examples=(), pairs=(), conditions=()).ignored == ("clip",)
 
 
 def test_the_clip_pages_pair_is_the_one_that_runs_both() -> None:

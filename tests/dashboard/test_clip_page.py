@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from dashboard import session
+from dashboard import choices, session
 from dashboard.form import chosen_layers, load, request_from
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
@@ -209,8 +209,21 @@ def test_a_linked_example_is_restored_and_run() -> None:
         "task": example.task,
     }
     update = handlers.restore(query)
-    assert update[0] == str(example.file)
-    assert update[6] == "white" and update[8] == 10.0
-    assert update[11] == "custom" and update[12]["value"] == "1-2"
-    assert update[-1] is True
-    assert handlers.restore({})[-1] is False
+    assert update.audio == str(example.file)
+    assert update.noise == "white" and update.snr == 10.0
+    assert update.layers == "custom" and update.layer_text["value"] == "1-2"
+    assert update.run_at_once is True
+    assert handlers.restore({}).run_at_once is False
+
+
+def test_another_pair_brings_its_own_switches_and_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = {"mini-ultravox": {"text": 60, "boc": 26}, "mini-qwen2-audio": {"boc": 13}}
+    monkeypatch.setattr(choices, "available_conditions", lambda pair: fitted[pair])
+    monkeypatch.setattr(choices, "match_of", lambda pair: "ancestor")
+    monkeypatch.setattr(choices, "all_layers", lambda pair: (0, 1, 2))
+    match_note, switches, erase_note, layers = handlers.show_pair("mini-qwen2-audio", ["text", "boc"])
+    assert "ancestor" in match_note
+    assert switches["choices"] == [("Bag of characters, rank 13", "boc")]
+    assert switches["value"] == ["boc"], "a switch that the pair lacks must not stay on unseen"
+    assert "Text" in erase_note["value"] and erase_note["visible"] is True
+    assert layers["label"] == "Custom layers, 0 to 2"

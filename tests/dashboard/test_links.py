@@ -10,6 +10,7 @@ from dashboard.form import Form
 from dashboard.links import View, query_of, view_of
 
 EXAMPLES = ("topic-1", "commonsense-1")
+PAIRS = ("mini-ultravox", "mini-ultravox-weak")
 CONDITIONS = ("text", "boc")
 
 
@@ -33,13 +34,15 @@ def form(**changes: object) -> Form:
 
 
 def restored(query: str) -> View:
-    return view_of(dict(parse_qsl(query.removeprefix("?"))), examples=EXAMPLES, conditions=CONDITIONS)
+    asked = dict(parse_qsl(query.removeprefix("?")))
+    return view_of(asked, examples=EXAMPLES, pairs=PAIRS, conditions=CONDITIONS)
 
 
 def test_everything_comes_back() -> None:
     made = form(
         task="commonsense",
         prompt="fridge, oven",
+        pair="mini-ultravox-weak",
         noise="white",
         snr_db=-5,
         erasures=("text", "boc"),
@@ -53,6 +56,7 @@ def test_everything_comes_back() -> None:
         "commonsense-1",
         "commonsense",
         "fridge, oven",
+        "mini-ultravox-weak",
         "white",
         -5.0,
         ("text", "boc"),
@@ -66,7 +70,7 @@ def test_everything_comes_back() -> None:
 
 def test_an_own_clip_is_not_in_the_link_and_is_not_run() -> None:
     view = restored(query_of(form(audio="secret/place.wav", noise="own"), None, run=True))
-    assert view == View(task="topic")
+    assert view == View(task="topic", pair="mini-ultravox")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,7 @@ def test_an_own_clip_is_not_in_the_link_and_is_not_run() -> None:
     [
         ("?example=nobody", "example"),
         ("?task=poetry", "task"),
+        ("?systems=nobody", "systems"),
         ("?noise=own", "noise"),
         ("?snr=loud", "snr"),
         ("?snr=99", "snr"),
