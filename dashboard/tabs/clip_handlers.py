@@ -263,7 +263,7 @@ def _restored_noise(view: View) -> tuple[Update, Update, Update]:
     return view.noise, gr.update(visible=True), SKIP if view.snr_db is None else view.snr_db
 
 
-def _restored_erasure(view: View) -> tuple[Update, ...]:
+def _restored_erasure(view: View) -> tuple[Update, Update, Update, Update, Update]:
     listed = view.layers is not None and view.layers not in LAYER_CHOICES
     layers = SKIP if view.layers is None else "custom" if listed else view.layers
     text = gr.update(visible=True, value=view.layers) if listed else SKIP
