@@ -15,7 +15,7 @@ import numpy as np
 from dashboard.names import kind_of, rank_of
 from dashboard.tables import CLEAN, Level, answers_to, at, changed_ns, file_of, folder_of, levels_of, table
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, per_item, ratio
+from engine.stats.intervals import bootstrap, per_group, ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +44,7 @@ def difference(source: str, task: str, level: Level, first: str, second: str) ->
     both = _side_by_side(source, task, level, first, second)
     if not len(both):
         return _undefined("No clip was answered by both.")
-    items, gap = _item_numbers(both), (both["right_first"] - both["right_second"]).to_numpy(dtype=float)
-    return bootstrap(per_item(items, np.stack([gap, np.ones_like(gap)], axis=1)), ratio, seed=SEED)
+    return bootstrap(_gaps(both), ratio, seed=SEED)
 
 
 def extra_loss(source: str, task: str, noisy: Level, first: str, second: str) -> Estimate:
@@ -58,14 +57,16 @@ def extra_loss(source: str, task: str, noisy: Level, first: str, second: str) ->
     shared = set(clean["item_id"]) & set(loud["item_id"])
     if not shared:
         return _undefined("No item was said both clean and in this noise.")
-    items = {item: number for number, item in enumerate(sorted(shared))}
-    sums = np.zeros((len(items), 4))
-    for column, both in ((0, clean), (2, loud)):
-        kept = both[both["item_id"].isin(shared)]
-        gap = (kept["right_first"] - kept["right_second"]).to_numpy(dtype=float)
-        numbers = kept["item_id"].map(items).to_numpy()
-        sums[:, column : column + 2] = per_item(numbers, np.stack([gap, np.ones_like(gap)], axis=1))
+    # The same items stand on both sides, so the same groups do, in the same order.
+    sums = np.concatenate([_gaps(both[both["item_id"].isin(shared)]) for both in (clean, loud)], axis=1)
     return bootstrap(sums, lambda s: ratio(s[..., :2]) - ratio(s[..., 2:]), seed=SEED)
+
+
+def _gaps(both: pd.DataFrame) -> np.ndarray:
+    """Return for each group of related items the summed lead of the first, and the clips, [groups, 2]."""
+    gap = (both["right_first"] - both["right_second"]).to_numpy(dtype=float)
+    groups = np.unique(both["group"].to_numpy(dtype=str), return_inverse=True)[1]
+    return per_group(groups, np.stack([gap, np.ones_like(gap)], axis=1))
 
 
 def loudest_babble(source: str, task: str) -> Level | None:
@@ -84,10 +85,10 @@ def accuracy_of(source: str, task: str, level: Level, system: str) -> float:
 
 
 def _side_by_side(source: str, task: str, level: Level, first: str, second: str) -> pd.DataFrame:
-    """Return item_id, right_first and right_second (0 or 1) of the clips that both answered."""
+    """Return item_id, group, right_first and right_second (0 or 1) of the clips that both answered."""
     folder = folder_of(source)
     marks = _marks(source, task, changed_ns(file_of(folder, "answers")) if folder else 0)
-    names = {"item_id": "item_id", "right_first": first, "right_second": second}
+    names = {"item_id": "item_id", "group": "group", "right_first": first, "right_second": second}
     rows = (
         at(marks, level=level)
         if {first, second} <= set(marks)
@@ -101,12 +102,11 @@ def _marks(source: str, task: str, changed: int) -> pd.DataFrame:
     """Return one row per clip of a task: its item and noise, and a column per system, 1 where it was right."""
     del changed
     rows = answers_to(source, task)
-    about = rows.drop_duplicates("clip_id").set_index("clip_id")[["item_id", "task", "noise", "snr_db"]]
+    about = rows.drop_duplicates("clip_id").set_index("clip_id")[
+        ["item_id", "group", "task", "noise", "snr_db"]
+    ]
+    about["group"] = about["group"].where(about["group"] != "", about["item_id"])
     return about.join(rows.pivot(index="clip_id", columns="system", values="correct").astype(float))
-
-
-def _item_numbers(rows: pd.DataFrame) -> np.ndarray:
-    return np.unique(rows["item_id"].to_numpy(dtype=str), return_inverse=True)[1]
 
 
 def _published_difference(task: str, level: Level, first: str, second: str) -> Estimate:

@@ -43,6 +43,10 @@ _NOISE = _words("noise", "clean, babble, white or room.")
 _SNR = _number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
 _N_ITEMS = _count("n_items", "items", "Items behind the row; an item said in several voices counts once.")
 _N_CLIPS = _count("n_clips", "clips", "Clips behind the row.")
+_N_GROUPS = _count(
+    "n_groups", "groups", "Groups of related items behind the row: what the interval resamples."
+)
+_GROUP = _words("group", "Items of one group are related, by their text as a rule; empty for the item alone.")
 _ITEM = _words("item_id", "The item; its renderings in several voices share it.")
 _CLIP = _words("clip_id", "The clip: an item in one voice under one noise condition.")
 _VOICE = _words("voice", "Who speaks.")
@@ -51,7 +55,7 @@ _AUDIO = Column("audio_s", "float", "s", "Length of the clip.")
 _SYSTEM_A = _words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
 _SYSTEM_B = _words("system_b", "Second system.")
 _MATCH = _words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
-_LOW = _number("low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of items.")
+_LOW = _number("low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of groups of items.")
 _HIGH = _number("high", "as the figure", "Upper end of the same interval.")
 _NOTE = _words("note", "Why a figure of this row is not defined, and what else to know about it.")
 _KAPPA = (
@@ -59,8 +63,10 @@ _KAPPA = (
 )
 _MCNEMAR = (
     "McNemar's test, exact below 25 discordant pairs. It takes clips for independent: where an item stands in "
-    "several voices p is too small."
+    "several voices p is too small; see votes_p."
 )
+_VOTES = "The same test with one vote a group, for the system that is right on more of its clips."
+_BH = "The same after Benjamini and Hochberg over the whole table."
 _NULL = (
     "Overlap if each wrong answer of the second system were one that it gave to another item "
     "with the same right answer."
@@ -69,6 +75,7 @@ _NULL = (
 TABLES: dict[str, tuple[Column, ...]] = {
     "answers": (
         _ITEM,
+        _GROUP,
         _CLIP,
         _TASK,
         _VOICE,
@@ -99,7 +106,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _words("prompt", "The choices, or the question, of this clip."),
         _words("reference", "The words that are said."),
         _GOLD,
-        _words("group", "What the clip belongs to in its own data set."),
+        _GROUP,
         Column("seed", "int", "", "Seed of voice and noise."),
         _words("recipe", "JSON: how to make the sound again."),
         _AUDIO,
@@ -110,6 +117,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _NOISE,
         _SNR,
         _N_ITEMS,
+        _N_GROUPS,
         _N_CLIPS,
         _number("accuracy", "share", "Clips answered rightly; an answer without a label is wrong."),
         _LOW,
@@ -130,6 +138,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _NOISE,
         _SNR,
         _N_ITEMS,
+        _N_GROUPS,
         _N_CLIPS,
         _number("kappa", "-1 to 1", _KAPPA),
         _LOW,
@@ -147,7 +156,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _count("mcnemar_b", "clips", "Right for the first system only; no label counts as wrong."),
         _count("mcnemar_c", "clips", "Right for the second system only; no label counts as wrong."),
         _number("mcnemar_p", "probability", _MCNEMAR),
-        _number("mcnemar_p_bh", "probability", "The same after Benjamini and Hochberg over the whole table."),
+        _number("mcnemar_p_bh", "probability", _BH),
+        _count("votes_a", "groups", "The first system is right on more of the group's clips."),
+        _count("votes_b", "groups", "The second system is right on more of the group's clips."),
+        _number("votes_p", "probability", _VOTES),
+        _number("votes_p_bh", "probability", _BH),
         _NOTE,
     ),
     "shared_errors": (
@@ -174,6 +187,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _NOISE,
         _SNR,
         _N_ITEMS,
+        _N_GROUPS,
         _N_CLIPS,
         _number("kappa_matched", "-1 to 1", "Kappa with the matched cascade."),
         _number("kappa_mismatched", "-1 to 1", "Kappa with the mismatched cascade, on the same clips."),

@@ -20,6 +20,7 @@ from dashboard.components.benchmark_marks import (
     probability,
 )
 from dashboard.names import MATCHES, name_of
+from engine.stats.significance import EXACT_BELOW
 
 FIVE = tuple(CLASSES)[:5]
 NOT_PUBLISHED = "The paper gives totals only: no counts by class, so no list of clips."
@@ -120,9 +121,23 @@ def _mcnemar(row: Row, first: str, second: str, family: int | None) -> str:
         f'<tr><th scope="row">{first} right</th><td>{both:,.0f}</td><td class="bm-odd">{b:,.0f}</td></tr>'
         f'<tr><th scope="row">wrong</th><td class="bm-odd">{c:,.0f}</td><td>{rest:,.0f}</td></tr></tbody></table>'
     )
-    test = "exact" if b + c < 25 else "chi-square, continuity corrected"
-    said = f"{said} ({test}; an answer without a label is wrong)."
-    return f'<section><h4>McNemar</h4>{table}<p class="small">{escape(said)}</p></section>'
+    test = "exact" if b + c < EXACT_BELOW else "chi-square, continuity corrected"
+    said = f"Over clips, which are not independent: {said} ({test}; an answer without a label is wrong)."
+    return f"<section><h4>McNemar</h4>{table}{_votes(row, first, second, tests)}" + (
+        f'<p class="small">{escape(said)}</p></section>'
+    )
+
+
+def _votes(row: Row, first: str, second: str, tests: str) -> str:
+    """Return the test in which related clips count once: the one to go by where items have several voices."""
+    if not is_number(row.get("votes_p")):
+        return ""
+    p, corrected = (escape(probability(row[name])) for name in ("votes_p", "votes_p_bh"))
+    return (
+        f'<p class="small"><b>p {corrected}</b> corrected{tests}, {p} alone, with one vote a group of related '
+        f"clips: {first} ahead in {row['votes_a']:,.0f}, {second} in {row['votes_b']:,.0f} of "
+        f"{row['n_groups']:,.0f} groups.</p>"
+    )
 
 
 def _overlap(row: Row, origin: str) -> str:

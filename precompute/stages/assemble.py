@@ -82,6 +82,7 @@ def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
         forced: dict[str, float] = json.loads(answer.forced_choice)
         yield {
             "item_id": clip.item.item_id,
+            "group": clip.item.group,
             "clip_id": clip.clip_id,
             "task": clip.item.task,
             "voice": clip.voice,

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.stats.agreement import answer_classes, kappa_of_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, per_item
+from engine.stats.intervals import bootstrap, per_group
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import KindOf, MatchOf, Paired, in_order, pair_up
 from precompute.stages.system_tables import word_errors
@@ -76,6 +76,7 @@ def _confound_row(cell: Cell, speech: str, matched: str, mismatched: str, seed: 
         "noise": cell.noise,
         "snr_db": cell.snr_db,
         "n_items": with_matched.n_items,
+        "n_groups": with_matched.n_groups,
         "n_clips": len(with_matched.clips),
         "kappa_matched": kappas[0],
         "kappa_mismatched": kappas[1],
@@ -87,12 +88,12 @@ def _confound_row(cell: Cell, speech: str, matched: str, mismatched: str, seed: 
 
 
 def _difference(one: Paired, other: Paired, seed: int) -> tuple[tuple[float, float], Estimate]:
-    """Return both kappas and their difference; each resample draws the same items for both."""
+    """Return both kappas and their difference; each resample draws the same groups for both."""
     if not all(clip.offered for clip in one.clips):
-        return (math.nan, math.nan), Estimate(math.nan, math.nan, math.nan, one.n_items, "", _OPEN)
+        return (math.nan, math.nan), Estimate(math.nan, math.nan, math.nan, one.n_groups, "", _OPEN)
     counts = [paired.confusion() for paired in (one, other)]
     width = counts[0][0].size
-    groups = per_item(one.items, np.concatenate([c.reshape(len(c), -1) for c in counts], axis=1))
+    groups = per_group(one.groups, np.concatenate([c.reshape(len(c), -1) for c in counts], axis=1))
 
     def kappas(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         left, right = sums[..., :width], sums[..., width:]

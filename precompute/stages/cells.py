@@ -29,12 +29,14 @@ class Clip:
     """One clip and what may be answered to it.
 
     Attributes:
+        group: of the related items; the item itself where it has no relatives.
         offered: allowed answers in the order of the prompt, normalised; empty for an open question.
         by_place: the choices differ between the clips of this task, so answers are classed by their place.
     """
 
     clip_id: str
     item_id: str
+    group: str
     gold: str
     reference: str
     offered: tuple[str, ...]
@@ -78,7 +80,7 @@ class Cell:
     Attributes:
         snr_db: NaN where no ratio was asked for.
         clips: sorted by item, voice and clip.
-        items: the number of each clip's item.
+        items: the number of each clip's item; `groups` that of its group.
         systems: key -> its answers by place in `clips`; a clip that it was not given is absent.
     """
 
@@ -87,6 +89,7 @@ class Cell:
     snr_db: float
     clips: tuple[Clip, ...]
     items: tuple[int, ...]
+    groups: tuple[int, ...]
     systems: dict[str, dict[int, Answer]]
 
     @property
@@ -138,6 +141,7 @@ def cells_of(answers: pd.DataFrame, clips: pd.DataFrame) -> list[Cell]:
         clip = Clip(
             row.clip_id,
             row.item_id,
+            row.group or row.item_id,
             row.gold,
             row.reference,
             offered[key],
@@ -165,7 +169,6 @@ def _offered(clip: Row, rows: dict[str, Row]) -> tuple[str, ...]:
 
 def _cell(condition: Condition, asked: list[tuple[Clip, dict[str, Row]]]) -> Cell:
     task, noise, snr_db = condition
-    items = {item: number for number, item in enumerate(sorted({clip.item_id for clip, _ in asked}))}
     systems: dict[str, dict[int, Answer]] = {
         key: {} for key in sorted({s for _, rows in asked for s in rows})
     }
@@ -177,9 +180,15 @@ def _cell(condition: Condition, asked: list[tuple[Clip, dict[str, Row]]]) -> Cel
         noise=noise,
         snr_db=math.nan if snr_db == -math.inf else snr_db,
         clips=tuple(clip for clip, _ in asked),
-        items=tuple(items[clip.item_id] for clip, _ in asked),
+        items=_numbers([clip.item_id for clip, _ in asked]),
+        groups=_numbers([clip.group for clip, _ in asked]),
         systems=systems,
     )
+
+
+def _numbers(names: list[str]) -> tuple[int, ...]:
+    places = {name: number for number, name in enumerate(sorted(set(names)))}
+    return tuple(places[name] for name in names)
 
 
 def _answer(clip: Clip, row: Row) -> Answer:

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.stats.agreement import class_counts, kappa_of_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap, bootstrap_share, per_item
+from engine.stats.intervals import ALIKE, bootstrap, bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
@@ -23,7 +23,7 @@ _OPEN = "Not defined, as is any overlap by chance: open answers have no fixed se
 _ONE_LABEL = "Not defined: both gave one and the same label throughout."
 _TWO_CHOICES = "Error overlap: not defined with two choices, for there is only one wrong answer."
 _NO_JOINT_ERRORS = "Error overlap: not defined, for there is no clip on which both gave a wrong label."
-_NO_NULL = "Overlap null: not defined, for there are no two items with one right answer that both got wrong."
+_NO_NULL = "Overlap null: not defined, for no two unrelated items with one right answer were both got wrong."
 _FIVE = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different")
 
 
@@ -46,17 +46,20 @@ def agreement_rows(
             paired = pair_up(pool, *pair)
             if paired is not None and len(paired.tasks) > 1:
                 rows.append(_row(paired, POOLED, pool[0], match, seed))
-    adjusted = benjamini_hochberg([row["mcnemar_p"] for row in rows])
-    return [row | {"mcnemar_p_bh": p} for row, p in zip(rows, adjusted, strict=True)]
+    adjusted = {name: benjamini_hochberg([row[name] for row in rows]) for name in ("mcnemar_p", "votes_p")}
+    return [
+        row | {f"{name}_bh": found[place] for name, found in adjusted.items()}
+        for place, row in enumerate(rows)
+    ]
 
 
 def kappa_with_interval(paired: Paired, *, seed: int) -> Estimate:
-    """Return kappa with its interval over items; NaN and the reason where answers are open or all alike."""
+    """Return kappa with its interval over groups of items; NaN and the reason where answers are open or all alike."""
     if not all(clip.offered for clip in paired.clips):
-        return Estimate(math.nan, math.nan, math.nan, paired.n_items, "", _OPEN)
+        return Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
     counts = paired.confusion()
     shape = counts.shape[1:]
-    groups = per_item(paired.items, counts.reshape(len(counts), -1))
+    groups = per_group(paired.groups, counts.reshape(len(counts), -1))
     estimate = bootstrap(
         groups, lambda sums: kappa_of_counts(sums.reshape(*sums.shape[:-1], *shape)), seed=seed
     )
@@ -75,6 +78,7 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
     _, _, a_right, b_right = paired.labels
     only_a = sum(a and not b for a, b in zip(a_right, b_right, strict=True))
     only_b = sum(b and not a for a, b in zip(a_right, b_right, strict=True))
+    votes = paired.votes()
     kappa_note = f"Kappa: {kappa.note}" if kappa.note else ""
     notes = [*_notes(paired, task, classes["unlabelled"]), kappa_note, overlap_note]
     return {
@@ -85,6 +89,7 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "noise": cell.noise,
         "snr_db": cell.snr_db,
         "n_items": paired.n_items,
+        "n_groups": paired.n_groups,
         "n_clips": len(paired.clips),
         "kappa": kappa.value,
         "low": kappa.low,
@@ -94,6 +99,9 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "mcnemar_b": only_a,
         "mcnemar_c": only_b,
         "mcnemar_p": mcnemar(only_a, only_b),
+        "votes_a": votes[0],
+        "votes_b": votes[1],
+        "votes_p": mcnemar(*votes),
         "note": " ".join(note for note in notes if note),
     }
 
@@ -105,14 +113,14 @@ def _overlap_columns(paired: Paired, seed: int) -> dict[str, Any]:
     wrong = np.flatnonzero(telling).tolist()
     same = np.array([telling[n] and a[n] == b[n] for n in range(len(a))], dtype=np.float64)
     counts = np.stack([same, telling.astype(np.float64)], axis=1)
-    overlap = bootstrap_share(per_item(paired.items, counts), seed=seed)
+    overlap = bootstrap_share(per_group(paired.groups, counts), seed=seed)
     offered = [len(paired.clips[n].offered) for n in (wrong or range(len(a)))]
     golds = [(int(paired.strata[n]), paired.clips[n].gold_class, len(paired.clips[n].offered)) for n in wrong]
-    items = paired.items[wrong].tolist()
+    groups = paired.groups[wrong].tolist()
     # Open questions that happen to share a right answer are too few to say what chance would do.
     is_open = not all(clip.offered for clip in paired.clips)
     a_wrong, b_wrong = ([str(labels[n]) for n in wrong] for labels in (a, b))
-    null = math.nan if is_open else overlap_null(a_wrong, b_wrong, golds, items)
+    null = math.nan if is_open else overlap_null(a_wrong, b_wrong, golds, groups)
     return {
         "error_overlap": overlap.value,
         "error_overlap_low": overlap.low,

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from engine.stats.intervals import per_group
 from engine.stats.overlap import jointly_wrong
 from engine.systems.catalogue import SYSTEMS, match_between
 from precompute.stages.cells import Answer, Cell, Clip
@@ -46,7 +47,7 @@ class Paired:
 
     Attributes:
         tasks: the cells' tasks; `strata` says for each clip which one it is of.
-        items: number of each clip's item; no two tasks share one.
+        items: number of each clip's item; no two tasks share one. `groups`: that of its related items.
     """
 
     system_a: str
@@ -54,6 +55,7 @@ class Paired:
     tasks: tuple[str, ...]
     clips: tuple[Clip, ...]
     items: np.ndarray
+    groups: np.ndarray
     strata: np.ndarray
     a: tuple[Answer, ...]
     b: tuple[Answer, ...]
@@ -71,6 +73,17 @@ class Paired:
     @property
     def n_items(self) -> int:
         return len(np.unique(self.items))
+
+    @property
+    def n_groups(self) -> int:
+        return len(np.unique(self.groups))
+
+    def votes(self) -> tuple[int, int]:
+        """Return the groups in which the first, and in which the second, system is right on more clips."""
+        _, _, a_right, b_right = self.labels
+        lead = np.array(a_right, dtype=np.float64) - np.array(b_right, dtype=np.float64)
+        net = per_group(self.groups, lead[:, None])[:, 0]
+        return int((net > 0).sum()), int((net < 0).sum())
 
     def confusion(self) -> np.ndarray:
         """Return each clip as a table of counts (clips, tasks, labels, labels); no label is a label, too."""
@@ -99,8 +112,8 @@ def pair_up(
 ) -> Paired | None:
     """Return the clips of these cells that both systems (and `also` these) were given; None without any."""
     tasks: list[str] = []
-    clips, items, strata, a, b = [], [], [], [], []
-    n_items = 0
+    clips, items, groups, strata, a, b = [], [], [], [], [], []
+    n_items = n_groups = 0
     for cell in cells:
         given = [cell.systems.get(system, {}) for system in (system_a, system_b, *also)]
         places = sorted(set(given[0]).intersection(*given[1:]))
@@ -108,15 +121,18 @@ def pair_up(
             continue
         clips += [cell.clips[place] for place in places]
         items += [n_items + cell.items[place] for place in places]
+        groups += [n_groups + cell.groups[place] for place in places]
         strata += [len(tasks)] * len(places)
         a += [given[0][place] for place in places]
         b += [given[1][place] for place in places]
         tasks.append(cell.task)
         n_items += max(cell.items) + 1
+        n_groups += max(cell.groups) + 1
     if not clips:
         return None
-    numbers = np.array(items, dtype=np.int64), np.array(strata, dtype=np.int64)
-    return Paired(system_a, system_b, tuple(tasks), tuple(clips), *numbers, tuple(a), tuple(b))
+    numbers = {"items": items, "groups": groups, "strata": strata}
+    arrays = {name: np.array(column, dtype=np.int64) for name, column in numbers.items()}
+    return Paired(system_a, system_b, tuple(tasks), tuple(clips), a=tuple(a), b=tuple(b), **arrays)
 
 
 def pairs_in(cells: Iterable[Cell], kind_of: KindOf) -> list[tuple[str, str]]:

@@ -132,10 +132,10 @@ def _manifest(
         "statistics": {
             "interval_level": LEVEL,
             "resamples": N_RESAMPLES,
-            "resampled": "items, all clips of an item together",
+            "resampled": "groups of related items, all clips of a group together",
             "mcnemar_exact_below": EXACT_BELOW,
             "mcnemar_family": sum(row["mcnemar_p"] == row["mcnemar_p"] for row in agreement),
-            "mcnemar_unit": "clips; where an item stands in several voices p is too small",
+            "mcnemar_unit": "clips; where an item stands in several voices p is too small, and votes_p is not",
         },
         "counts": _counts(answers, clips, tables),
         "files": {name: _fingerprint(out / name) for name in files if (out / name).exists()},

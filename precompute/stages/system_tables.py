@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jiwer
 import numpy as np
 
-from engine.stats.intervals import bootstrap_share, per_item
+from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline
 from engine.systems.catalogue import SYSTEMS
 from engine.tasks import normalise
@@ -45,9 +45,9 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     answers = [cell.systems[system][place] for place in places]
     clips = [cell.clips[place] for place in places]
     golds = [clip.gold_class for clip in clips]
-    items = np.array([cell.items[place] for place in places])
+    items, groups = (np.array([of[place] for place in places]) for of in (cell.items, cell.groups))
     hits = np.array([[answer.right, 1.0] for answer in answers], dtype=np.float64)
-    accuracy = bootstrap_share(per_item(items, hits), seed=seed)
+    accuracy = bootstrap_share(per_group(groups, hits), seed=seed)
     forced = [answer.forced_right for answer in answers if answer.forced_right is not None]
     statuses = Counter(answer.status for answer in answers)
     wer = _word_error_rate(clips, answers) if writes else math.nan
@@ -58,7 +58,8 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
         "task": cell.task,
         "noise": cell.noise,
         "snr_db": cell.snr_db,
-        "n_items": len(set(items.tolist())),
+        "n_items": len(np.unique(items)),
+        "n_groups": len(np.unique(groups)),
         "n_clips": len(clips),
         "accuracy": accuracy.value,
         "low": accuracy.low,

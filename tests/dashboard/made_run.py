@@ -96,6 +96,7 @@ def _answer_row(clip: Clip, system: MadeSystem) -> dict[str, Any]:
     heard = "" if system.kind == "speech_llm" else clip.item.text if heard_well else _misheard(clip)
     return {
         "item_id": clip.item.item_id,
+        "group": clip.item.group,
         "clip_id": clip.clip_id,
         "task": clip.item.task,
         "voice": clip.voice,

@@ -70,6 +70,7 @@ def _invent_item(
         for noise, snr_db, extra in CONDITIONS:
             clip = {
                 "item_id": f"{task}-{item:03d}",
+                "group": "",
                 "clip_id": f"{task}-{item:03d}-{voice}-{noise}-{snr_db:g}",
                 "task": task,
                 "voice": f"voice {voice}",
@@ -81,7 +82,7 @@ def _invent_item(
             reference = f"a line about {gold.lower()} number {item}"
             clips.append(
                 clip
-                | {"snr_db_achieved": snr_db, "prompt": prompt, "reference": reference, "group": ""}
+                | {"snr_db_achieved": snr_db, "prompt": prompt, "reference": reference}
                 | {"seed": 0, "recipe": "{}"}
             )
             heard = reference.replace("line", "lime") if rng.random() < 0.3 else reference

@@ -24,8 +24,8 @@ def rows_of(run: Path, name: str) -> list[Row]:
 
 
 def test_a_label_is_its_own_class_or_its_place_among_the_clips_own_choices() -> None:
-    fixed = Clip("c", "i", "Sci/Tech", "", ("world", "sci/tech"), by_place=False)
-    own = Clip("c", "i", "oven", "", ("fridge", "oven"), by_place=True)
+    fixed = Clip("c", "i", "g", "Sci/Tech", "", ("world", "sci/tech"), by_place=False)
+    own = Clip("c", "i", "g", "oven", "", ("fridge", "oven"), by_place=True)
     assert (fixed.gold_class, fixed.class_of("World")) == ("sci/tech", "world")
     assert (own.gold_class, own.class_of("fridge"), own.class_of("shelf")) == (
         "choice 2",

@@ -12,6 +12,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from engine.records import read_table, write_table
+from engine.stats.significance import mcnemar as p_of_mcnemar
 from precompute.stages.cells import cells_of, read_run
 from precompute.stages.pair_tables import POOLED, agreement_rows
 from precompute.stages.pairs import in_order, match_in_catalogue
@@ -150,6 +151,51 @@ def test_more_voices_that_say_the_same_do_not_narrow_the_interval(tmp_path: Path
         assert fourfold[figure].tolist() == pytest.approx(once[figure].tolist(), nan_ok=True)
 
 
+def test_items_of_one_text_do_not_narrow_the_interval(tmp_path: Path) -> None:
+    """Emotional lines stand with two labels each: 300 items of 150 texts once passed for 300 independent ones."""
+    one = invent_run(tmp_path / "one", tasks=["topic"], n_items=30, n_voices=2)
+    answers, clips = (read_table(one / f"{name}.parquet", name) for name in ("answers", "clips"))
+    for name, frame in (("answers", answers), ("clips", clips)):
+        related = [
+            frame.assign(
+                clip_id=frame["clip_id"] + f" {n}", item_id=frame["item_id"] + f" {n}", group=frame["item_id"]
+            )
+            for n in range(4)
+        ]
+        write_table(pd.concat(related), tmp_path / "four" / f"{name}.parquet", name)
+    once, fourfold = table_of(one), table_of(tmp_path / "four")
+    assert (fourfold["n_items"] == 4 * once["n_items"]).all()
+    assert (fourfold["n_groups"] == once["n_groups"]).all() and (once["n_groups"] == 30).all()
+    for figure in ("low", "high", "error_overlap_low", "overlap_null", "votes_a", "votes_b", "votes_p"):
+        assert fourfold[figure].tolist() == pytest.approx(once[figure].tolist(), nan_ok=True)
+    assert (fourfold["mcnemar_p"] < once["mcnemar_p"]).any(), "clips are counted one by one there"
+
+
+def test_a_group_votes_once(run: Path, table: pd.DataFrame) -> None:
+    answers, _ = read_run(run)
+    row = table[(table["task"] == "topic") & (table["noise"] == "clean")].iloc[0]
+    cell = answers[(answers["task"] == "topic") & (answers["noise"] == "clean")]
+    right = cell.pivot_table(index="item_id", columns="system", values="correct", aggfunc="sum").astype(float)
+    net = right[row.system_a] - right[row.system_b]
+    assert (row.votes_a, row.votes_b) == ((net > 0).sum(), (net < 0).sum()) and row.votes_a + row.votes_b > 0
+    theirs = mcnemar([[0, row.votes_a], [row.votes_b, 0]], exact=row.votes_a + row.votes_b < 25)
+    assert row.votes_p == pytest.approx(theirs.pvalue)
+
+
+def test_votes_reject_a_true_null_as_often_as_they_say_and_clips_more_often() -> None:
+    """Two equally good systems with strong effects of the item: 200 items, each in three voices."""
+    rng = np.random.default_rng(11)
+    by_clips, by_votes = [], []
+    for _ in range(400):
+        a, b = (rng.beta(0.3, 0.3, size=(200, 1)) > rng.random((200, 3)) for _ in range(2))
+        lead = a.astype(int) - b.astype(int)
+        net = lead.sum(axis=1)
+        by_clips.append(p_of_mcnemar(int((lead > 0).sum()), int((lead < 0).sum())))
+        by_votes.append(p_of_mcnemar(int((net > 0).sum()), int((net < 0).sum())))
+    assert np.mean(np.array(by_clips) < 0.05) > 0.1
+    assert np.mean(np.array(by_votes) < 0.05) < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+
+
 def blind_run(folder: Path, n_items: int = 1500) -> Path:
     """Two systems that choose blindly among five words of each clip's own."""
     rng = np.random.default_rng(5)
@@ -158,13 +204,14 @@ def blind_run(folder: Path, n_items: int = 1500) -> Path:
         choices = [str(word) for word in rng.permutation([*TALK, *"abcdefgh"])[:5]]
         clip: Row = {
             "item_id": f"i{item}",
+            "group": "",
             "clip_id": f"c{item}",
             "task": "commonsense",
             "voice": "v",
             "noise": "clean",
         }
         clip |= {"snr_db": float("nan"), "gold": choices[0], "audio_s": 1.0}
-        more = {"snr_db_achieved": float("nan"), "prompt": ", ".join(choices), "reference": "", "group": ""}
+        more = {"snr_db_achieved": float("nan"), "prompt": ", ".join(choices), "reference": ""}
         clips.append(clip | more | {"seed": 0, "recipe": "{}"})
         for system in PAIR:
             guess = str(rng.choice(choices))

@@ -11,13 +11,13 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from engine.stats.agreement import kappa_of_counts
-from engine.stats.intervals import bootstrap, bootstrap_share, per_item, ratio, resample_counts, wilson
+from engine.stats.intervals import bootstrap, bootstrap_share, per_group, ratio, resample_counts, wilson
 
 
 def shares(hits: np.ndarray, items: np.ndarray | None = None) -> np.ndarray:
     """Counts of items for `ratio`: hits and clips."""
     clips = np.stack([hits.astype(float), np.ones(len(hits))], axis=1)
-    return per_item(np.arange(len(hits)) if items is None else items, clips)
+    return per_group(np.arange(len(hits)) if items is None else items, clips)
 
 
 def width(estimate) -> float:
@@ -25,9 +25,9 @@ def width(estimate) -> float:
 
 
 def test_clips_are_summed_to_their_items() -> None:
-    summed = per_item(np.array([7, 3, 7]), np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]))
+    summed = per_group(np.array([7, 3, 7]), np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]))
     assert summed.tolist() == [[0.0, 1.0], [2.0, 2.0]]
-    assert per_item(np.array([], dtype=int), np.zeros((0, 2))).shape == (0, 2)
+    assert per_group(np.array([], dtype=int), np.zeros((0, 2))).shape == (0, 2)
 
 
 def test_every_resample_has_as_many_items_as_the_sample_and_is_seeded() -> None:
@@ -51,7 +51,7 @@ def test_the_bootstrap_is_the_slow_one_on_the_same_draws() -> None:
         slow.append(hits[clips].mean())
     low, high = np.percentile(slow, [2.5, 97.5])
     assert (fast.value, fast.low, fast.high) == pytest.approx((hits.mean(), low, high))
-    assert fast.n == 40 and "resamples of items" in fast.method
+    assert fast.n == 40 and "resamples of groups" in fast.method
 
 
 def test_one_rendering_an_item_is_the_plain_bootstrap_of_scipy() -> None:
@@ -90,7 +90,7 @@ def test_the_interval_covers_the_truth_of_clustered_answers() -> None:
 
 def test_undefined_is_nan_with_a_note() -> None:
     one = bootstrap(np.array([[1.0, 2.0]]), ratio, seed=0)
-    assert one.value == 0.5 and math.isnan(one.low) and one.note == "One item has no interval."
+    assert one.value == 0.5 and math.isnan(one.low) and one.note == "One group has no interval."
     none = bootstrap(np.zeros((0, 2)), ratio, seed=0)
     assert math.isnan(none.value) and math.isnan(none.high) and none.n == 0
     empty = bootstrap(np.zeros((3, 2)), ratio, seed=0)
@@ -109,7 +109,7 @@ def test_a_cell_of_300_items_in_three_voices_takes_a_fraction_of_a_second() -> N
     a, b = rng.integers(9, size=(2, 900))
     counts = np.zeros((900, 81))
     counts[np.arange(900), 9 * a + b] = 1
-    groups = per_item(np.repeat(np.arange(300), 3), counts)
+    groups = per_group(np.repeat(np.arange(300), 3), counts)
     resample_counts.cache_clear()
     start = time.perf_counter()
     estimate = bootstrap(
@@ -139,7 +139,7 @@ def test_a_share_of_none_or_all_has_the_width_of_wilson_over_items(value: float)
     share = bootstrap_share(groups, seed=0)
     expected = wilson(int(7 * value), 7)
     assert (share.value, share.low, share.high) == (value, expected.low, expected.high)
-    assert "Wilson's over 7 items" in share.note
+    assert "Wilson's over 7 groups" in share.note
 
 
 def test_any_other_share_is_the_plain_bootstrap() -> None:
