@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from dashboard import session
+from dashboard.beside import beside
 from dashboard.choices import layer_preset
 from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
 from dashboard.errors import sentence_for, toast
@@ -22,8 +23,7 @@ from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small
-from engine.errors import ModelFilesError, PromptError
-from engine.evaluation import benchmark_line
+from engine.errors import PromptError
 from engine.result import RunResult
 
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."
@@ -131,15 +131,10 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
         preset_layers=layer_preset(finished.result.pair),
-        benchmark=_benchmark(finished.result),
+        benchmark=beside(
+            finished.result.task, finished.result.pair, finished.result.noise, finished.result.snr_db
+        ),
     )
-
-
-def _benchmark(result: RunResult) -> str | None:
-    try:
-        return benchmark_line(result.task, result.pair)
-    except ModelFilesError as error:
-        return str(error)  # a damaged table must not cost the person the run
 
 
 def _noise_line(result: RunResult) -> str:

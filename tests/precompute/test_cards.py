@@ -22,6 +22,11 @@ from precompute.mini.held_out import TASKS
 SPEECH, CASCADE, ORACLE = "mini-Ultravox", "mini-Whisper -> mini-Llama", "mini-Llama, true transcript"
 ESPEAK, FESTIVAL = "espeak, unseen voices", "festival slt, unseen engine"
 WORDS_DECIDE = ("topic", "sentiment", "commonsense", "trivia")
+# Speech LLM -> the folders of its weights, its width, and some of its layers.
+SPEECH_LLMS = {
+    "mini-ultravox": (("mini-ultravox", "mini-llama"), 256, (0, 6, 12)),
+    "mini-qwen2-audio": (("mini-qwen2-audio",), 192, (0, 4, 8)),
+}
 Folders = tuple[Path, Path]
 
 
@@ -108,22 +113,28 @@ def evaluation(file: Path, n_words: int = FULL_WORDS_ITEMS) -> list[Row]:
     return rows
 
 
-def fit_on_noise(models: Path, prints: str) -> None:
-    """Erasers of the shipped width at three layers, fitted on noise: a card needs their records only."""
+def fit_on_noise(models: Path, **prints: str) -> None:
+    """Erasers of the shipped widths at three layers, fitted on noise: a card needs their records only."""
+    for key, (folders, width, layers) in SPEECH_LLMS.items():
+        right = fingerprint([models / folder for folder in folders])
+        fit_width_on_noise(models / key / "erasers", prints.get(key.replace("-", "_"), right), width, layers)
+
+
+def fit_width_on_noise(out: Path, prints: str, width: int, layers: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(0, 3, (400,), generator=generator)
     labels = torch.nn.functional.one_hot(classes, 3).double()
-    by_layer = {layer: torch.randn(400, 256, generator=generator) for layer in (0, 6, 12)}
+    by_layer = {layer: torch.randn(400, width, generator=generator) for layer in layers}
     names = ("a", "b", "c")
     conditions = ("text", "ctc", "boc", "acoustic")
     states = States(by_layer, dict.fromkeys(conditions, labels), dict.fromkeys(conditions, names))
-    fit_erasers(states, states, prints, models / "mini-ultravox" / "erasers", "400 rows of noise, seed 0")
+    fit_erasers(states, states, prints, out, "400 rows of noise, seed 0")
 
 
 @pytest.fixture(scope="module")
 def card(trained: Folders, tmp_path_factory: pytest.TempPathFactory) -> str:
     models = trained[1]
-    fit_on_noise(models, fingerprint([models / "mini-ultravox", models / "mini-llama"]))
+    fit_on_noise(models)
     table = tmp_path_factory.mktemp("table") / "evaluation.csv"
     evaluation(table)
     write_cards(models, table)
@@ -151,9 +162,13 @@ def test_the_card_shows_aims_met_and_missed(card: str) -> None:
 
 def test_the_card_reads_sizes_from_what_ships(card: str, trained: Folders) -> None:
     record = json.loads((trained[1] / "training.json").read_text(encoding="utf-8"))
-    for name in ("mini-llama", "mini-whisper", "mini-ultravox"):
+    for name in record["models"]:
+        assert f"| {name} |" in card, name
+    for name in ("mini-llama", "mini-whisper", "mini-ultravox", "mini-whisper-weak"):
         assert f"{record['models'][name]['parameters']:,}" in card, name
-    assert "12 layers of width 256" in card
+    assert "12 layers of width 256" in card and "8 layers of width 192" in card
+    assert "3 encoder layers of width 160, 1 decoder layers" in card
+    assert "## Erasers of mini-Ultravox" in card and "## Erasers of mini-Qwen2-Audio" in card
     encoder_layers = json.loads((trained[1] / "mini-ultravox" / "config.json").read_text(encoding="utf-8"))[
         "audio_config"
     ]["encoder_layers"]
@@ -181,9 +196,12 @@ def test_a_missing_table_or_record_is_one_sentence(card: str, trained: Folders, 
         write_cards(tmp_path, tmp_path / "evaluation.csv")
 
 
-def test_erasers_of_other_weights_are_refused(card: str, trained: Folders, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["mini_ultravox", "mini_qwen2_audio"])
+def test_erasers_of_other_weights_are_refused(
+    card: str, trained: Folders, tmp_path: Path, other: str
+) -> None:
     evaluation(tmp_path / "evaluation.csv")
-    fit_on_noise(trained[1], "other weights")
+    fit_on_noise(trained[1], **{other: "other weights"})
     with pytest.raises(ErasureError, match="other weights"):
         write_cards(trained[1], tmp_path / "evaluation.csv")
 
@@ -192,7 +210,7 @@ def test_another_corpus_than_the_trained_one_is_refused(
     card: str, trained: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = trained[1]
-    fit_on_noise(models, fingerprint([models / "mini-ultravox", models / "mini-llama"]))
+    fit_on_noise(models)
     evaluation(tmp_path / "evaluation.csv")
     monkeypatch.setattr("precompute.mini.cards.build_world", lambda seed: type("W", (), {"train": ()}))
     with pytest.raises(ModelFilesError, match="corpora"):

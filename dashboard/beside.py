@@ -1,0 +1,66 @@
+"""What the shipped benchmark measured for the question of a live run: one sentence to stand beside the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboard.tables import CLEAN, Level, at, folder_of, levels_of, manifest, table
+from engine.errors import ModelFilesError, TableError
+from engine.evaluation import benchmark_line
+from engine.systems.catalogue import get_pair, get_spec, revision_of
+from engine.tasks import TASKS
+
+OTHER_WEIGHTS = (
+    "The shipped benchmark is of other weights; run `python -m precompute run` and `summarize` again."
+)
+
+
+def beside(task: str, pair: str, noise: str | None, snr_db: float | None) -> str | None:
+    """Return the benchmark's figures for this question, pair and noise; None where it has none.
+
+    At a noise that the benchmark did not take, its figures on clean speech are given and called that. A task
+    that it does not ask is looked up in the models' own evaluation. What is damaged is said, not raised: it
+    must not cost the person the run.
+
+    Raises:
+        UnknownKeyError: there is no such pair.
+    """
+    try:
+        return _of_shipped_run(task, pair, Level(noise, snr_db) if noise else CLEAN) or benchmark_line(
+            task, pair
+        )
+    except (ModelFilesError, TableError) as error:
+        return str(error)
+
+
+def _of_shipped_run(task: str, pair: str, level: Level) -> str | None:
+    if folder_of("measured") is None:
+        return None
+    row = get_pair(pair)
+    systems = (row.speech_llm, row.cascade)
+    accuracy = at(table("measured", "accuracy"), task=task)
+    if level not in levels_of(accuracy):
+        level = CLEAN
+    accuracy = at(accuracy, level=level).set_index("system")
+    if not set(systems) <= set(accuracy.index):
+        return None
+    if not _same_weights(systems):
+        return OTHER_WEIGHTS
+    speech, cascade = (accuracy.loc[key] for key in systems)
+    together = at(table("measured", "agreement"), task=task, level=level)
+    both = together[(together["system_a"] == row.speech_llm) & (together["system_b"] == row.cascade)]
+    kappa = f", kappa {_figure(both.iloc[0], 'kappa')}" if len(both) and both["kappa"].notna().all() else ""
+    return (
+        f"On {speech['n_items']:,} held-out {TASKS[task].name.lower()} questions {level.phrase} "
+        f"({speech['n_clips']:,} clips): accuracy of the speech LLM {_figure(speech, 'accuracy')}, of the cascade "
+        f"{_figure(cascade, 'accuracy')}{kappa} (95 % intervals). Precomputed with these weights."
+    )
+
+
+def _same_weights(systems: tuple[str, ...]) -> bool:
+    about = manifest("measured").get("systems", {})
+    return all(about.get(key, {}).get("revision") == revision_of(get_spec(key)) for key in systems)
+
+
+def _figure(row: Any, name: str) -> str:
+    return f"{row[name]:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
