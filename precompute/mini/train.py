@@ -38,7 +38,7 @@ FULL = Recipe(
     speech_llm_steps=5_300,
     qwen2_steps=6_000,
     qwen2_audio_steps=3_200,
-    weak_asr_steps=2_600,
+    weak_asr_steps=4_000,
     flite_clips=2_500,
     held_out_clips=60,
 )
