@@ -92,7 +92,7 @@ def meaning(source: str, task: str, level: Level, pair: tuple[str, str], choices
 def _certainty(low: float, high: float, gap: Estimate) -> str:
     if not (is_number(low) and is_number(high)):
         return "; no interval was published, so this may be chance" if "published" in gap.method else ""
-    interval = f" (95 % interval {signed(100 * low)} to {signed(100 * high)}, {count(gap.n, 'item')})"
+    interval = f" (95 % interval {signed(100 * low)} to {signed(100 * high)}, {count(gap.n, 'item group')})"
     return interval + (
         ": more than chance explains"
         if low > 0
