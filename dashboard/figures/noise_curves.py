@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross")  # a system's 
 _LINES = ("solid", "dash", "dot", "dashdot")
 _DASHES = {"speech_llm": "solid", "cascade": "dash", "text_llm": "dot"}
 _MARKERS = {"speech_llm": "circle", "cascade": "square", "text_llm": "diamond"}
-PLOT_HEIGHT, BELOW_AXIS, LEGEND_ROW = 260, 58, 19  # in pixels
+PLOT_HEIGHT, BELOW_AXIS, LEGEND_ROW = 290, 58, 19  # in pixels
 # Under the axis and one below the other, so that it looks the same on a phone and in an exported picture.
 LEGEND = {
     "orientation": "v",
@@ -36,6 +36,7 @@ LEGEND = {
     "font": {"size": 11.5},
     "tracegroupgap": 4,
 }
+FAINT = 0.3
 _SPREAD = 0.22  # of a step between levels, so that intervals stand beside each other
 
 Differences = Mapping[tuple[str, str], Sequence[Estimate]]
@@ -48,6 +49,7 @@ def accuracy_figure(
     systems: Sequence[str],
     colours: Mapping[str, int],
     legend_title: str,
+    chosen: Collection[str],
 ) -> go.Figure:
     """Return accuracy per level and system with 95 % intervals; babble is joined by a line, others stand alone.
 
@@ -58,6 +60,7 @@ def accuracy_figure(
         systems: in their order in the legend.
         colours: place of each system in COLOURS.
         legend_title: source and task, so that a picture taken along says what it shows.
+        chosen: systems that stand out; the others are faint, so that nine of them can be told apart.
     """
     import plotly.graph_objects as go
 
@@ -75,6 +78,7 @@ def accuracy_figure(
                 name=name_of(source, system),
                 legendgroup=system,
                 showlegend=joined,
+                opacity=1.0 if system in chosen else FAINT,
                 mode="lines+markers" if joined else "markers",
                 line={"color": style["colour"], "width": 2, "dash": style["dash"]},
                 marker={"color": style["colour"], "size": 7, "symbol": style["symbol"]},

@@ -87,8 +87,7 @@ def _whole(view: BenchmarkView) -> Shown:
     tasks = [(task_name(key), key) for key in tasks_in_order(agreement["task"])]
     levels = [(level.name, level.key) for level in levels_of(at(agreement, task=view.task))]
     measured = view.source != "published"
-    charts = {**(parts.curves(view) if measured else {}), **parts.confound(view)}
-    drawn = {name: _plot(part) if name.endswith("_plot") else part for name, part in charts.items()}
+    charts = {**(parts.differences(view) if measured else {}), **parts.confound(view)}
     return Shown(
         source=view.source,
         task=gr.update(choices=tasks, value=view.task, visible=True),
@@ -101,13 +100,17 @@ def _whole(view: BenchmarkView) -> Shown:
         errors_box=gr.update(visible=measured),
         stated_box=gr.update(visible=not measured),
         stated="" if measured else parts.stated(),
-        **drawn,
+        **_drawn(charts),
         **_of_pair(view),
     )
 
 
-def _plot(figure: Any) -> Update:
-    return gr.update(value=figure, visible=figure is not None)
+def _drawn(charts: parts.Parts) -> dict[str, Update]:
+    """Return charts and tables as updates; a chart that is not drawn is hidden."""
+    return {
+        name: gr.update(value=part, visible=part is not None) if name.endswith("_plot") else part
+        for name, part in charts.items()
+    }
 
 
 def _of_pair(view: BenchmarkView) -> dict[str, Update]:
@@ -118,6 +121,7 @@ def _of_pair(view: BenchmarkView) -> dict[str, Update]:
         "errors": parts.errors(view),
         "decision": parts.decision(view),
         **_of_list(view),
+        **(_drawn(parts.accuracy(view)) if view.source != "published" else {}),
         "take": take_html(view),
     }
 
@@ -150,10 +154,7 @@ def choose_cell(query: str, task: str, level: str) -> Shown:
     if task != view_of(query).task:
         return draw(query_of(asked))
     view = settled(asked)
-    drawn = {
-        name: _plot(part) if name.endswith("_plot") else part for name, part in parts.confound(view).items()
-    }
-    return Shown(matrix=parts.matrix(view), **drawn, **_of_pair(view))
+    return Shown(matrix=parts.matrix(view), **_drawn(parts.confound(view)), **_of_pair(view))
 
 
 def find(query: str, text: str) -> Shown:

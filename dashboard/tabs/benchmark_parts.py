@@ -124,27 +124,34 @@ def colours_of(source: str) -> dict[str, int]:
     return {system: number for number, system in enumerate(systems)}
 
 
-def curves(view: BenchmarkView) -> Parts:
-    """Return the noise charts of a measured view's task and their tables; None for a chart that is not drawn."""
-    accuracy = at(table(view.source, "accuracy"), task=view.task)
+def accuracy(view: BenchmarkView) -> Parts:
+    """Return accuracy against noise of a measured view's task, its pair in front; None where nothing is known."""
+    rows = at(table(view.source, "accuracy"), task=view.task)
     levels = levels_of(at(table(view.source, "agreement"), task=view.task))
-    systems = in_order(view.source, set(accuracy["system"]))
-    colours, title = colours_of(view.source), f"{LABELS[view.source]}: {task_name(view.task)}"
+    systems = in_order(view.source, set(rows["system"]))
+    if not systems:
+        return {"accuracy_plot": None, "accuracy_table": nothing(NO_ACCURACY)}
+    title = _title(view)
+    figure = accuracy_figure(view.source, rows, levels, systems, colours_of(view.source), title, view.pair)
+    return {"accuracy_plot": figure, "accuracy_table": accuracy_table(view.source, rows, levels, systems)}
+
+
+def _title(view: BenchmarkView) -> str:
+    return f"{LABELS[view.source]}: {task_name(view.task)}"
+
+
+def differences(view: BenchmarkView) -> Parts:
+    """Return speech LLM minus cascade of a measured view's task; None where no pair is matched."""
+    levels = levels_of(at(table(view.source, "agreement"), task=view.task))
     pairs = [(first, second) for first, second, _ in matched_pairs(view.source, view.task)]
     found = {
         (first, second): [difference(view.source, view.task, level, first, second) for level in levels]
         for first, second in pairs
     }
-    return {
-        "accuracy_plot": accuracy_figure(view.source, accuracy, levels, systems, colours, title)
-        if systems
-        else None,
-        "accuracy_table": accuracy_table(view.source, accuracy, levels, systems)
-        if systems
-        else nothing(NO_ACCURACY),
-        "difference_plot": difference_figure(view.source, levels, found, colours, title) if pairs else None,
-        "difference_table": difference_table(view.source, levels, found) if pairs else nothing(NO_PAIR),
-    }
+    if not pairs:
+        return {"difference_plot": None, "difference_table": nothing(NO_PAIR)}
+    figure = difference_figure(view.source, levels, found, colours_of(view.source), _title(view))
+    return {"difference_plot": figure, "difference_table": difference_table(view.source, levels, found)}
 
 
 def stated() -> str:

@@ -29,7 +29,7 @@ def keys_in(value: Any) -> set[str]:
 
 
 def test_accuracy_points_and_intervals_are_the_tables(view: BenchmarkView) -> None:
-    figure = parts.curves(view)["accuracy_plot"]
+    figure = parts.accuracy(view)["accuracy_plot"]
     line = next(t for t in figure.data if t.name == "mini-Ultravox" and t.mode == "lines+markers")
     rows = at(table("own", "accuracy"), task="topic", level=Level("babble", 0.0)).set_index("system")
     row = rows.loc["mini-ultravox"]
@@ -39,8 +39,15 @@ def test_accuracy_points_and_intervals_are_the_tables(view: BenchmarkView) -> No
     assert line.y[-1] - line.error_y.arrayminus[-1] == pytest.approx(100 * row["low"])
 
 
+def test_the_pair_stands_out_among_all_systems(view: BenchmarkView) -> None:
+    figure = parts.accuracy(view)["accuracy_plot"]
+    bold = {trace.legendgroup for trace in figure.data if trace.opacity == 1.0}
+    faint = {trace.legendgroup for trace in figure.data if trace.opacity < 0.5}
+    assert bold == set(view.pair) and faint and not bold & faint
+
+
 def test_babble_is_a_line_and_other_noises_stand_alone(view: BenchmarkView) -> None:
-    figure = parts.curves(view)["accuracy_plot"]
+    figure = parts.accuracy(view)["accuracy_plot"]
     joined, alone = (
         [t.text for t in figure.data if t.name == "mini-Ultravox" and t.mode == mode]
         for mode in ("lines+markers", "markers")
@@ -49,13 +56,13 @@ def test_babble_is_a_line_and_other_noises_stand_alone(view: BenchmarkView) -> N
 
 
 def test_the_difference_has_a_zero_line_and_one_trace_a_pair(view: BenchmarkView) -> None:
-    figure = parts.curves(view)["difference_plot"]
+    figure = parts.differences(view)["difference_plot"]
     assert any(shape.y0 == 0 == shape.y1 for shape in figure.layout.shapes)
     assert len([t for t in figure.data if t.mode == "lines+markers"]) == 3
 
 
 def test_a_system_has_one_colour_in_every_chart(view: BenchmarkView) -> None:
-    charts = {**parts.curves(view), **parts.confound(view)}
+    charts = {**parts.accuracy(view), **parts.differences(view), **parts.confound(view)}
     own = next(t for t in charts["accuracy_plot"].data if t.name == "mini-Ultravox").marker.color
     for name in ("difference_plot", "confound_plot"):
         traces = [t for t in charts[name].data if t.legendgroup == "mini-ultravox"]
@@ -63,7 +70,7 @@ def test_a_system_has_one_colour_in_every_chart(view: BenchmarkView) -> None:
 
 
 def test_each_picture_says_where_its_numbers_come_from(view: BenchmarkView) -> None:
-    measured = {**parts.curves(view), **parts.confound(view)}
+    measured = {**parts.accuracy(view), **parts.differences(view), **parts.confound(view)}
     published = parts.confound(settled(BenchmarkView("published")))
     assert measured["accuracy_plot"].layout.legend.title.text == "Own run: Topic"
     assert measured["confound_plot"].layout.legend.title.text == "Own run: babble, 5 dB"
@@ -84,7 +91,7 @@ def test_published_noise_is_words_and_never_a_curve() -> None:
 
 
 def test_the_bundled_plotly_knows_every_attribute(view: BenchmarkView) -> None:
-    charts = {**parts.curves(view), **parts.confound(view)}
+    charts = {**parts.accuracy(view), **parts.differences(view), **parts.confound(view)}
     for name in ("accuracy_plot", "difference_plot", "confound_plot"):
         assert not keys_in(charts[name].to_plotly_json()) & UNKNOWN_TO_THE_BUNDLED
 
