@@ -188,7 +188,9 @@ def write_parquet(frame: pd.DataFrame, path: Path, columns: Sequence[Column]) ->
     schema = pa.schema([pa.field(c.name, types[c.dtype]) for c in columns])
     arrays = [pa.array(frame[field.name].to_numpy(), field.type, from_pandas=False) for field in schema]
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), buffer, compression="zstd")
+    pq.write_table(
+        pa.Table.from_arrays(arrays, schema=schema), buffer, compression="zstd", compression_level=19
+    )
     write_whole(path, buffer.getvalue().to_pybytes())
 
 

@@ -32,8 +32,9 @@ from precompute.mini.voices import test_voices as held_out_voices
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = "mini-ultravox"
+SPEECH_LLMS = ("mini-ultravox", "mini-qwen2-audio")
 FIRST_PAIR = ("mini-ultravox", "mini-cascade", "mini-llama")
-LARGEST_FILE_BYTES, ALL_WEIGHTS_BYTES = 9_000_000, 43_000_000
+LARGEST_FILE_BYTES, ALL_ASSETS_BYTES = 9_000_000, 80_000_000
 WEIGHT_ENDINGS = (".safetensors", ".bin")
 NEAR_CHANCE = 0.05  # a probe is scored on a few thousand held-out positions, neighbours of which are alike
 NEEDS_A_VOICE = pytest.mark.skipif(not is_available(), reason="no espeak-ng wheel to say a held-out sentence")
@@ -43,9 +44,9 @@ def files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
 
 
-@pytest.fixture(scope="module", params=["mini-ultravox", "mini-cascade"])
+@pytest.fixture(scope="module", params=[*SPEECH_LLMS, "mini-cascade", "mini-cascade-qwen2"])
 def system(request: pytest.FixtureRequest) -> WhiteBoxSystem:
-    return load_speech_llm(request.param) if request.param == "mini-ultravox" else load_cascade(request.param)
+    return load_speech_llm(request.param) if request.param in SPEECH_LLMS else load_cascade(request.param)
 
 
 @cache
@@ -61,9 +62,9 @@ def test_every_asset_is_small_enough_for_a_space() -> None:
     assert not {name: size for name, size in too_large.items() if size >= LARGEST_FILE_BYTES}
 
 
-def test_all_weights_together_stay_under_their_limit() -> None:
-    sizes = [file.stat().st_size for file in files(MODELS) if file.suffix in WEIGHT_ENDINGS]
-    assert len(sizes) > 5 and sum(sizes) < ALL_WEIGHTS_BYTES
+def test_all_assets_together_stay_under_their_limit() -> None:
+    sizes = [file.stat().st_size for file in files(ROOT / "assets")]
+    assert len(sizes) > 50 and sum(sizes) < ALL_ASSETS_BYTES
 
 
 def test_the_first_pair_is_ready_and_matched_exactly() -> None:
@@ -115,7 +116,7 @@ def test_the_adapter_tells_the_truth_about_its_model(system: WhiteBoxSystem) -> 
 
 
 def test_the_backbone_is_deep_enough_for_nine_layers(system: WhiteBoxSystem) -> None:
-    assert len(system.decoder_layers) >= 12 and len(preset_layers(len(system.decoder_layers))) == 9
+    assert len(preset_layers(len(system.decoder_layers))) == 9
 
 
 def test_every_instruction_is_in_the_tokenizers_reach(system: WhiteBoxSystem) -> None:
@@ -125,24 +126,26 @@ def test_every_instruction_is_in_the_tokenizers_reach(system: WhiteBoxSystem) ->
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_an_eraser_loads_on_its_model_with_every_layer_and_on_no_other(condition: str) -> None:
-    speech = load_speech_llm(PAIR)
-    eraser = load_eraser(PAIR, condition, speech.fingerprint)
+@pytest.mark.parametrize("pair", SPEECH_LLMS)
+def test_an_eraser_loads_on_its_model_with_every_layer_and_on_no_other(pair: str, condition: str) -> None:
+    speech = load_speech_llm(pair)
+    eraser = load_eraser(pair, condition, speech.fingerprint)
     d_model = speech.unembedding.get_parameter("weight").shape[1]
     assert eraser.layers == tuple(range(len(speech.decoder_layers) + 1)) and eraser.fit
     for layer in eraser.layers:
         assert eraser.right[layer].shape == (eraser.kept_rank[layer], d_model)
         assert 0 < eraser.kept_rank[layer] < d_model
         assert eraser.left[layer].isfinite().all() and eraser.probe_weight[layer].isfinite().all()
-    assert available_conditions(PAIR)[condition] == max(eraser.kept_rank.values())
+    assert available_conditions(pair)[condition] == max(eraser.kept_rank.values())
     with pytest.raises(ErasureError, match="other weights"):
-        load_eraser(PAIR, condition, load_text_llm("mini-llama").fingerprint)
+        load_eraser(pair, condition, load_text_llm("mini-llama").fingerprint)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_probe_reads_the_concept_before_and_is_near_chance_after(condition: str) -> None:
+@pytest.mark.parametrize("pair", SPEECH_LLMS)
+def test_a_probe_reads_the_concept_before_and_is_near_chance_after(pair: str, condition: str) -> None:
     """On held-out sentences: nothing is left at any layer, and there was something before."""
-    with safe_open(eraser_file(PAIR, condition), framework="pt") as stored:
+    with safe_open(eraser_file(pair, condition), framework="pt") as stored:
         record = json.loads(stored.metadata()["record"])
     before, after, chance = (
         np.array([record[name][str(layer)] for layer in record["layers"]])

@@ -115,17 +115,18 @@ def _difference(one: Paired, other: Paired, seed: int) -> tuple[tuple[float, flo
 
 
 def shared_error_rows(cells: Sequence[Cell], match: MatchOf, kind_of: KindOf) -> list[dict[str, Any]]:
-    """Return the rows of shared_errors.csv: a speech LLM and a cascade, both wrong with the same label.
+    """Return the rows of shared_errors.csv: a speech LLM and a matched cascade, both wrong with the same label.
 
-    Other pairs are left to answers.parquet: two cascades have no one transcript, an oracle has none that
-    could be wrong.
+    Pairs that are not matched are counted in agreement.csv. Other pairs are left to answers.parquet: two cascades
+    have no one transcript, an oracle has none that could be wrong.
     """
     of_kind = _systems_by_kind(cells, kind_of)
     rows = []
     for cell, speech, cascade in product(cells, of_kind["speech_llm"], of_kind["cascade"]):
-        paired = pair_up([cell], speech, cascade)
+        kind = match(speech, cascade)
+        paired = pair_up([cell], speech, cascade) if kind != "none" else None
         if paired is not None:
-            rows += _shared_errors(cell, paired, match(speech, cascade))
+            rows += _shared_errors(cell, paired, kind)
     return rows
 
 
