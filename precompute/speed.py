@@ -31,6 +31,7 @@ from engine.systems.registry import load_speech_llm
 from engine.tasks import TASKS
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.voices import test_voices
+from precompute.speed_benchmark import benchmark_arms
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = "mini-ultravox"
@@ -76,6 +77,7 @@ def measure_speed(repeats: int) -> list[SpeedRow]:
     return [
         generation_row(system, eraser, clip, words, repeats),
         *erasure_rows(clip, repeats),
+        benchmark_row(repeats),
         start_row(repeats),
     ]
 
@@ -177,6 +179,18 @@ def erasure_rows(clip: AudioClip, repeats: int) -> list[SpeedRow]:
             seconds["plain"],
         ),
     ]
+
+
+def benchmark_row(repeats: int) -> SpeedRow:
+    """Compare a plain script that makes one answer after another with the benchmark's stages, in one process."""
+    arms, n_answers = benchmark_arms()
+    seconds = time_in_turn(arms, repeats)
+    return ratio_row(
+        "benchmark, plain script",
+        f"{n_answers} answers one after the other, against the same answers by the stages of the benchmark",
+        seconds["plain"],
+        seconds["stages"],
+    )
 
 
 def start_row(repeats: int) -> SpeedRow:

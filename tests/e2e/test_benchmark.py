@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
+from dashboard.tables import SHIPPED
 from tests.e2e.conftest import RUN_MS, OpenPage, wait_for_result
 from tests.e2e.test_access import faults
 
@@ -64,6 +65,27 @@ def test_from_the_matrix_to_a_clip_whose_live_answer_is_the_stored_one(
         page.locator("#download").click()
     live = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["systems"]
     assert {lane["key"]: (lane["answer"], lane["label_status"]) for lane in live} == stored(results, clip_id)
+
+
+def test_a_clip_of_the_shipped_run_is_answered_live_as_it_is_stored(open_page: OpenPage) -> None:
+    """The second speech LLM beside its own weights: the pair that the clip page does not open on."""
+    page = open_benchmark(open_page, "?tab=benchmark&source=measured&on=topic&level=clean")
+    page.locator('#bm-matrix [data-value="mini-qwen2-audio~mini-cascade-self"]').click()
+    expect(page.locator("#bm-pair .bm-pair")).to_contain_text("mini-Qwen2-Audio")
+    fullest_class(page)
+    clip = page.locator("#bm-clips .bm-open").first
+    clip_id = clip.get_attribute("data-value") or ""
+    clip.click()
+    expect(page.locator("#match-note")).to_contain_text("self")
+    page.locator("#run").click()
+    wait_for_result(page)
+    expect(page.locator(".cl-benchmark")).to_contain_text("900 clips")
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    live = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["systems"]
+    wanted = stored(SHIPPED, clip_id)
+    assert [lane["key"] for lane in live] == ["mini-qwen2-audio", "mini-cascade-self", "mini-qwen2-audio-llm"]
+    assert {lane["key"]: (lane["answer"], lane["label_status"]) for lane in live}.items() <= wanted.items()
 
 
 def test_the_view_survives_a_reload_and_a_step_back(open_page: OpenPage) -> None:

@@ -1,0 +1,72 @@
+"""What the benchmark's sharing and batching are worth: the same answers by a plain script, and by its stages.
+
+The script does what anyone would write first: for each system and clip it says the sentence, adds the noise,
+listens and answers. The stages say and hear each clip once, answer each prompt once, and in batches.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.answering import answer_one
+from engine.recipe import say_recipe, spoil
+from engine.systems.catalogue import SystemSpec
+from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from precompute.clips import Clip
+from precompute.executors import make_executor
+from precompute.ledger import Ledger
+from precompute.plan import Plan, Settings, listen_units, make_plan, read_units
+from precompute.stages.perform import PERFORM
+
+ITEMS_A_TASK = 3
+
+
+def benchmark_arms() -> tuple[dict[str, Callable[[], object]], int]:
+    """Return "plain" and "stages", each of which makes every answer once, and how many answers that is.
+
+    Both work in this process with models that are loaded; neither measures memory nor writes tables.
+    """
+    plan = make_plan(Settings(quick=True, limit=ITEMS_A_TASK))
+    n_answers = sum(1 for _ in plan.cells())
+    return {"plain": lambda: answer_one_by_one(plan), "stages": lambda: answer_in_stages(plan)}, n_answers
+
+
+def answer_one_by_one(plan: Plan) -> dict[tuple[str, str], str]:
+    """Return (system, clip) -> the text it answered, made one after the other with nothing shared."""
+    return {(spec.key, clip.clip_id): _answer(spec, clip, plan) for spec, clip in plan.cells()}
+
+
+def _answer(spec: SystemSpec, clip: Clip, plan: Plan) -> str:
+    models, question = plan.settings.models, clip.item.question
+    if spec.kind == "text_llm":
+        oracle = load_text_llm(spec.key, models)
+        return answer_one(oracle, oracle.hear_text(clip.item.text), question).text
+    clean = say_recipe(clip.recipe, plan.folder).clip
+    noisy = spoil(clean, clip.recipe)
+    load = load_speech_llm if spec.kind == "speech_llm" else load_cascade
+    system = load(spec.key, models)
+    return answer_one(system, system.hear(noisy.clip if noisy else clean), question).text
+
+
+def answer_in_stages(plan: Plan) -> dict[tuple[str, str], str]:
+    """Return the same by the benchmark's own stages, in a ledger that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger, executor = Ledger(Path(folder)), make_executor("inline", 1, PERFORM)
+        with ledger.writing() as writing, executor:
+            # Prompts of cascades are known only when the transcripts are.
+            for units_of in (listen_units, read_units):
+                for outcome in executor.run(units_of(plan, writing)):
+                    writing.add(outcome.rows)
+            return {
+                (spec.key, clip.clip_id): _stored(spec, clip, plan, writing) for spec, clip in plan.cells()
+            }
+
+
+def _stored(spec: SystemSpec, clip: Clip, plan: Plan, ledger: Ledger) -> str:
+    if spec.kind == "speech_llm":
+        return ledger.rows[plan.listen_key(spec, clip)].text
+    heard = plan.heard(spec, clip, ledger)
+    assert isinstance(heard, str)
+    return ledger.rows[plan.read_key(spec, clip, heard)].text

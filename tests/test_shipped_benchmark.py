@@ -1,0 +1,116 @@
+"""THE SHIPPED BENCHMARK: assets/benchmark is a full run of the systems that ship, and its tables are its answers'."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+from statsmodels.stats.contingency_tables import mcnemar
+
+from dashboard.claims import claims_of, sentence_of
+from dashboard.tables import SHIPPED, first_source
+from engine.records import read_table
+from engine.systems.catalogue import SYSTEMS, get_spec, revision_of
+from engine.tasks import TASKS
+from precompute.plan import FULL_ITEMS
+
+CLASSES = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different")
+NOISES = {("babble", 15), ("babble", 10), ("babble", 5), ("babble", 0), ("white", 10), ("room", None)}
+
+
+@cache
+def manifest() -> dict[str, Any]:
+    return dict(json.loads((SHIPPED / "manifest.json").read_text(encoding="utf-8")))
+
+
+@cache
+def table(name: str) -> pd.DataFrame:
+    folder = SHIPPED if name in ("answers", "clips") else SHIPPED / "tables"
+    return read_table(folder / f"{name}.{'parquet' if folder == SHIPPED else 'csv'}", name)
+
+
+def test_every_file_is_the_one_that_the_manifest_names() -> None:
+    named = manifest()["files"]
+    for name, about in named.items():
+        content = (SHIPPED / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == about["sha256"], name
+    there = {str(path.relative_to(SHIPPED)) for path in SHIPPED.rglob("*") if path.is_file()}
+    assert there == {*named, "manifest.json"}
+
+
+def test_it_is_a_full_run_of_every_system_with_the_weights_that_ship() -> None:
+    systems = manifest()["systems"]
+    assert set(systems) == set(SYSTEMS) and not manifest()["run"]["quick"]
+    for key, about in systems.items():
+        assert about["revision"] == revision_of(get_spec(key)), key
+
+
+def test_there_are_enough_items_voices_and_noises() -> None:
+    clips = table("clips")
+    for task, rows in clips.groupby("task"):
+        wanted = 187 if task == "trivia" else FULL_ITEMS
+        assert rows["item_id"].nunique() == wanted and rows["voice"].nunique() >= 3, task
+    for task in ("topic", "sentiment", "commonsense"):
+        noisy = clips[(clips["task"] == task) & (clips["noise"] != "clean")]
+        found = {(n, None if s != s else s) for n, s in noisy[["noise", "snr_db"]].drop_duplicates().values}
+        assert found == NOISES and noisy["voice"].nunique() >= 2
+    assert set(clips["task"]) == {key for key, task in TASKS.items() if key not in ("transcribe", "free")}
+
+
+def test_every_system_answered_every_clip() -> None:
+    counts = table("answers").groupby("system")["clip_id"].nunique()
+    assert (counts == len(table("clips"))).all() and len(counts) == len(SYSTEMS)
+    assert not (table("answers")["label_status"] == "failed").any()
+
+
+@pytest.mark.parametrize("task", ["topic", "sentiment", "emotion", "sarcasm", "speaker"])
+@pytest.mark.parametrize(
+    "pair", [("mini-ultravox", "mini-cascade"), ("mini-qwen2-audio", "mini-cascade-self")]
+)
+def test_the_tables_are_what_scikit_learn_and_statsmodels_make_of_the_answers(
+    pair: tuple[str, str], task: str
+) -> None:
+    answers = table("answers")
+    cell = answers[(answers["task"] == task) & (answers["noise"] == "clean")]
+    a, b = (cell[cell["system"] == key].set_index("clip_id").sort_index() for key in pair)
+    rows = table("agreement")
+    row = rows[
+        (rows["system_a"] == pair[0])
+        & (rows["system_b"] == pair[1])
+        & (rows["task"] == task)
+        & (rows["noise"] == "clean")
+    ].iloc[0]
+    labels = [one["label"].fillna("(none)") for one in (a, b)]
+    assert row["kappa"] == pytest.approx(cohen_kappa_score(*labels))
+    only_a, only_b = int((a["correct"] & ~b["correct"]).sum()), int((b["correct"] & ~a["correct"]).sum())
+    theirs = mcnemar([[0, only_a], [only_b, 0]], exact=only_a + only_b < 25, correction=True)
+    assert (row["mcnemar_b"], row["mcnemar_c"]) == (only_a, only_b)
+    assert row["mcnemar_p"] == pytest.approx(float(theirs.pvalue))
+    wrong = ~a["correct"] & ~b["correct"] & a["label"].notna() & b["label"].notna()
+    alike = wrong & (a["label"] == b["label"])
+    assert row["both_wrong_same"] == alike.sum()
+    if TASKS[task].labels and len(TASKS[task].labels) > 2:
+        assert row["error_overlap"] == pytest.approx(alike.sum() / wrong.sum())
+    accuracies = table("accuracy")
+    mine = accuracies[
+        (accuracies["system"] == pair[0]) & (accuracies["task"] == task) & (accuracies["noise"] == "clean")
+    ].iloc[0]
+    assert mine["accuracy"] == pytest.approx(accuracy_score(a["gold"], labels[0]))
+
+
+def test_the_page_opens_on_it_and_says_which_claims_hold() -> None:
+    assert first_source() == "measured"
+    sentence = sentence_of(claims_of("measured"))
+    assert sentence.startswith("Of the paper's claims on behaviour") and "were not tried" not in sentence
+
+
+def test_nothing_in_it_names_a_place_on_this_machine() -> None:
+    for path in (SHIPPED / "manifest.json", SHIPPED / "run.json"):
+        text = path.read_text(encoding="utf-8")
+        assert "/work" not in text and str(Path.home()) not in text
