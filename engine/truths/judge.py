@@ -45,13 +45,14 @@ CASCADE = PLANTS[0]
 # What is measured, in the order of the table.
 MEASURES = {
     "cascade": "Agreement with its cascade (kappa)",
+    "cascade_control": "the same with another clip's words",
     "lens": "Lens names the word",
     "lens_control": "the same against another clip's word",
     "text": "Answers kept without text (kappa)",
     "text_control": "the same without a random subspace of that rank",
     "pitch": "Answers kept without pitch (kappa)",
     "pitch_control": "the same without a random subspace of that rank",
-    "linear": "Linear probe names the word",
+    "linear": "Linear probe names the word (chance 0.25)",
     "linear_after": "Linear probe after the text erasure",
     "quadratic_after": "Quadratic probe after the text erasure",
 }
@@ -129,7 +130,7 @@ def read_verdict(measured: dict[str, Estimate]) -> Reading:
         _lost(measured[key]) and _kept(measured[f"{key}_control"]) for key in ("text", "pitch")
     )
     spelt = measured["lens"].low > measured["lens_control"].high
-    as_cascade = _kept(measured["cascade"])
+    as_cascade = _kept(measured["cascade"]) and _lost(measured["cascade_control"])
     if text_lost and not pitch_lost and spelt and as_cascade:
         return "a cascade inside"
     if pitch_lost and _kept(measured["text"]):
@@ -204,12 +205,10 @@ def _answers(
         answers = _named(system, batch.repeat(len(arms), 1, 1)).reshape(len(arms), -1)
     by_arm = dict(zip(arms, answers, strict=True))
     # The cascade is the network that spells, given the words as a transcript: no ears, no pitch.
-    read = _named(PlantedSystem(CASCADE), prompts(read_aloud(clips.words)))
-    compared = {key: (by_arm["plain"], answer) for key, answer in by_arm.items() if key != "plain"}
-    return {
-        key: kappa_estimate(one.tolist(), other.tolist(), seed)
-        for key, (one, other) in {**compared, "cascade": (by_arm["plain"], read)}.items()
-    }
+    for key, words in (("cascade", clips.words), ("cascade_control", clips.words.roll(1))):
+        by_arm[key] = _named(PlantedSystem(CASCADE), prompts(read_aloud(words)))
+    plain = by_arm.pop("plain").tolist()
+    return {key: kappa_estimate(plain, found.tolist(), seed) for key, found in by_arm.items()}
 
 
 def _named(system: PlantedSystem, batch: Tensor) -> Tensor:

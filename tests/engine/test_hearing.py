@@ -68,21 +68,25 @@ def test_a_deaf_model_does_not_hear(tiny: Ultravox, monkeypatch: pytest.MonkeyPa
     assert not text_only.same_length and text_only.logit_change > LOGIT_TOLERANCE
 
 
-def test_logits_that_move_under_an_answer_that_stays_are_said_to(
-    tiny: Ultravox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model that is all but deaf: what it hears is there and decides nothing."""
-    hard_of_hearing = copy.copy(tiny)
-
-    def hear(clip: object) -> Heard:
-        heard = tiny.hear(clip)
-        return replace(heard, embeddings=1e-3 * heard.embeddings)
-
-    hard_of_hearing.hear = hear  # type: ignore[method-assign]
-    put(hard_of_hearing, monkeypatch)
-    found = did_it_hear(REQUEST)
-    if not any(control.answer_changed for control in found.controls[:2]):
-        assert found.heard and "does not depend on it" in found.verdict
+@pytest.mark.parametrize(
+    ("answers", "moved", "heard", "says"),
+    [
+        ((True, True), 3.0, True, "It heard: silence and another clip in place"),
+        ((False, True), 3.0, True, "It heard: another clip in place"),
+        ((False, False), 0.5, True, "does not depend on it"),
+        ((False, False), 0.9e-3, False, "It did not hear"),
+        ((False, False), math.nan, False, "It did not hear"),
+    ],
+)
+def test_the_verdict_by_hand(answers: tuple[bool, bool], moved: float, heard: bool, says: str) -> None:
+    """Logits that move under an answer that stays are heard and said to decide nothing; no number is no change."""
+    own = did_it_hear(REQUEST)
+    controls = tuple(
+        replace(control, answer_changed=changed, logit_change=moved)
+        for control, changed in zip(own.controls, answers, strict=False)
+    )
+    assert any(control.changed for control in controls) is heard
+    assert says in hearing._verdict(controls, heard)
 
 
 def test_every_control_is_as_long_as_the_clip(tiny: Ultravox, monkeypatch: pytest.MonkeyPatch) -> None:

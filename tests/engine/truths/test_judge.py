@@ -54,7 +54,7 @@ def test_every_number_has_its_n_and_its_interval(found: dict[str, Judgement]) ->
 
 def test_a_cascade_inside_answers_as_its_cascade_until_its_text_is_gone(found: dict[str, Judgement]) -> None:
     one = found["cascade"]
-    assert value(one, "cascade") == 1.0
+    assert value(one, "cascade") == 1.0 and abs(value(one, "cascade_control")) < 0.2
     assert abs(value(one, "text")) < 0.2 and value(one, "text_control") > 0.9
     assert value(one, "pitch") == 1.0
     assert value(one, "lens") == 1.0 and value(one, "lens_control") == pytest.approx(CHANCE, abs=0.1)
@@ -127,6 +127,8 @@ def test_what_a_broken_instrument_says(found: dict[str, Judgement]) -> None:
     assert read_verdict({**measured, "text": wide}) == "undecided"
     blind = {**measured, "lens": measured["lens_control"]}
     assert read_verdict(blind) == "undecided"
+    alike = {**measured, "cascade_control": measured["cascade"]}
+    assert read_verdict(alike) == "undecided"
     absent = Estimate(math.nan, math.nan, math.nan, 0, "not measured")
     assert read_verdict({**measured, "text": absent}) == "undecided"
 
