@@ -10,6 +10,8 @@ from dashboard.endpoints import add_endpoints
 from dashboard.tabs.benchmark import STYLE as BENCHMARK_STYLE
 from dashboard.tabs.benchmark import benchmark_tab, bind_benchmark
 from dashboard.tabs.clip import clip_tab
+from dashboard.tabs.truth import STYLE as TRUTH_STYLE
+from dashboard.tabs.truth import bind_truth, truth_tab
 from dashboard.theme import STYLE, theme
 from engine.examples import FOLDER as EXAMPLES_FOLDER
 
@@ -40,7 +42,10 @@ def build_dashboard() -> gr.Blocks:
                 rail = clip_tab(page)
             with gr.Tab("Benchmark", id="benchmark") as benchmark:
                 parts = benchmark_tab()
+            with gr.Tab("Truth", id="truth") as truth:
+                checks = truth_tab()
         bind_benchmark(page, parts, rail, tabs, benchmark, clip)
+        bind_truth(page, checks, rail, tabs, truth)
         add_endpoints()
     return page.queue(max_size=MOST_WAITING)
 
@@ -49,7 +54,7 @@ def launch_options() -> dict[str, Any]:
     """Return the keyword arguments of `launch` that never change, whoever starts the page."""
     return {
         "theme": theme(),
-        "css_paths": [STYLE, BENCHMARK_STYLE],
+        "css_paths": [STYLE, BENCHMARK_STYLE, TRUTH_STYLE],
         "head": _HEAD,
         "share": False,
         "ssr_mode": False,

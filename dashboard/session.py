@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dashboard.form import Form
@@ -34,6 +35,8 @@ HEARTBEAT_S = 0.4
 GPU_SECONDS = 30
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Progress = Callable[[float, str], None]
+Job = Callable[[Progress], Any]
 
 try:
     from spaces import GPU
@@ -134,6 +137,13 @@ class _StoppedError(Exception):
     """Raised inside the engine's progress call, so that it unwinds where it stands."""
 
 
+@dataclass(frozen=True)
+class _Done:
+    """What a job returned, told apart from its steps."""
+
+    value: Any
+
+
 @GPU(duration=GPU_SECONDS)
 def run_steps(request: RunRequest) -> Iterator[Step | RunResult]:
     """Yield a step at least every HEARTBEAT_S seconds and the result last; closing it stops the run.
@@ -141,7 +151,24 @@ def run_steps(request: RunRequest) -> Iterator[Step | RunResult]:
     Raises:
         EngineError: the engine refuses the input.
     """
-    told: queue.SimpleQueue[Step | RunResult | Exception] = queue.SimpleQueue()
+    yield from _steps(partial(_run, request))
+
+
+@GPU(duration=GPU_SECONDS)
+def job_steps(job: Job) -> Iterator[Step | Any]:
+    """Yield as `run_steps` does, for any job that touches the models; what it returns comes last.
+
+    Args:
+        job: called with the function that reports progress; it imports what it needs by itself.
+
+    Raises:
+        EngineError: the engine refuses the input.
+    """
+    yield from _steps(job)
+
+
+def _steps(job: Job) -> Iterator[Step | Any]:
+    told: queue.SimpleQueue[Step | _Done | Exception] = queue.SimpleQueue()
     stop = threading.Event()
 
     def progress(fraction: float, message: str) -> None:
@@ -149,43 +176,45 @@ def run_steps(request: RunRequest) -> Iterator[Step | RunResult]:
             raise _StoppedError
         told.put(Step(fraction, message))
 
-    worker = threading.Thread(target=_work, args=(request, progress, told), name="run", daemon=True)
+    worker = threading.Thread(target=_work, args=(job, progress, told), name="run", daemon=True)
     worker.start()
     latest = Step(0.0, "Starting")
     try:
         while True:
+            news: Step | _Done | Exception
             try:
                 news = told.get(timeout=HEARTBEAT_S)
             except queue.Empty:
                 news = latest
             if isinstance(news, Exception):
                 raise news
-            yield news
-            if isinstance(news, RunResult):
+            if isinstance(news, _Done):
+                yield news.value
                 return
+            yield news
             latest = news
     finally:
         stop.set()
 
 
-def _work(
-    request: RunRequest,
-    progress: Callable[[float, str], None],
-    told: queue.SimpleQueue[Step | RunResult | Exception],
-) -> None:
+def _work(job: Job, progress: Progress, told: queue.SimpleQueue[Step | _Done | Exception]) -> None:
     try:
         progress(0.0, "Loading the models")
         with _model_lock:
-            # Brings torch, so it is not loaded with the page; under the lock, because two threads that import
-            # transformers at once can find its modules half made.
-            from engine.run import run
-
-            progress(0.0, "Starting")
-            told.put(run(request, progress))
+            told.put(_Done(job(progress)))
     except _StoppedError:
         logger.info("a run was stopped")
     except Exception as error:  # carried to the caller's thread and raised there
         told.put(error)
+
+
+def _run(request: RunRequest, progress: Progress) -> RunResult:
+    # Brings torch, so it is not loaded with the page; under the lock, because two threads that import
+    # transformers at once can find its modules half made.
+    from engine.run import run
+
+    progress(0.0, "Starting")
+    return run(request, progress)
 
 
 def run_once(request: RunRequest) -> RunResult:

@@ -1,14 +1,15 @@
-"""check_adapter: does an adapter tell the truth about its model? Also `python -m engine.check NAME`.
+"""check_adapter: does an adapter tell the truth about its model? Also `python -m engine.check NAME` or `--all`.
 
 Each check compares the adapter's modules, span and states with the model's own forward pass; each is shown in
-the tests to fail on a planted fault.
+the tests to fail on a planted fault. `engine.self_check` adds batches and erasers and goes through all systems.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,13 +18,17 @@ import torch
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.decode import run_arms
+from engine.erasure import random_subspace
 from engine.errors import EngineError
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, editing, recording
 from engine.lens import unembed
-from engine.systems.base import Prepared, WhiteBoxSystem
-from engine.systems.catalogue import SYSTEMS, get_spec, systems
+from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
+from engine.systems.catalogue import SYSTEMS
 
-LOGIT_TOLERANCE = 1e-3
+LOGIT_TOLERANCE = 1e-3  # of a logit: rounding of float32 in another order stays well below
+LEAST_EFFECT = 0.01  # of a logit: taking the whole clip away must move it more than rounding could
+ROUND_TRIP_RANK = 4
+ROUND_TRIP_SEED = 5
 N_CACHED_TOKENS = 5
 BATCH_CHECK = "a batch equals its singles"
 PROBE_INSTRUCTION = "Repeat what was said."
@@ -31,11 +36,32 @@ PROBE_INSTRUCTION = "Repeat what was said."
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's outcome: what was measured, against which tolerance."""
+    """One check's outcome: what was measured, against which tolerance.
+
+    Attributes:
+        name: what must hold.
+        measured: what was measured, in words.
+        value: the number that is judged; NaN, where it could not be measured, never passes.
+        tolerance: the most that `value` may be, or the least where `at_least`.
+    """
 
     name: str
-    passed: bool
     measured: str
+    value: float
+    tolerance: float
+    at_least: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value keeps to its tolerance."""
+        return self.value >= self.tolerance if self.at_least else self.value <= self.tolerance
+
+    @property
+    def bound(self) -> str:
+        """The tolerance in words, such as "at most 0.001"."""
+        if self.tolerance == 0 and not self.at_least:
+            return "exactly 0"
+        return f"at {'least' if self.at_least else 'most'} {self.tolerance:g}"
 
 
 def probe_clip(duration_s: float = 1.7) -> AudioClip:
@@ -47,18 +73,28 @@ def probe_clip(duration_s: float = 1.7) -> AudioClip:
 
 
 @torch.inference_mode()
-def check_adapter(system: WhiteBoxSystem) -> list[Finding]:
-    """Run every check on a loaded system; the order is that in which faults are easiest to mend."""
-    heard = system.hear(probe_clip())
-    prepared = system.prepare(heard, PROBE_INSTRUCTION)
-    checks: tuple[Callable[[WhiteBoxSystem, Prepared], Finding], ...] = (
+def check_adapter(system: WhiteBoxModel, heard: Sequence[Heard] = ()) -> list[Finding]:
+    """Run every check on a loaded system; the order is that in which faults are easiest to mend.
+
+    Args:
+        system: with ears, or with `heard` given one that reads.
+        heard: two clips or transcripts to ask about; by default seeded sounds of two lengths.
+    """
+    if not heard:
+        assert isinstance(system, WhiteBoxSystem)
+        heard = [system.hear(probe_clip()), system.hear(probe_clip(3.1))]
+    prepared, other = (system.prepare(one, PROBE_INSTRUCTION) for one in heard[:2])
+    checks: tuple[Callable[[WhiteBoxModel, Prepared], Finding], ...] = (
         _no_hooks_left,
         _shapes,
-        _span,
+        lambda system, prepared: _span(prepared, other),
+        _hooks_off,
         _last_layer,
         _layer_order,
         _idle_edit,
         _edit_reaches,
+        _edit_undone,
+        _erased_twice,
         _batch,
         _cache,
     )
@@ -66,48 +102,56 @@ def check_adapter(system: WhiteBoxSystem) -> list[Finding]:
         return [check(system, prepared) for check in checks]
 
 
-def _logits(system: WhiteBoxSystem, embeddings: torch.Tensor) -> torch.Tensor:
+def _logits(system: WhiteBoxModel, embeddings: torch.Tensor) -> torch.Tensor:
     return system.language_model(inputs_embeds=embeddings).logits.float()
 
 
-def _no_hooks_left(system: WhiteBoxSystem, _prepared: Prepared) -> Finding:
+def _gap(name: str, a: torch.Tensor, b: torch.Tensor, tolerance: float = LOGIT_TOLERANCE) -> Finding:
+    gap = float((a - b).abs().max())
+    return Finding(name, f"largest difference {gap:.1e}", gap, tolerance)
+
+
+def _no_hooks_left(system: WhiteBoxModel, _prepared: Prepared) -> Finding:
     left = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in system.language_model.modules())
-    return Finding("no hook is left on the model", left == 0, f"{left} hooks found")
+    return Finding("no hook is left on the model", f"{left} hooks found", left, 0)
 
 
-def _shapes(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _shapes(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     n_layers = int(system.language_model.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
     width = int(cast(torch.Tensor, system.unembedding.weight).shape[1])
-    found = (len(system.decoder_layers), prepared.embeddings.shape[-1])
-    return Finding(
-        "layers and width are the config's", found == (n_layers, width), f"{found} of {(n_layers, width)}"
-    )
+    found, wanted = (len(system.decoder_layers), prepared.embeddings.shape[-1]), (n_layers, width)
+    off = sum(abs(a - b) for a, b in zip(found, wanted, strict=True))
+    return Finding("layers and width are the config's", f"{found} of {wanted}", off, 0)
 
 
-def _span(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
-    """The span lies inside the prompt and holds exactly what was heard; a longer clip makes a longer span."""
+def _span(prepared: Prepared, other: Prepared) -> Finding:
+    """The span lies inside the prompt and holds exactly what was heard; another clip makes another span."""
     start, stop = prepared.span
     inside = 0 < start < stop < prepared.embeddings.shape[1]
     same = inside and torch.equal(prepared.embeddings[0, start:stop], prepared.heard.embeddings)
-    longer = system.prepare(system.hear(probe_clip(3.1)), PROBE_INSTRUCTION)
-    growth = (longer.span[1] - longer.span[0]) - (stop - start)
-    expected = len(longer.heard.embeddings) - len(prepared.heard.embeddings)
-    passed = inside and same and growth == expected and longer.span[0] == start
-    return Finding(
-        "the span holds what was heard", passed, f"{start} to {stop} of {prepared.embeddings.shape[1]}"
-    )
+    growth = (other.span[1] - other.span[0]) - (stop - start)
+    expected = len(other.heard.embeddings) - len(prepared.heard.embeddings)
+    wrong = sum((not inside, not same, growth != expected, other.span[0] != start))
+    measured = f"{start} to {stop} of {prepared.embeddings.shape[1]}, {wrong} of 4 conditions broken"
+    return Finding("the span holds what was heard", measured, wrong, 0)
 
 
-def _last_layer(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _hooks_off(system: WhiteBoxModel, prepared: Prepared) -> Finding:
+    """What the page runs, every layer recorded and the cache on, gives the logits of the bare model."""
+    layers = range(len(system.decoder_layers) + 1)
+    ours = run_arms(system, prepared, record_layers=layers, max_new_tokens=1).prompt_logits[0]
+    return _gap("hooks off equals vanilla", ours, _logits(system, prepared.embeddings)[0, -1])
+
+
+def _last_layer(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """Norm and head on the last recorded residual equal the logits: catches a norm applied twice."""
     last = len(system.decoder_layers)
     with recording(system.decoder_layers, [last]) as states:
         logits = _logits(system, prepared.embeddings)
-    gap = float((unembed(system, states[last][0]) - logits[0]).abs().max())
-    return Finding("last-layer lens equals logits", gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}")
+    return _gap("last-layer lens equals logits", unembed(system, states[last][0]), logits[0])
 
 
-def _layer_order(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _layer_order(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """Layer 0 is the input, and block i run on layer i - 1 gives layer i: catches a layer off by one."""
     layers = range(len(system.decoder_layers) + 1)
     with recording(system.decoder_layers, layers) as states:
@@ -123,71 +167,87 @@ def _layer_order(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
         )
         first = first if torch.is_tensor(first) else first[0]
         gaps.append(float((first - states[layer][:, :1]).abs().max()))
-    gap = max(gaps)
     return Finding(
-        "recorded layers follow one another", gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}"
+        "recorded layers follow one another",
+        f"largest difference {max(gaps):.1e}",
+        max(gaps),
+        LOGIT_TOLERANCE,
     )
 
 
-def _idle_edit(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _idle_edit(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """An edit of rank 0 changes nothing."""
     width = prepared.embeddings.shape[-1]
     nothing = Projection(torch.zeros(width, 0), torch.zeros(0, width))
-    edits = _edits(system, prepared, nothing)
     plain = _logits(system, prepared.embeddings)
-    with editing(system.decoder_layers, edits):
-        edited = _logits(system, prepared.embeddings)
-    gap = float((plain - edited).abs().max())
-    return Finding(
-        "an edit that changes nothing changes nothing", gap == 0.0, f"largest difference {gap:.1e}"
+    edited = _edited(system, prepared, nothing)
+    return _gap("an edit that changes nothing changes nothing", plain, edited, 0.0)
+
+
+def _edit_reaches(system: WhiteBoxModel, prepared: Prepared) -> Finding:
+    """Taking the whole state away at the clip's positions does change the logits."""
+    moved = float(
+        (_logits(system, prepared.embeddings) - _edited(system, prepared, _everything(prepared))).abs().max()
     )
+    return Finding("an edit reaches the answer", f"moved {moved:.2f}", moved, LEAST_EFFECT, at_least=True)
 
 
-def _edit_reaches(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
-    """Taking the whole state away at the clip's positions does change the logits, and leaves no trace after."""
-    width = prepared.embeddings.shape[-1]
-    edits = _edits(system, prepared, Projection(torch.eye(width), torch.eye(width)))
+def _edit_undone(system: WhiteBoxModel, prepared: Prepared) -> Finding:
+    """On and off again: the logits after an edit are bit for bit those before it."""
     plain = _logits(system, prepared.embeddings)
-    with editing(system.decoder_layers, edits):
-        edited = _logits(system, prepared.embeddings)
-    after = _logits(system, prepared.embeddings)
-    moved, left = float((plain - edited).abs().max()), float((plain - after).abs().max())
-    return Finding(
-        "an edit reaches the answer and undoes itself",
-        moved > 0.01 and left == 0.0,
-        f"moved {moved:.2f}, left {left:.1e}",
-    )
+    _edited(system, prepared, _everything(prepared))
+    return _gap("an edit that is over leaves no trace", plain, _logits(system, prepared.embeddings), 0.0)
 
 
-def _batch(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _erased_twice(system: WhiteBoxModel, prepared: Prepared) -> Finding:
+    """A second erasure of the same directions finds nothing left to take: an erasure is idempotent."""
+    basis = random_subspace(prepared.embeddings.shape[-1], ROUND_TRIP_RANK, ROUND_TRIP_SEED)
+    erase = Projection(basis, basis.T)
+    once, twice = _edited(system, prepared, erase), _edited(system, prepared, erase, erase)
+    return _gap("erasing twice equals erasing once", once, twice)
+
+
+def _batch(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     single = _logits(system, prepared.embeddings)[0]
     batched = _logits(system, prepared.embeddings.expand(3, -1, -1))[1]
-    gap = float((single - batched).abs().max())
-    return Finding(BATCH_CHECK, gap < LOGIT_TOLERANCE, f"largest difference {gap:.1e}")
+    return _gap(BATCH_CHECK, single, batched)
 
 
-def _cache(system: WhiteBoxSystem, prepared: Prepared) -> Finding:
+def _cache(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """Greedy decoding with the cache gives what recomputing the whole sequence gives."""
     answer = run_arms(system, prepared, max_new_tokens=N_CACHED_TOKENS).decoded[0].token_ids
     # The end of the answer is compared as well, so that an answer that ends at once is not taken on trust.
     with_cache = (*answer, int(system.tokenizer.eos_token_id))[:N_CACHED_TOKENS]
     embed = system.language_model.get_input_embeddings()  # type: ignore[operator]
-    sequence, ids = prepared.embeddings, []
-    for _ in range(len(with_cache)):
+    sequence, n_other = prepared.embeddings, 0
+    for cached in with_cache:
         token = int(_logits(system, sequence)[0, -1].argmax())
-        ids.append(token)
+        n_other += token != cached
         sequence = torch.cat([sequence, embed(torch.tensor([[token]]))], dim=1)
-    return Finding("cached equals uncached", tuple(ids) == with_cache, f"{len(ids)} tokens compared")
+    measured = f"{n_other} of {len(with_cache)} tokens differ"
+    return Finding("cached equals uncached", measured, n_other, 0)
 
 
-def _edits(system: WhiteBoxSystem, prepared: Prepared, projection: Projection) -> RowEdits:
+def _everything(prepared: Prepared) -> Projection:
+    width = prepared.embeddings.shape[-1]
+    return Projection(torch.eye(width), torch.eye(width))
+
+
+def _edited(system: WhiteBoxModel, prepared: Prepared, *projections: Projection) -> torch.Tensor:
+    """Return the logits with these projections, one after the other, at all layers of the clip's positions."""
     layers = range(len(system.decoder_layers) + 1)
-    rows = [dict.fromkeys(layers, projection)]
-    return RowEdits(rows, prepared.span, prepared.embeddings.shape[1], "audio")
+    with ExitStack() as stack:
+        for projection in projections:
+            rows = [dict.fromkeys(layers, projection)]
+            edits = RowEdits(rows, prepared.span, prepared.embeddings.shape[1], "audio")
+            stack.enter_context(editing(system.decoder_layers, edits))
+        return _logits(system, prepared.embeddings)
 
 
 def main() -> int:
-    """Check one system, or with --all every white-box one that is here; exit code 1 when a check fails."""
+    """Check one system, or with --all every one that is here; exit code 1 when a check fails."""
+    from engine.self_check import check_all, check_system, sentence_of
+
     parser = argparse.ArgumentParser(prog="python -m engine.check", description=main.__doc__)
     parser.add_argument("name", nargs="?", help=f"one of: {', '.join(SYSTEMS)}")
     parser.add_argument("--all", action="store_true")
@@ -195,35 +255,19 @@ def main() -> int:
     if not arguments.name and not arguments.all:
         parser.error("name a system, or use --all")
     try:
-        failed = sum(_report(key) for key in (_white_box() if arguments.all else [arguments.name]))
+        checked = check_all() if arguments.all else (check_system(arguments.name),)
     except EngineError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return 1 if failed else 0
-
-
-def _white_box() -> list[str]:
-    """Return the systems whose states can be read, those without weights here left out and named."""
-    found = [info for info in systems() if "lens" in info.capabilities]
-    for info in found:
-        if info.status != "ready":
-            sys.stdout.write(f"left out  {info.key}: {info.reason}\n")
-    return [info.key for info in found if info.status == "ready"]
-
-
-def _report(key: str) -> int:
-    from engine.systems.registry import load_cascade, load_speech_llm
-
-    spec = get_spec(key)
-    if spec.kind == "text_llm":
-        raise EngineError(f"{spec.name} hears no audio; check the speech LLM or the cascade that uses it.")
-    system = load_speech_llm(key) if spec.kind == "speech_llm" else load_cascade(key)
-    findings = check_adapter(system)
-    for finding in findings:
-        sys.stdout.write(
-            f"{'ok  ' if finding.passed else 'FAIL'}  {key}: {finding.name} ({finding.measured})\n"
-        )
-    return sum(not finding.passed for finding in findings)
+    for one in checked:
+        for finding in one.findings:
+            verdict = "ok  " if finding.passed else "FAIL"
+            sys.stdout.write(f"{verdict}  {one.key}: {finding.name} ({finding.measured}; {finding.bound})\n")
+        for note in one.notes:
+            sys.stdout.write(f"left out  {one.key}: {note}\n")
+    passed = all(one.passed for one in checked)
+    (sys.stdout if passed else sys.stderr).write(f"{sentence_of(checked)}\n")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -210,6 +210,11 @@ def _unless_blank(text: str | None) -> str | None:
     return (text or "").strip() or None
 
 
+def clip_as_heard(request: RunRequest) -> AudioClip:
+    """Return the request's clip with its noise, as the models hear it."""
+    return _add_noise(request).clip
+
+
 def _add_noise(request: RunRequest) -> _Sound:
     if request.noise == ROOM:
         noisy = add_noise(request.clip, ROOM, float("nan"), request.seed)

@@ -17,7 +17,6 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
-from concept_erasure import LeaceFitter
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from engine.audio import SAMPLE_RATE_HZ, clip_from_samples
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
 from engine.conditions import FORMAT
 from engine.decode import run_arms
+from engine.leace import fit_leace
 from engine.systems.base import SpeechLLM
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 ERASER_SEED = 11
 N_FIRST_WORDS = 31
 PITCH_RANGE_HZ = (65.0, 400.0)
-SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
 RIDGE = 1e-3
 TARGETS = {
     "ctc": ("(blank)", *CHARACTERS),
@@ -157,38 +156,17 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
         classes: labels are one-hot: score is accuracy against the commonest class, else R2 against 0.
     """
     x, z, held_x, held_z = (t.double() for t in (x, z, held_x, held_z))
-    fitter = LeaceFitter(
-        x.shape[1],
-        z.shape[1],
-        affine=True,
-        constrain_cov_trace=False,
-        shrinkage=False,
-        dtype=torch.float64,
-        svd_tol=SVD_TOLERANCE,
-    )
-    fitter.update(x, z)
-    eraser = fitter.eraser
-    mean = eraser.bias
-    assert mean is not None
-    # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
-    kept = eraser.proj_right.abs().amax(1) > 0
-    left, right = eraser.proj_left[:, kept], eraser.proj_right[kept]
-
-    def erase(states: Tensor) -> Tensor:
-        return states - ((states - mean) @ right.T) @ left.T
-
-    leak = _cross_correlation(erase(x), z)
-    assert leak < 1e-6, f"the erased states still correlate with the concept: {leak:.2e}"
+    eraser = fit_leace(x, z)
     weight, bias = fit_probe(x, z)
-    after_weight, after_bias = fit_probe(erase(x), z)
+    after_weight, after_bias = fit_probe(eraser(x), z)
     return Fitted(
-        left,
-        right,
-        mean,
+        eraser.left,
+        eraser.right,
+        eraser.mean,
         weight,
         bias,
         before=score_probe(held_x @ weight.T + bias, held_z, classes),
-        after=score_probe(erase(held_x) @ after_weight.T + after_bias, held_z, classes),
+        after=score_probe(eraser(held_x) @ after_weight.T + after_bias, held_z, classes),
         chance=float(held_z[:, z.mean(0).argmax()].mean()) if classes else 0.0,
     )
 
@@ -211,12 +189,6 @@ def score_probe(predicted: Tensor, z: Tensor, classes: bool) -> float:
     total = ((z - z.mean(0)) ** 2).sum(0)
     known = total > 1e-9
     return float((1 - residual[known] / total[known]).mean())
-
-
-def _cross_correlation(x: Tensor, z: Tensor) -> float:
-    x = (x - x.mean(0)) / x.std(0).clamp(min=1e-9)
-    z = (z - z.mean(0)) / z.std(0).clamp(min=1e-9)
-    return float((x.T @ z / len(x)).abs().max())
 
 
 def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note: str) -> dict[str, dict]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dashboard import session
-from dashboard.session import Durations, Finished, ResultStore, Step, run_once, run_steps
+from dashboard.session import Durations, Finished, ResultStore, Step, job_steps, run_once, run_steps
 from engine.audio import AudioClip
 from engine.errors import PromptError
 from engine.request import RunRequest
@@ -42,6 +42,17 @@ def test_an_error_of_the_engine_is_raised_to_the_caller(request_: RunRequest, mo
     monkeypatch.setattr("engine.run.run", refuse)
     with pytest.raises(PromptError, match=r"No\."):
         run_once(request_)
+
+
+def test_any_job_is_watched_in_the_same_way() -> None:
+    def job(progress: Callable[[float, str], None]) -> str:
+        progress(0.5, "half")
+        return "found"
+
+    news = list(job_steps(job))
+    assert news[-1] == "found" and Step(0.5, "half") in news
+    with pytest.raises(PromptError, match=r"No\."):
+        list(job_steps(lambda progress: (_ for _ in ()).throw(PromptError("No."))))
 
 
 def test_closing_stops_the_run_at_its_next_step(request_: RunRequest, monkeypatch: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import sys
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,23 +13,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.check import BATCH_CHECK, check_adapter, main, probe_clip
+from engine.check import BATCH_CHECK, Finding, check_adapter, probe_clip
+from engine.erasure import random_subspace
 from engine.systems.base import Heard, Prepared
-from engine.systems.catalogue import SYSTEMS
-from engine.systems.catalogue import systems as catalogue_systems
 from engine.systems.qwen2_audio import Qwen2Audio
+from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
 from tests.engine.test_decode import ending_with
 
 SPAN_CHECK = "the span holds what was heard"
+REACHES = "an edit reaches the answer"
+UNDONE = "an edit that is over leaves no trace"
 CHECKS = (
     "no hook is left on the model",
     "layers and width are the config's",
     SPAN_CHECK,
+    "hooks off equals vanilla",
     "last-layer lens equals logits",
     "recorded layers follow one another",
     "an edit that changes nothing changes nothing",
-    "an edit reaches the answer and undoes itself",
+    REACHES,
+    UNDONE,
+    "erasing twice equals erasing once",
     BATCH_CHECK,
     "cached equals uncached",
 )
@@ -127,7 +132,7 @@ def test_a_wrong_width_is_found(system: Adapter) -> None:
 def test_an_edit_that_reaches_nothing_is_found(system: Adapter) -> None:
     """A model that answers whatever it is told about the clip."""
     with hooked(system.unembedding, lambda _m, _a, logits: torch.ones_like(logits)):
-        assert "an edit reaches the answer and undoes itself" in failures(system)
+        assert REACHES in failures(system)
 
 
 def test_an_edit_path_that_moves_states_is_found(system: Adapter) -> None:
@@ -135,10 +140,7 @@ def test_an_edit_path_that_moves_states_is_found(system: Adapter) -> None:
     calls = iter(range(10_000))
     with hooked(system.unembedding, lambda _m, _a, logits: logits + next(calls)):
         found = failures(system)
-    assert {
-        "an edit that changes nothing changes nothing",
-        "an edit reaches the answer and undoes itself",
-    } <= found
+    assert {"an edit that changes nothing changes nothing", UNDONE} <= found
 
 
 def test_a_batch_whose_rows_disturb_each_other_is_found(system: Adapter) -> None:
@@ -176,40 +178,69 @@ def test_an_answer_that_ends_at_once_is_compared_too(system: Adapter) -> None:
     silent = ending_with(system, 5)
     with hooked(system.unembedding, favour([5, 5])):
         cached = next(f for f in check_adapter(silent) if f.name == "cached equals uncached")
-    assert cached.passed and cached.measured == "1 tokens compared"
+    assert cached.passed and cached.measured == "0 of 1 tokens differ"
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["engine.check", *arguments])
-    return main()
+def test_a_path_that_differs_from_the_bare_model_is_found(system: Adapter) -> None:
+    """With the cache on, as the page runs it, the model answers otherwise than when it is called alone."""
+
+    calls: list[bool] = []
+
+    def cached(_module: nn.Module, _args: object, kwargs: dict[str, Any]) -> None:
+        calls.append("past_key_values" in kwargs)
+
+    handle = system.language_model.register_forward_pre_hook(cached, with_kwargs=True)
+    try:
+        with hooked(system.language_model, lambda m, a, out: shifted(out) if calls[-1] else out):
+            assert "hooks off equals vanilla" in failures(system)
+    finally:
+        handle.remove()
 
 
-def test_the_command_reports_each_check_and_fails_when_one_does(
-    ultravox: Ultravox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    systems: dict[str, Adapter] = {"mini-ultravox": ultravox}
-    monkeypatch.setattr("engine.systems.registry.load_speech_llm", systems.get)
-    assert command(monkeypatch, "mini-ultravox") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(CHECKS) and all(line.startswith("ok") for line in lines)
-    systems["mini-ultravox"] = adapter(ultravox, final_norm=nn.Identity())
-    row = next(info for info in catalogue_systems() if info.key == "mini-ultravox")
-    ready = replace(row, status="ready")
-    away = replace(row, key="mini-qwen2-audio", status="unavailable", reason="weights are missing: x")
-    monkeypatch.setattr("engine.check.systems", lambda: (ready, away))
-    assert command(monkeypatch, "--all") == 1
-    shown = capsys.readouterr().out
-    assert shown.count("FAIL") == 1 and "left out  mini-qwen2-audio: weights are missing: x\n" in shown
+def shifted(out: Any) -> Any:
+    out.logits = out.logits + 1.0
+    return out
 
 
-def test_the_command_says_in_a_sentence_what_it_cannot_check(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command(monkeypatch, "nonsense") == 2
-    sentence = capsys.readouterr().err
-    assert all(key in sentence for key in SYSTEMS)
-    assert command(monkeypatch, "mini-llama") == 2
-    assert "hears no audio" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        command(monkeypatch)
-    assert "name a system" in capsys.readouterr().err
+def test_an_erasure_that_is_not_idempotent_is_found(system: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A basis that is not orthonormal takes half of the directions the first time and more the second."""
+    monkeypatch.setattr("engine.check.random_subspace", lambda *of: 0.7 * random_subspace(*of))
+    assert failures(system) == {"erasing twice equals erasing once"}
+
+
+def test_a_trace_of_an_edit_is_found(system: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit that stays on the model after its block has ended."""
+
+    @contextmanager
+    def sticky(decoder_layers: nn.ModuleList, edits: object) -> Iterator[None]:
+        kept.append(decoder_layers[0].register_forward_hook(lambda _m, _a, out: 1.1 * out))
+        yield
+
+    kept: list[Any] = []
+    monkeypatch.setattr("engine.check.editing", sticky)
+    try:
+        assert UNDONE in failures(system)
+    finally:
+        for handle in kept:
+            handle.remove()
+
+
+@pytest.mark.parametrize(("value", "passes"), [(0.0, True), (0.1, True), (0.2, False), (math.nan, False)])
+def test_a_value_is_judged_by_its_tolerance_and_no_number_never_passes(value: float, passes: bool) -> None:
+    assert Finding("a", "m", value, 0.1).passed is passes
+    assert Finding("a", "m", value, 0.1, at_least=True).passed is (value >= 0.1)
+    assert Finding("a", "m", value, 0.1).bound == "at most 0.1"
+    assert Finding("a", "m", value, 0.1, at_least=True).bound == "at least 0.1"
+    assert Finding("a", "m", value, 0).bound == "exactly 0"
+
+
+def test_every_finding_names_a_number_and_its_tolerance(system: Adapter) -> None:
+    for finding in check_adapter(system):
+        assert math.isfinite(finding.value) and math.isfinite(finding.tolerance)
+
+
+def test_a_system_that_reads_is_checked_on_words(text_llm: TextLLM) -> None:
+    heard = [text_llm.hear_text(text) for text in ("the queen", "the market fell today")]
+    findings = check_adapter(text_llm, heard)
+    assert [finding.name for finding in findings] == list(CHECKS)
+    assert all(finding.passed for finding in findings)

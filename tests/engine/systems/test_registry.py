@@ -71,13 +71,13 @@ def test_batches_are_used_where_they_equal_their_singles(own_models: Path) -> No
 def test_arms_run_one_by_one_where_only_parity_fails(
     own_models: Path, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, ...], exact: bool
 ) -> None:
-    findings = [Finding(name, name not in failed, "m") for name in ("a", BATCH_CHECK)]
+    findings = [Finding(name, "m", float(name in failed), 0) for name in ("a", BATCH_CHECK)]
     monkeypatch.setattr("engine.check.check_adapter", lambda _system: findings)
     assert batch_is_exact("mini-ultravox", own_models) is exact
 
 
 def test_any_other_failed_check_stops_the_system(own_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = [Finding("the span", False, "3 of 4"), Finding(BATCH_CHECK, True, "m")]
+    findings = [Finding("the span", "3 of 4", 3, 0), Finding(BATCH_CHECK, "m", 0, 0)]
     monkeypatch.setattr("engine.check.check_adapter", lambda _system: findings)
     with pytest.raises(ModelFilesError, match=r"fails its adapter check: the span \(3 of 4\)"):
         batch_is_exact("mini-ultravox", own_models)

@@ -1,0 +1,62 @@
+"""Fitting one LEACE eraser (arXiv 2306.03819, theorem 4.2) in float64, for the models and for the planted truths."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from concept_erasure import LeaceFitter
+from jaxtyping import Float
+from torch import Tensor
+
+SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
+LEAK_TOLERANCE = 1e-6  # correlation of the erased states with the concept, on the states of the fit
+
+
+class Leace(NamedTuple):
+    """x - left @ (right @ (x - mean)); float64."""
+
+    left: Float[Tensor, "d_model rank"]
+    right: Float[Tensor, "rank d_model"]
+    mean: Float[Tensor, "d_model"]  # noqa: F821 - jaxtyping axis name
+
+    def __call__(self, states: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
+        """Return the states without the concept."""
+        return states - ((states - self.mean) @ self.right.T) @ self.left.T
+
+
+def fit_leace(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> Leace:
+    """Return the eraser after which no linear probe reads z from x, on these very states.
+
+    Args:
+        x: float64 states.
+        z: float64 labels: one-hot rows for classes, numbers otherwise; no NaN.
+
+    Raises:
+        AssertionError: the erased states still correlate with the concept.
+    """
+    fitter = LeaceFitter(
+        x.shape[1],
+        z.shape[1],
+        affine=True,
+        constrain_cov_trace=False,
+        shrinkage=False,
+        dtype=torch.float64,
+        svd_tol=SVD_TOLERANCE,
+    )
+    fitter.update(x, z)
+    eraser = fitter.eraser
+    assert eraser.bias is not None
+    # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
+    kept = eraser.proj_right.abs().amax(1) > 0
+    fitted = Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
+    leak = cross_correlation(fitted(x), z)
+    assert leak < LEAK_TOLERANCE, f"the erased states still correlate with the concept: {leak:.2e}"
+    return fitted
+
+
+def cross_correlation(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> float:
+    """Return the largest absolute correlation of any state dimension with any label, 0 to 1."""
+    x = (x - x.mean(0)) / x.std(0).clamp(min=1e-9)
+    z = (z - z.mean(0)) / z.std(0).clamp(min=1e-9)
+    return float((x.T @ z / len(x)).abs().max())

@@ -1,0 +1,114 @@
+"""The self-check goes through every system that is here and says in one sentence, and by exit code, what fails."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from engine import self_check
+from engine.batching import BatchFinding
+from engine.check import Finding, main
+from engine.self_check import Checked, check_all, check_system, sentence_of
+from engine.systems.catalogue import SYSTEMS
+
+SPEECH = "mini-ultravox"
+FAULT = Finding("last-layer lens equals logits", "largest difference 3.0e+00", 3.0, 1e-3)
+
+
+def names(checked: Checked) -> list[str]:
+    return [finding.name for finding in checked.findings]
+
+
+@pytest.fixture(scope="module")
+def everything(models_with_erasers: Path) -> dict[str, Checked]:
+    steps: list[tuple[float, str]] = []
+    checked = check_all(lambda share, what: steps.append((share, what)), models_with_erasers)
+    shares = [share for share, _ in steps]
+    assert shares == sorted(shares) and shares[-1] == 1.0 and all(what for _, what in steps)
+    return {one.key: one for one in checked}
+
+
+def test_every_system_is_checked_or_named_with_the_reason(everything: dict[str, Checked]) -> None:
+    assert set(everything) == set(SYSTEMS)
+    checked = {key for key, one in everything.items() if one.findings}
+    assert checked == {"mini-ultravox", "mini-llama"}
+    assert all("missing" in one.notes[0] for key, one in everything.items() if key not in checked)
+    # An eraser fitted on 24 clips of random ears is too loose for these two; that is not this test's matter.
+    loose = {"an eraser applied twice is itself", "no probe reads an erased concept"}
+    failed = {f.name for one in everything.values() for f in one.findings if not f.passed}
+    assert failed <= loose
+
+
+def test_what_applies_is_run(everything: dict[str, Checked]) -> None:
+    """Only what has erasers is asked whether they fit."""
+    speech, reads = names(everything[SPEECH]), names(everything["mini-llama"])
+    assert "a padded batch equals its singles" in reads and "erasers fit the weights" not in reads
+    assert speech[: len(reads)] == reads and "erasers fit the weights" in speech
+
+
+def test_a_system_without_erasers_says_so(qwen_models: Path) -> None:
+    found = check_system("mini-qwen2-audio", qwen_models)
+    assert found.passed and found.notes == ("no eraser is fitted for it, so none was checked",)
+
+
+def test_weights_that_do_not_load_are_a_failure(models: Path, tmp_path: Path) -> None:
+    found = check_system("mini-llama", tmp_path)
+    assert not found.passed and names(found) == ["its weights load"]
+
+
+def test_padding_that_changes_an_answer_is_a_failure(
+    models_with_erasers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal scores do not excuse another answer."""
+    monkeypatch.setattr(self_check, "check_batches", lambda *_: BatchFinding(False, 0.0, 2, 1))
+    found = check_system("mini-llama", models_with_erasers)
+    assert [f.name for f in found.findings if not f.passed] == ["a padded batch equals its singles"]
+
+
+def test_one_sentence_says_how_it_went() -> None:
+    good = Checked("a", "A", (Finding("x", "m", 0, 0), Finding("y", "m", 0, 0)))
+    bad = Checked("b", "B", (FAULT,))
+    assert sentence_of([good]) == "All 2 checks of 1 system pass."
+    said = sentence_of([good, bad])
+    assert said.startswith("1 of 3 checks of 2 systems failed, first for B: last-layer lens equals logits")
+    assert "at most 0.001" in said and "3.0e+00" in said
+    assert "nothing was checked" in sentence_of([Checked("c", "C", (), ("weights are missing",))])
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["engine.check", *arguments])
+    return main()
+
+
+def test_the_command_reports_each_check_and_fails_when_one_does(
+    models_with_erasers: Path,
+    everything: dict[str, Checked],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(self_check, "check_system", partial(check_system, models=models_with_erasers))
+    assert command(monkeypatch, "mini-llama") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(everything["mini-llama"].findings) + 1 and "pass" in lines[-1]
+    assert all(line.startswith("ok") for line in lines[:-1])
+    away = Checked("away", "Away", (), ("weights are missing: x",))
+    bad = Checked("b", "B", (FAULT,))
+    monkeypatch.setattr(self_check, "check_all", lambda: (everything["mini-llama"], bad, away))
+    assert command(monkeypatch, "--all") == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("FAIL") == 1 and "left out  away: weights are missing: x\n" in shown.out
+    assert shown.err.count("\n") == 1 and "failed, first for B" in shown.err
+
+
+def test_the_command_says_in_a_sentence_what_it_cannot_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "nonsense") == 2
+    sentence = capsys.readouterr().err
+    assert all(key in sentence for key in SYSTEMS)
+    with pytest.raises(SystemExit):
+        command(monkeypatch)
+    assert "name a system" in capsys.readouterr().err
