@@ -14,7 +14,7 @@ from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.modeling_outputs import CausalLMOutput
 
 from engine.systems.base import Heard, Prepared
@@ -152,7 +152,7 @@ class PlantedSystem:
         # The lens looks for a word capitalised too; a word that is not there must not pass for <unknown>.
         words.normalizer = Lowercase()
         words.pre_tokenizer = Whitespace()
-        self.tokenizer = PreTrainedTokenizerFast(
+        self.tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
             tokenizer_object=words, eos_token="<end>", unk_token="<unknown>"
         )
         model = PlantedModel(plant)

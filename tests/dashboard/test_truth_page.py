@@ -19,7 +19,20 @@ from engine.result import Answer
 from engine.self_check import Checked
 
 ANSWER = Answer("Sports", "Sports", "parsed", {"Sports": 1.0}, -0.1)
-VALUES = ("topic", "", "", "mini-ultravox", "none", 5.0, None, [], "audio", "preset", "", "linear")
+VALUES: tuple[Any, ...] = (
+    "topic",
+    "",
+    "",
+    "mini-ultravox",
+    "none",
+    5.0,
+    None,
+    [],
+    "audio",
+    "preset",
+    "",
+    "linear",
+)
 
 
 @pytest.fixture(autouse=True)
