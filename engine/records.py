@@ -175,7 +175,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
         _GOLD,
         _words("wrong_label", "The wrong answer that both gave."),
         _words("transcript", "What the cascade heard."),
-        _words("reference", "The words that are said."),
         _number("wer", "share", "Word errors of this transcript over words said."),
         _words("kind", "reasoning: the transcript was right; asr: it was not; unknown: there is none."),
     ),

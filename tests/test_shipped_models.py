@@ -84,6 +84,13 @@ def test_every_other_system_is_ready_or_says_which_weights_are_missing() -> None
         assert all(folder in info.reason for folder in missing) and (info.revision == "") == bool(missing)
 
 
+def test_a_system_is_listed_with_its_closest_match() -> None:
+    """mini-Qwen2's cascade was listed as unmatched: the first pair it stands in is a contrast."""
+    matches = {info.key: info.match for info in systems()}
+    assert matches["mini-cascade-qwen2"] == matches["mini-qwen2"] == "ancestor"
+    assert matches["mini-cascade-self"] == "self" and matches["mini-cascade"] == "exact"
+
+
 def test_pairs_that_are_here_are_matched_as_the_paper_would_have_them() -> None:
     """What is not matched is there as a contrast, and is not called a match."""
     wanted = {

@@ -6,9 +6,10 @@ Whether a pair is matched is read from the checkpoints' own configs, not typed i
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.matching import MatchKind, language_model_folder, language_model_shape, match_of_folders
@@ -61,7 +62,7 @@ class SystemInfo:
     name: str
     kind: SystemKind
     backbone: str
-    match: MatchKind
+    match: MatchKind  # the closest of its pairs
     capabilities: tuple[str, ...]
     status: Literal["ready", "unavailable"]
     reason: str
@@ -233,7 +234,7 @@ def _info(spec: SystemSpec, models: Path) -> SystemInfo:
         name=spec.name,
         kind=spec.kind,
         backbone=spec.backbone,
-        match="none" if reason else _match_in_its_pair(spec, models),
+        match="none" if reason else _closest_match(spec, models),
         capabilities=spec.capabilities,
         status="unavailable" if reason else "ready",
         reason=reason,
@@ -254,14 +255,15 @@ def _state(spec: SystemSpec, models: Path) -> str:
     return ""
 
 
-def _match_in_its_pair(spec: SystemSpec, models: Path) -> MatchKind:
-    """Return the match of the first pair that a system is in."""
-    pairs = [pair for pair in PAIRS.values() if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle)]
-    try:
-        return match_of(pairs[0], models) if pairs else "none"
-    except ModelFilesError:
-        # The other half of the pair is missing or damaged and says so in its own row.
-        return "none"
+def _closest_match(spec: SystemSpec, models: Path) -> MatchKind:
+    """Return the closest match of the pairs that a system is in: some stand there as a contrast only."""
+    found: set[MatchKind] = set()
+    for pair in PAIRS.values():
+        if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle):
+            # Where the other half is missing or damaged, its own row says so.
+            with suppress(ModelFilesError):
+                found.add(match_of(pair, models))
+    return next((kind for kind in get_args(MatchKind) if kind in found), "none")
 
 
 def _has_weights(folder: Path) -> bool:

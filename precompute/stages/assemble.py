@@ -26,6 +26,7 @@ LIBRARIES = ("torch", "transformers", "ctranslate2", "faster-whisper", "espeakng
 RUN_RECORD = "run.json"
 MANIFEST = "manifest.json"
 NOT_MADE = "this result is missing from the ledger"
+SECONDS_DIGITS = 4  # no clock here tells more, and noise in the last digits does not pack
 
 
 def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str]) -> tuple[int, int]:
@@ -100,7 +101,7 @@ def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
             "forced_choice": answer.forced_choice,
             # Labels stand in order, so that of two equally probable ones it is always the same.
             "forced_label": max(forced, key=forced.__getitem__) if forced else None,
-            "seconds": heard_s + answer.seconds,
+            "seconds": round(heard_s + answer.seconds, SECONDS_DIGITS),
             "audio_s": sound.audio_s or 0.0,
         }
 

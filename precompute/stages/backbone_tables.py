@@ -150,7 +150,6 @@ def _shared_errors(cell: Cell, paired: Paired, match: str) -> list[dict[str, Any
                 "gold": clip.gold,
                 "wrong_label": a.label,
                 "transcript": b.heard,
-                "reference": clip.reference,
                 "wer": errors / n_words if n_words else math.nan,
                 "kind": "unknown" if not n_words else "asr" if errors else "reasoning",
             }
