@@ -13,7 +13,7 @@ def redraw(module: nn.Module, *, seed: int) -> None:
     """Draw a module's weights anew, in place; the same seed draws the same.
 
     Every matrix becomes Gaussian with the deviation that it had, so that states keep their size; norms become 1
-    and biases 0. Two redrawn modules that share a part must be redrawn as one.
+    and biases 0.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():

@@ -1,13 +1,10 @@
 """The encoder of a shipped transcriber with its layers in reach: the control of the probes.
 
-CTranslate2 hands out the encoder's last states alone. Its file is read here (version 6 of the format that
-`ctranslate2.specs.model_spec` writes: names, shapes, numbers) and the weights are put into transformers' encoder.
+CTranslate2 hands out the encoder's last states alone: its file's weights are put into transformers' encoder.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +15,11 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.errors import ModelFilesError
+from engine.ctranslate2_file import n_encoder_layers, read_arrays
 from engine.systems.audio_tower import layer_states
 from engine.systems.checkpoint import load_strictly
 
-FORMAT = 6
 HOP_SAMPLES = 160
-_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _NORM = {"gamma": "weight", "beta": "bias"}
 _ATTENTION = ("q_proj", "k_proj", "v_proj")
 
@@ -40,9 +35,7 @@ class WhisperEars:
 
     def __init__(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.bin")
-        n_layers = (
-            len({name.split("/")[1] for name in arrays if name.startswith("encoder/layer_")}) - 1
-        )  # layer_norm is none
+        n_layers = n_encoder_layers(arrays)
         positions, width = arrays["encoder/position_encodings/encodings"].shape
         config = WhisperConfig(
             d_model=width,
@@ -70,55 +63,6 @@ class WhisperEars:
             samples, sampling_rate=SAMPLE_RATE_HZ, padding="max_length", return_tensors="pt"
         )
         return features.input_features[0], max(1, -(-len(samples) // HOP_SAMPLES))
-
-
-def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a CTranslate2 file by name; whole-number weights are scaled back to float32.
-
-    Raises:
-        ModelFilesError: the file is missing, cut off, or of another version.
-    """
-    try:
-        data = file.read_bytes()
-        arrays = _parse(data)
-    except (OSError, struct.error, KeyError, ValueError) as error:
-        raise ModelFilesError(
-            f"{file.parent.name}/{file.name} cannot be read; restore the folder."
-        ) from error
-    scaled = {}
-    for name, array in arrays.items():
-        if (scale := arrays.get(f"{name}_scale")) is not None:
-            array = array / scale.reshape(-1, *[1] * (array.ndim - 1))
-        scaled[name] = array.astype(np.float32) if array.dtype.kind == "f" else array
-    return scaled
-
-
-def _parse(data: bytes) -> dict[str, np.ndarray]:
-    place = 0
-
-    def number(kind: str) -> int:
-        nonlocal place
-        (value,) = struct.unpack_from(f"<{kind}", data, place)
-        place += struct.calcsize(f"<{kind}")
-        return int(value)
-
-    def text() -> str:
-        nonlocal place
-        length = number("H")
-        place += length
-        return data[place - length : place - 1].decode()
-
-    if number("I") != FORMAT:
-        raise ValueError("another version")
-    text(), number("I")  # the kind of model and its revision
-    arrays = {}
-    for _ in range(number("I")):
-        name = text()
-        shape = [number("I") for _ in range(number("B"))]
-        dtype, n_bytes = _DTYPES[number("B")], number("I")
-        arrays[name] = np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
-        place += n_bytes
-    return arrays
 
 
 def _tensors(arrays: dict[str, np.ndarray], n_layers: int) -> dict[str, Tensor]:

@@ -36,8 +36,9 @@ def test_a_position_may_hold_several_characters() -> None:
     """Each state is a whole word of three letters: one place could give no more than one of them."""
     generator = np.random.default_rng(1)
     words = {"abc": generator.standard_normal(8), "bca": generator.standard_normal(8)}
-    texts = ["abc bca", "bca abc", "abc abc", "bca bca"] * 3
-    states = [np.stack([words[word] for word in text.split()]) for text in texts]
+    pairs = [("abc", "bca"), ("bca", "abc"), ("abc", "abc"), ("bca", "bca")] * 3
+    texts = ["".join(pair) for pair in pairs]
+    states = [np.stack([words[word] for word in pair]) for pair in pairs]
     probe = fit_ctc_probe(states, texts, 8)
     assert [probe.read(x) for x in states[:2]] == texts[:2]
     assert all(len(fit_ctc_probe(states, texts, 1).read(x)) <= 2 for x in states[:2])
