@@ -138,9 +138,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         *(LOW, HIGH),
         number("kappa_cascade", "-1 to 1", "Of the Whisper cascade into the same LLM with the speech LLM."),
         *_interval("cascade", "kappa_cascade"),
-        number(
-            "kappa_mismatched", "-1 to 1", "As kappa, with the answer to another item's text: the control."
-        ),
+        number("kappa_mismatched", "-1 to 1", "Mean kappa over pairings with other clips' texts: chance."),
         number("agreement", "share", "Same answer as the speech LLM; no label is an answer, too."),
         number("accuracy", "share", "Of the LLM that reads the layer's text."),
         *_interval("accuracy", "accuracy"),

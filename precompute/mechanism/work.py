@@ -108,16 +108,27 @@ def erased_clips(plan: MechanismPlan) -> Iterator[tuple[SystemSpec, str, list[Cl
                 )
 
 
+def layers_probed(plan: MechanismPlan) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield each speech LLM and the control's encoder with its layers, the input features among them."""
+    for who in (*(spec.key for spec in plan.speech_llms), *([plan.ears] if plan.ears else [])):
+        yield who, (INPUT, *range(plan.n_layers(who) + 1))
+
+
+def layers_damaged(plan: MechanismPlan) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield each system that has erasers with the nine layers at which their damage is measured."""
+    for spec in plan.speech_llms:
+        if plan.erasers_of(spec) is not None:
+            yield spec.key, preset_layers(plan.n_layers(spec.key))
+
+
 def probe_units(plan: MechanismPlan, ledger: Ledger) -> list[MechanismUnit]:
-    """Return the layers that are not probed yet, the input features of each system among them."""
-    who = [spec.key for spec in plan.speech_llms] + ([plan.ears] if plan.ears else [])
-    return _layer_units(plan, "probe", ((w, (INPUT, *range(plan.n_layers(w) + 1))) for w in who), ledger)
+    """Return the layers that are not probed yet; pitch must be tracked."""
+    return _layer_units(plan, "probe", layers_probed(plan), ledger)
 
 
 def damage_units(plan: MechanismPlan, ledger: Ledger) -> list[MechanismUnit]:
-    """Return the nine layers of each system at which it is not known what an erasure does to other probes."""
-    who = [spec.key for spec in plan.speech_llms if plan.erasers_of(spec) is not None]
-    return _layer_units(plan, "damage", ((w, preset_layers(plan.n_layers(w))) for w in who), ledger)
+    """Return the layers at which it is not known what an erasure does to other probes; pitch must be tracked."""
+    return _layer_units(plan, "damage", layers_damaged(plan), ledger)
 
 
 def _layer_units(
