@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, bootstrap_share, per_item
 
-RIDGE = 1e-3  # penalty for each row of standardised states, as for the probes beside the erasers
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # for each row of standardised states; chosen without the scored clips
 LOGISTIC_C = 1.0  # scikit-learn's own default
 MAX_ITERATIONS = 2000
 CLIPPED = "1 - CER is below 0 and shown as 0."
@@ -75,8 +75,9 @@ def ridge_predictions(
 ) -> list[Float[np.ndarray, "_ targets"]]:
     """Return each clip's targets as read by a ridge regression that saw neither its sentence nor its voice.
 
-    States are standardised and targets centred on the clips the probe is fitted on; the penalty is `RIDGE`
-    for each row. Clips that no fold scores are NaN.
+    States are standardised on the clips the probe is fitted on. The penalty is the one of `PENALTIES` that reads
+    the other folds best, each from the rest: wide input features and narrow states get what suits each. With
+    two folds there is no rest, and the first is taken. Clips that no fold scores are NaN.
 
     Args:
         states: clip by clip, a row for each position.
@@ -84,23 +85,39 @@ def ridge_predictions(
         folds: of the clips.
         shuffle_seed: deal the rows' targets anew among the rows fitted on: the control.
     """
-    from sklearn.linear_model import Ridge
+    from sklearn.linear_model import Ridge, RidgeCV
 
     out = [np.full(target.shape, math.nan) for target in targets]
     for number, fold in enumerate(folds):
-        chosen = np.flatnonzero(fold.train)
+        chosen = np.flatnonzero(fold.train).tolist()
         x = np.concatenate([states[clip] for clip in chosen]).astype(np.float64)
         z = np.concatenate([targets[clip] for clip in chosen])
+        clip_of = np.repeat(chosen, [len(targets[clip]) for clip in chosen])
         known = ~np.isnan(z).any(axis=1)
         mean, scale = _standard(x[known])
-        z = z[known]
+        z, clip_of = z[known], clip_of[known]
         if shuffle_seed is not None:
             z = z[np.random.default_rng((shuffle_seed, number)).permutation(len(z))]
-        probe = Ridge(alpha=RIDGE * len(z), solver="cholesky").fit((x[known] - mean) / scale, z)
-        for clip in np.flatnonzero(fold.test):
+        inner = _inner_splits(clip_of, number, folds)
+        penalties = [penalty * len(z) for penalty in PENALTIES]
+        probe = RidgeCV(penalties, cv=inner) if inner else Ridge(penalties[0])
+        probe.fit((x[known] - mean) / scale, z)
+        for clip in np.flatnonzero(fold.test).tolist():
             read = probe.predict((states[clip].astype(np.float64) - mean) / scale)
             out[clip] = read.reshape(targets[clip].shape)
     return out
+
+
+def _inner_splits(
+    clip_of: np.ndarray, number: int, folds: Sequence[Fold]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return for every other fold the rows to fit on and those to choose by, of the rows of this fold's fit."""
+    splits = []
+    for other, fold in enumerate(folds):
+        rows = np.flatnonzero(fold.train[clip_of]), np.flatnonzero(fold.test[clip_of])
+        if other != number and all(len(part) for part in rows):
+            splits.append(rows)
+    return splits
 
 
 def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +198,7 @@ def classify(
             (x - mean) / scale, y.astype(str)
         )
         read = probe.predict((states[fold.test].astype(np.float64) - mean) / scale)
-        for clip, label in zip(np.flatnonzero(fold.test), read, strict=True):
+        for clip, label in zip(np.flatnonzero(fold.test).tolist(), read, strict=True):
             out[clip] = str(label)
     return out
 

@@ -113,12 +113,13 @@ def _answers(
         passed, answers, right = answer_arms(
             system, prepared, job.question, gold=job.gold, edits=edits, batched=batched, record=False
         )
+        scores = [score for score in right if score is not None]
+        assert len(scores) == len(rows), "every clip of the mini world has a right answer"
         for row in range(0 if not out else 1, len(rows)):
             arm = part[row - 1] if row else None
-            changes = passed.first_answer_scores[row] - passed.first_answer_scores[0]
             numbers = {
-                "log_likelihood_change": changes,
-                "right_log_likelihood_change": (right[row] or 0.0) - (right[0] or 0.0),
+                "log_likelihood_change": passed.first_answer_scores[row] - passed.first_answer_scores[0],
+                "right_log_likelihood_change": scores[row] - scores[0],
                 "relative_change": edits.relative_change(row),
             }
             out.append(

@@ -76,9 +76,9 @@ def _row(rows: pd.DataFrame, plain: pd.Series[float], seed: int) -> dict[str, An
 
 def _against(arms: dict[str, pd.DataFrame], erased: pd.DataFrame, seed: int) -> dict[str, float]:
     """Return the eraser's accuracy minus that of each control, the mean over its seeds clip by clip."""
-    out = {}
+    out: dict[str, float] = {}
     for control in _CONTROLS:
-        found = (np.nan,) * 3
+        found = (np.nan, np.nan, np.nan)
         if control in arms:
             means = arms[control].groupby("clip_id")["correct"].mean()
             found = _difference(erased, erased["clip_id"].map(means).to_numpy(float), seed)

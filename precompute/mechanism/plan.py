@@ -91,7 +91,14 @@ class MechanismPlan:
             "erase",
             (*self.behaviour.folders_of(spec), self.models / str(spec.folder) / "erasers"),
             keys.render_key(clip.recipe),
-            *(keys.DECODING, question.task.kind, question.instruction, *question.labels, clip.gold),
+            *(
+                keys.DECODING,
+                question.task.kind,
+                question.instruction,
+                *question.labels,
+                clip.gold,
+                *clip.item.aliases,
+            ),
             repr(GRID[setting]),
         )
 

@@ -31,7 +31,8 @@ from precompute.units import Outcome
 SHUFFLE_SEED = 73
 BOOTSTRAP_SEED = 20260217
 FRAMES = ("energy", "pitch", "letters")
-TARGETS = (*FRAMES, "text", "speaker", "emotion")
+LABELS = ("speaker", "emotion")
+TARGETS = (*FRAMES, "text", *LABELS)
 TOO_FEW = "Too few clips for a split by sentence and by voice."
 
 
@@ -134,13 +135,9 @@ def read_targets(
 def _read_target(bench: Bench, states: Sequence[np.ndarray], target: str, shuffle: bool) -> Reading:
     fit: Callable[[Bench, Sequence[np.ndarray], str, int | None], tuple[Estimate, int, int]]
     fit = _frames if target in FRAMES else _text if target == "text" else _labels
-    try:
-        score, n_clips, n_frames = fit(bench, states, target, None)
-    except ValueError as error:
-        # scikit-learn's own message where a fold holds one class only: a matter of few clips, not of states.
-        if "class" not in str(error):
-            raise
+    if target in LABELS and _has_one_class(bench, target):
         return Reading(math.nan, math.nan, math.nan, math.nan, 0, 0, TOO_FEW)
+    score, n_clips, n_frames = fit(bench, states, target, None)
     shuffled = fit(bench, states, target, SHUFFLE_SEED)[0].value if shuffle else math.nan
     return Reading(score.value, score.low, score.high, shuffled, n_clips, n_frames, score.note)
 
@@ -155,10 +152,20 @@ def _frames(
     return score, sum(n > 0 for n in n_rows), sum(n_rows)
 
 
+def _labels_of(bench: Bench, target: str) -> list[str]:
+    return [clip.sex if target == "speaker" else clip.emotion for clip in bench.clips]
+
+
+def _has_one_class(bench: Bench, target: str) -> bool:
+    """Say whether some fold would be fitted on one class only, or on none."""
+    labels = np.array(_labels_of(bench, target))
+    return any(len(set(labels[fold.train]) - {""}) < 2 or not any(labels[fold.test]) for fold in bench.folds)
+
+
 def _labels(
     bench: Bench, states: Sequence[np.ndarray], target: str, seed: int | None
 ) -> tuple[Estimate, int, int]:
-    labels = [clip.sex if target == "speaker" else clip.emotion for clip in bench.clips]
+    labels = _labels_of(bench, target)
     known = np.array([bool(label) for label in labels])
     pooled = np.stack([clip_states.mean(axis=0) for clip_states in states])[known]
     named = [label for label in labels if label]
@@ -174,12 +181,12 @@ def _text(
     said = [heard.text for heard in bench.heard]
     read: list[str | None] = [None] * len(said)
     for number, fold in enumerate(bench.folds):
-        chosen = np.flatnonzero(fold.train)
+        chosen = np.flatnonzero(fold.train).tolist()
         given = chosen
         if seed is not None:
-            given = np.random.default_rng((seed, number)).permutation(chosen)
+            given = np.random.default_rng((seed, number)).permutation(chosen).tolist()
         fitted = fit_ctc_probe([states[n] for n in chosen], [said[n] for n in given], bench.places)
-        for clip in np.flatnonzero(fold.test):
+        for clip in np.flatnonzero(fold.test).tolist():
             read[clip] = fitted.read(states[clip])
     n_scored = [n for n, text in enumerate(read) if text is not None]
     score = decodability(said, read, bench.groups, seed=BOOTSTRAP_SEED)

@@ -93,8 +93,10 @@ def test_noise_in_the_target_lowers_r2_to_the_share_that_is_signal() -> None:
     assert read.low < read.value < read.high
 
 
-def test_the_ridge_solves_its_normal_equations() -> None:
+@pytest.mark.parametrize("penalty", [1e-3, 1.0])
+def test_the_ridge_solves_its_normal_equations(penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow reference: standardise, centre, (X'X + penalty) w = X'z, fold by fold."""
+    monkeypatch.setattr(probes, "PENALTIES", (penalty,))
     states, targets = planted(noise=1.0)
     folds = folds_of_clips()
     read = ridge_predictions(states, targets, folds)
@@ -104,10 +106,29 @@ def test_the_ridge_solves_its_normal_equations() -> None:
     x, z = x[~np.isnan(z[:, 0])], z[~np.isnan(z[:, 0])]
     mean, scale = x.mean(0), x.std(0)
     x = (x - mean) / scale
-    weight = np.linalg.solve(x.T @ x + probes.RIDGE * len(x) * np.eye(D_MODEL), x.T @ (z - z.mean(0)))
+    weight = np.linalg.solve(x.T @ x + penalty * len(x) * np.eye(D_MODEL), x.T @ (z - z.mean(0)))
     clip = int(np.flatnonzero(fold.test)[0])
     expected = (states[clip] - mean) / scale @ weight + z.mean(0)
     np.testing.assert_allclose(read[clip], expected, atol=1e-8)
+
+
+def test_the_penalty_is_chosen_without_the_scored_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight rows of 200 columns a clip, little signal: a weak penalty reads noise, the chosen one does not."""
+    generator = np.random.default_rng(4)
+    states = [generator.standard_normal((8, 200)) for _ in range(N_CLIPS)]
+    targets = [x[:, :1] + 3 * generator.standard_normal((8, 1)) for x in states]
+    aligned = np.arange(N_CLIPS) % 3
+    folds = grouped_folds(aligned, aligned)
+
+    def score() -> float:
+        return r2_score(targets, ridge_predictions(states, targets, folds), GROUPS, seed=0).value
+
+    chosen = score()
+    scores = {}
+    for penalty in probes.PENALTIES:
+        monkeypatch.setattr(probes, "PENALTIES", (penalty,))
+        scores[penalty] = score()
+    assert scores[1e-3] < -0.4 and chosen == pytest.approx(max(scores.values()), abs=0.02)
 
 
 def test_r2_equals_scikit_learns_over_all_scored_rows() -> None:
