@@ -77,7 +77,8 @@ def ridge_predictions(
 
     States are standardised on the clips the probe is fitted on. The penalty is the one of `PENALTIES` that reads
     the other folds best, each from the rest: wide input features and narrow states get what suits each. With
-    two folds there is no rest, and the first is taken. Clips that no fold scores are NaN.
+    two folds there is no rest, and the first is taken. Clips that no fold scores, or for which nothing can be
+    fitted on, are NaN.
 
     Args:
         states: clip by clip, a row for each position.
@@ -94,6 +95,8 @@ def ridge_predictions(
         z = np.concatenate([targets[clip] for clip in chosen])
         clip_of = np.repeat(chosen, [len(targets[clip]) for clip in chosen])
         known = ~np.isnan(z).any(axis=1)
+        if not known.any():
+            continue
         mean, scale = _standard(x[known])
         z, clip_of = z[known], clip_of[known]
         if shuffle_seed is not None:

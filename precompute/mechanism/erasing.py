@@ -75,14 +75,14 @@ def arms_of(who: str, models: Path, setting: str) -> tuple[Arm, ...]:
 def _arms(who: str, models: Path, setting: Setting) -> Iterator[Arm]:
     system = speech_llm(who, models)
     nine = preset_layers(len(system.decoder_layers))
-    places = {
+    reaches: dict[str, dict[str, tuple[int, ...]]] = {
         "nine layers": {"nine layers": nine},
         "single layer": {f"layer {layer}": (layer,) for layer in nine},
         "cumulative": {f"up to layer {layer}": nine[: n + 1] for n, layer in enumerate(nine)},
-    }[setting.reach]
+    }
     for condition in setting.conditions:
         eraser = load_eraser(who, condition, system.fingerprint, models)
-        for name, layers in places.items():
+        for name, layers in reaches[setting.reach].items():
             erased = eraser.projections(layers, setting.method)
             rank = max(eraser.kept_rank[layer] for layer in layers)
             before, after, chance = (
