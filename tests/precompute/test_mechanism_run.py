@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from engine.errors import UnknownKeyError
 from engine.mechanism_records import MECHANISM_TABLES
 from engine.records import read_table
+from precompute.__main__ import main
 from precompute.benchmark import ledger_of
 from precompute.clips import FULL_NOISE
 from precompute.ledger import PARTS, Ledger
@@ -28,6 +30,7 @@ from precompute.mechanism.tables import INPUTS, mechanism_tables
 from precompute.mechanism.units import INPUT, MechanismUnit
 from precompute.mini.voices import train_voices
 from precompute.plan import Settings, listen_units, make_plan
+from precompute.stages.summary import summarize
 from tests.precompute.fake_mechanism import (
     N_ITEMS,
     N_LAYERS,
@@ -35,6 +38,7 @@ from tests.precompute.fake_mechanism import (
     run_fake_mechanism,
     write_mechanism_models,
 )
+from tests.precompute.invented_run import invent_run, kind_of, match
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -198,6 +202,34 @@ def test_every_table_is_summed_from_the_clips(undisturbed: Path) -> None:
     assert all(row["selectivity"] == pytest.approx(0.75 * row["score"]) for row in probes)
     (plain,) = [row for row in tables["erasure"] if (row["task"], row["arm"]) == ("topic", "plain")]
     assert plain["n_clips"] == N_ITEMS, "each clip's plain answer counts once, whatever the settings"
+
+
+def test_summarize_writes_them_beside_those_of_behaviour(undisturbed: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(undisturbed, tmp_path / "run"))
+    invent_run(run, tasks=("topic",), n_items=4)
+    summarize(run, match=match, kind_of=kind_of)
+    names = {"probes", "damage", "lens", "noise_lens", "sufficiency", "erasure"}
+    assert all(len(read_table(run / "tables" / f"{name}.csv", name)) for name in names)
+    files = json.loads((run / "manifest.json").read_text())["files"]
+    assert {RECORD, "mechanism/erasure_clips.parquet", "tables/erasure.csv", "tables/accuracy.csv"} <= set(
+        files
+    )
+
+
+def test_the_flag_plans_mechanism_and_refuses_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> int:
+        out = ("--stage", "mechanism", "--out", str(tmp_path / "out"))
+        monkeypatch.setattr(sys, "argv", ["precompute", "plan", *arguments, *out])
+        return main()
+
+    assert call("--limit", "1", "--tasks", "topic", "--systems", "mini-ultravox") == 0
+    planned = capsys.readouterr().out
+    assert "1 items a task: 1 clean clips" in planned and "to erase" in planned and "About" in planned
+    assert not (tmp_path / "out").exists()
+    assert call("--systems", "mini-cascade") == 2
+    assert "no speech LLM" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run_of_mechanism_has_no_such_tables(tmp_path: Path) -> None:
