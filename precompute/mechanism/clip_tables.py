@@ -19,7 +19,7 @@ from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger, LedgerRow
-from precompute.mechanism.grid import GRID, SEEDS
+from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS
 from precompute.mechanism.plan import FOLD_SEED, MechanismPlan
 from precompute.mechanism.units import INPUT
 from precompute.mechanism.work import erased_clips, implicit_prompts, layers_damaged, layers_probed
@@ -52,7 +52,7 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
         "systems": {s.key: revision_of(s, plan.models) for s in plan.speech_llms},
         "control_ears": plan.ears,
         "grid": [asdict(setting) for setting in GRID.values()],
-        "control_seeds": SEEDS,
+        "control_seeds": {"rank_matched": SEEDS, "change_matched": CHANGE_SEEDS},
         "fold_seed": FOLD_SEED,
         "code_versions": keys.CODE_VERSION,
         "seconds": _seconds(ledger),

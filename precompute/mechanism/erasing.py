@@ -20,7 +20,7 @@ from engine.result import Answer
 from engine.systems.base import WhiteBoxSystem
 from engine.tasks import is_right
 from precompute.ledger import LedgerRow
-from precompute.mechanism.grid import GRID, SEEDS, Setting
+from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS, Setting
 from precompute.mechanism.units import ClipJob, MechanismUnit
 from precompute.stages.loaded import batching_of, speech_llm
 from precompute.units import Outcome
@@ -94,7 +94,7 @@ def _arms(who: str, models: Path, setting: Setting) -> Iterator[Arm]:
             for seed in SEEDS:
                 control = eraser.random_control(layers, setting.method, seed)
                 yield Arm(condition, name, RANK_MATCHED, seed, rank, probe, control)
-                if setting.change_matched:
+                if setting.change_matched and seed in CHANGE_SEEDS:
                     matched = match_steps(erased, control)
                     yield Arm(condition, name, CHANGE_MATCHED, seed, rank, probe, matched)
 

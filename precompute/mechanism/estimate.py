@@ -19,7 +19,7 @@ from precompute.mechanism.work import (
 from precompute.plan import listen_units, read_units
 
 # Seconds on one core of a common machine, for the minis: of a clip, of a clip and setting, or of a layer.
-GUESSED_S = {"pitch": 0.2, "lens": 0.1, "erase": 1.0, "probe": 30.0, "damage": 60.0}
+GUESSED_S = {"pitch": 0.05, "lens": 0.24, "erase": 1.5, "probe": 30.0, "damage": 90.0}
 NEW_TEXTS_SHARE = 0.9  # of layers' texts that are not read yet: the rest will repeat one
 
 

@@ -15,6 +15,7 @@ Scope = Literal["audio", "all"]  # as `engine.hooks` has it, which loads torch
 Reach = Literal["nine layers", "single layer", "cumulative"]
 
 SEEDS = (0, 1, 2, 3, 4)
+CHANGE_SEEDS = SEEDS[:3]  # of the control of equal change, which takes twice the time
 EVERY = tuple(CONDITIONS)
 
 
