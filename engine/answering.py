@@ -60,10 +60,14 @@ def answer_arms(
     gold: str | None = None,
     edits: RowEdits | None = None,
     batched: bool = True,
+    record: bool = True,
 ) -> tuple[Pass, list[Answer], list[float | None]]:
-    """Answer under every arm; return the pass, the parsed answers and the right answer's scores."""
+    """Answer under every arm; return the pass, the parsed answers and the right answer's scores.
+
+    States at every layer are in the pass, for a system that hears, unless `record` is False.
+    """
     scored = [*question.labels, *([gold] if gold and gold not in question.labels else [])]
-    layers = all_layers(system) if prepared.heard.seconds_per_position else ()
+    layers = all_layers(system) if record and prepared.heard.seconds_per_position else ()
     passed = run_arms(
         system, prepared, edits=edits, continuations=scored, record_layers=layers, batched=batched
     )

@@ -110,7 +110,7 @@ def _read_layer(
         top.indices.cpu().numpy().astype(np.int32),
         top.values.exp().cpu().numpy(),
         entropies.cpu().numpy(),
-        _best_ranks(log_probabilities, wanted),
+        best_ranks(log_probabilities, wanted),
     )
 
 
@@ -178,7 +178,8 @@ def track(
     return TokenTrack(text, token_id, layers, np.stack(ranks), np.stack(probabilities))
 
 
-def _best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> Int[np.ndarray, "positions"]:  # noqa: F821
+def best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> Int[np.ndarray, "positions"]:  # noqa: F821
+    """Return at each position the best rank of its wanted ids, 1 for the top; 0 where none is wanted."""
     ranks = np.zeros(len(wanted), np.int32)
     for position, ids in enumerate(wanted):
         if ids:

@@ -11,6 +11,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.columns import (
+    AUDIO,
+    CLIP,
+    GOLD,
+    GROUP,
+    HIGH,
+    ITEM,
+    LOW,
+    N_CLIPS,
+    N_GROUPS,
+    N_ITEMS,
+    NOISE,
+    NOTE,
+    SNR,
+    TASK,
+    VOICE,
+    count,
+    number,
+    words,
+)
 from engine.errors import TableError, UnknownKeyError
 from engine.tables import Column, as_declared, check_columns, read_csv, read_parquet, write_csv, write_parquet
 
@@ -26,38 +46,9 @@ LABEL_STATUSES = ("parsed", "unparsed", "refused", "empty", "failed")
 SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
 
 
-def _words(name: str, meaning: str, *, optional: bool = False) -> Column:
-    return Column(name, "str", "", meaning, optional)
-
-
-def _count(name: str, unit: str, meaning: str) -> Column:
-    return Column(name, "int", unit, meaning)
-
-
-def _number(name: str, unit: str, meaning: str) -> Column:
-    return Column(name, "float", unit, meaning, True)
-
-
-_TASK = _words("task", "Key of the task.")
-_NOISE = _words("noise", "clean, babble, white or room.")
-_SNR = _number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
-_N_ITEMS = _count("n_items", "items", "Items behind the row; an item said in several voices counts once.")
-_N_CLIPS = _count("n_clips", "clips", "Clips behind the row.")
-_N_GROUPS = _count(
-    "n_groups", "groups", "Groups of related items behind the row: what the interval resamples."
-)
-_GROUP = _words("group", "Items of one group are related, by their text as a rule; empty for the item alone.")
-_ITEM = _words("item_id", "The item; its renderings in several voices share it.")
-_CLIP = _words("clip_id", "The clip: an item in one voice under one noise condition.")
-_VOICE = _words("voice", "Who speaks.")
-_GOLD = _words("gold", "The right answer.")
-_AUDIO = Column("audio_s", "float", "s", "Length of the clip.")
-_SYSTEM_A = _words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
-_SYSTEM_B = _words("system_b", "Second system.")
-_MATCH = _words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
-_LOW = _number("low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of groups of items.")
-_HIGH = _number("high", "as the figure", "Upper end of the same interval.")
-_NOTE = _words("note", "Why a figure of this row is not defined, and what else to know about it.")
+_SYSTEM_A = words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
+_SYSTEM_B = words("system_b", "Second system.")
+_MATCH = words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
 _KAPPA = (
     "Cohen's kappa; answers without a label are one class, and choices of a clip's own count by their place."
 )
@@ -74,136 +65,136 @@ _NULL = (
 
 TABLES: dict[str, tuple[Column, ...]] = {
     "answers": (
-        _ITEM,
-        _GROUP,
-        _CLIP,
-        _TASK,
-        _VOICE,
-        _NOISE,
-        _SNR,
-        _words("system", "Key of the system."),
-        _GOLD,
-        _words("aliases", "Other right answers, joined by |."),
-        _words("label", "The answer as it was read; none unless it was parsed.", optional=True),
-        _words("label_status", "parsed, unparsed, refused, empty or failed."),
-        _words("reason", "Why the row failed, else empty."),
-        _words("text", "The text the system generated."),
-        _words("heard", "The text the backbone was given; empty for a speech LLM."),
+        ITEM,
+        GROUP,
+        CLIP,
+        TASK,
+        VOICE,
+        NOISE,
+        SNR,
+        words("system", "Key of the system."),
+        GOLD,
+        words("aliases", "Other right answers, joined by |."),
+        words("label", "The answer as it was read; none unless it was parsed.", optional=True),
+        words("label_status", "parsed, unparsed, refused, empty or failed."),
+        words("reason", "Why the row failed, else empty."),
+        words("text", "The text the system generated."),
+        words("heard", "The text the backbone was given; empty for a speech LLM."),
         Column("correct", "bool", "", "Whether the label is right; other right answers count."),
-        _words("forced_choice", "JSON: each allowed answer with its probability; {} for open tasks."),
-        _words("forced_label", "The most probable of the allowed answers.", optional=True),
-        _number("seconds", "s", "Time of this row; a shared stage counts in each row that needs it."),
-        _AUDIO,
+        words("forced_choice", "JSON: each allowed answer with its probability; {} for open tasks."),
+        words("forced_label", "The most probable of the allowed answers.", optional=True),
+        number("seconds", "s", "Time of this row; a shared stage counts in each row that needs it."),
+        AUDIO,
     ),
     "clips": (
-        _CLIP,
-        _ITEM,
-        _TASK,
-        _VOICE,
-        _NOISE,
-        _SNR,
-        _number("snr_db_achieved", "dB", "Signal-to-noise ratio of the samples as they were mixed."),
-        _words("prompt", "The choices, or the question, of this clip."),
-        _words("reference", "The words that are said."),
-        _GOLD,
-        _GROUP,
+        CLIP,
+        ITEM,
+        TASK,
+        VOICE,
+        NOISE,
+        SNR,
+        number("snr_db_achieved", "dB", "Signal-to-noise ratio of the samples as they were mixed."),
+        words("prompt", "The choices, or the question, of this clip."),
+        words("reference", "The words that are said."),
+        GOLD,
+        GROUP,
         Column("seed", "int", "", "Seed of voice and noise."),
-        _words("recipe", "JSON: how to make the sound again."),
-        _AUDIO,
+        words("recipe", "JSON: how to make the sound again."),
+        AUDIO,
     ),
     "accuracy": (
-        _words("system", "Key of the system."),
-        _TASK,
-        _NOISE,
-        _SNR,
-        _N_ITEMS,
-        _N_GROUPS,
-        _N_CLIPS,
-        _number("accuracy", "share", "Clips answered rightly; an answer without a label is wrong."),
-        _LOW,
-        _HIGH,
-        _number("macro_f1", "share", "Mean F1 over the right answers; an answer without a label is wrong."),
-        _number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
-        _number("majority_baseline", "share", "Accuracy of always giving the commonest right answer."),
-        _number("unparsed_rate", "share", "Answers without a label that are not refusals."),
-        _number("refused_rate", "share", "Answers that refuse."),
-        _number("wer", "share", "Word errors of the transcript over words said; may exceed 1."),
-        _NOTE,
+        words("system", "Key of the system."),
+        TASK,
+        NOISE,
+        SNR,
+        N_ITEMS,
+        N_GROUPS,
+        N_CLIPS,
+        number("accuracy", "share", "Clips answered rightly; an answer without a label is wrong."),
+        LOW,
+        HIGH,
+        number("macro_f1", "share", "Mean F1 over the right answers; an answer without a label is wrong."),
+        number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
+        number("majority_baseline", "share", "Accuracy of always giving the commonest right answer."),
+        number("unparsed_rate", "share", "Answers without a label that are not refusals."),
+        number("refused_rate", "share", "Answers that refuse."),
+        number("wer", "share", "Word errors of the transcript over words said; may exceed 1."),
+        NOTE,
     ),
     "agreement": (
         _SYSTEM_A,
         _SYSTEM_B,
         _MATCH,
-        _TASK,
-        _NOISE,
-        _SNR,
-        _N_ITEMS,
-        _N_GROUPS,
-        _N_CLIPS,
-        _number("kappa", "-1 to 1", _KAPPA),
-        _LOW,
-        _HIGH,
-        _count("both_right", "clips", "Both gave a label and both are right."),
-        _count("a_only", "clips", "Both gave a label and only the first system is right."),
-        _count("b_only", "clips", "Both gave a label and only the second system is right."),
-        _count("both_wrong_same", "clips", "Both are wrong with the same label."),
-        _count("both_wrong_different", "clips", "Both are wrong with different labels."),
-        _number("error_overlap", "share", "Same wrong label among the clips where both labels are wrong."),
-        _number("error_overlap_low", "share", "Lower end of its 95 % interval."),
-        _number("error_overlap_high", "share", "Upper end of its 95 % interval."),
-        _number("overlap_chance", "share", "Overlap of blind guessing, 1/(C-1) for C allowed answers."),
-        _number("overlap_null", "share", _NULL),
-        _count("mcnemar_b", "clips", "Right for the first system only; no label counts as wrong."),
-        _count("mcnemar_c", "clips", "Right for the second system only; no label counts as wrong."),
-        _number("mcnemar_p", "probability", _MCNEMAR),
-        _number("mcnemar_p_bh", "probability", _BH),
-        _count("votes_a", "groups", "The first system is right on more of the group's clips."),
-        _count("votes_b", "groups", "The second system is right on more of the group's clips."),
-        _number("votes_p", "probability", _VOTES),
-        _number("votes_p_bh", "probability", _BH),
-        _NOTE,
+        TASK,
+        NOISE,
+        SNR,
+        N_ITEMS,
+        N_GROUPS,
+        N_CLIPS,
+        number("kappa", "-1 to 1", _KAPPA),
+        LOW,
+        HIGH,
+        count("both_right", "clips", "Both gave a label and both are right."),
+        count("a_only", "clips", "Both gave a label and only the first system is right."),
+        count("b_only", "clips", "Both gave a label and only the second system is right."),
+        count("both_wrong_same", "clips", "Both are wrong with the same label."),
+        count("both_wrong_different", "clips", "Both are wrong with different labels."),
+        number("error_overlap", "share", "Same wrong label among the clips where both labels are wrong."),
+        number("error_overlap_low", "share", "Lower end of its 95 % interval."),
+        number("error_overlap_high", "share", "Upper end of its 95 % interval."),
+        number("overlap_chance", "share", "Overlap of blind guessing, 1/(C-1) for C allowed answers."),
+        number("overlap_null", "share", _NULL),
+        count("mcnemar_b", "clips", "Right for the first system only; no label counts as wrong."),
+        count("mcnemar_c", "clips", "Right for the second system only; no label counts as wrong."),
+        number("mcnemar_p", "probability", _MCNEMAR),
+        number("mcnemar_p_bh", "probability", _BH),
+        count("votes_a", "groups", "The first system is right on more of the group's clips."),
+        count("votes_b", "groups", "The second system is right on more of the group's clips."),
+        number("votes_p", "probability", _VOTES),
+        number("votes_p_bh", "probability", _BH),
+        NOTE,
     ),
     "shared_errors": (
-        _TASK,
-        _NOISE,
-        _SNR,
+        TASK,
+        NOISE,
+        SNR,
         _SYSTEM_A,
         _SYSTEM_B,
         _MATCH,
-        _ITEM,
-        _CLIP,
-        _GOLD,
-        _words("wrong_label", "The wrong answer that both gave."),
-        _words("transcript", "What the cascade heard."),
-        _number("wer", "share", "Word errors of this transcript over words said."),
-        _words("kind", "reasoning: the transcript was right; asr: it was not; unknown: there is none."),
+        ITEM,
+        CLIP,
+        GOLD,
+        words("wrong_label", "The wrong answer that both gave."),
+        words("transcript", "What the cascade heard."),
+        number("wer", "share", "Word errors of this transcript over words said."),
+        words("kind", "reasoning: the transcript was right; asr: it was not; unknown: there is none."),
     ),
     "confound": (
-        _words("system", "The speech LLM."),
-        _words("matched", "Its cascade on a matched backbone."),
-        _words("mismatched", "A cascade with the same transcripts on another backbone."),
-        _TASK,
-        _NOISE,
-        _SNR,
-        _N_ITEMS,
-        _N_GROUPS,
-        _N_CLIPS,
-        _number("kappa_matched", "-1 to 1", "Kappa with the matched cascade."),
-        _number("kappa_mismatched", "-1 to 1", "Kappa with the mismatched cascade, on the same clips."),
-        _number("delta", "-2 to 2", "Matched minus mismatched."),
-        _LOW,
-        _HIGH,
-        _NOTE,
+        words("system", "The speech LLM."),
+        words("matched", "Its cascade on a matched backbone."),
+        words("mismatched", "A cascade with the same transcripts on another backbone."),
+        TASK,
+        NOISE,
+        SNR,
+        N_ITEMS,
+        N_GROUPS,
+        N_CLIPS,
+        number("kappa_matched", "-1 to 1", "Kappa with the matched cascade."),
+        number("kappa_mismatched", "-1 to 1", "Kappa with the mismatched cascade, on the same clips."),
+        number("delta", "-2 to 2", "Matched minus mismatched."),
+        LOW,
+        HIGH,
+        NOTE,
     ),
     "cost": (
-        _words("system", "Key of the system."),
-        _number("parameters_m", "millions", "Parameters of everything that the system runs."),
-        _TASK,
-        _N_CLIPS,
-        _number("seconds_per_clip", "s", "Mean time of a clip."),
-        _number("real_time_factor", "s per s", "Time over the length of the audio."),
-        _number("peak_memory_mb", "MB", "Most memory held while it ran; none when it was not measured."),
-        _words("hardware", "What it ran on."),
+        words("system", "Key of the system."),
+        number("parameters_m", "millions", "Parameters of everything that the system runs."),
+        TASK,
+        N_CLIPS,
+        number("seconds_per_clip", "s", "Mean time of a clip."),
+        number("real_time_factor", "s per s", "Time over the length of the audio."),
+        number("peak_memory_mb", "MB", "Most memory held while it ran; none when it was not measured."),
+        words("hardware", "What it ran on."),
     ),
 }
 

@@ -50,14 +50,14 @@ def run_plan(plan: Plan, out: Path, executor: Executor, stream: TextIO) -> Repor
         findings: dict[str, str] = {}
         n_before = len(ledger.rows)
         # Prompts of cascades are known only when the transcripts are: a stage waits for the one before.
-        _work("clips heard", listen_units(plan, ledger), ledger, executor, findings, stream)
-        _work("prompts answered", read_units(plan, ledger), ledger, executor, findings, stream)
-        _work("memory measured", memory_units(plan, ledger), ledger, executor, findings, stream)
+        work_through("clips heard", listen_units(plan, ledger), ledger, executor, findings, stream)
+        work_through("prompts answered", read_units(plan, ledger), ledger, executor, findings, stream)
+        work_through("memory measured", memory_units(plan, ledger), ledger, executor, findings, stream)
         n_rows, n_failed = write_results(plan, ledger, out, findings)
         return Report(len(ledger.rows) - n_before, n_rows, n_failed)
 
 
-def _work(
+def work_through(
     stage: str,
     units: Sequence[Unit],
     ledger: Ledger,
@@ -65,6 +65,7 @@ def _work(
     findings: dict[str, str],
     stream: TextIO,
 ) -> None:
+    """Do these units, each outcome into the ledger as it comes; `findings` gains what was found about batches."""
     progress = Progress(stream, stage, sum(len(unit.keys) for unit in units))
     for outcome in executor.run(units):
         ledger.add(outcome.rows)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from precompute.plan import Settings
 
 BENCHMARK_JOBS = ("plan", "run", "summarize")
+STAGES = ("behaviour", "mechanism")
 DEFAULT_OUT = Path("results") / "mini"
 
 
@@ -25,6 +26,9 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     shared.add_argument("--systems", type=_list, default=(), help="keys with commas between; all by default")
     shared.add_argument("--tasks", type=_list, default=(), help="keys with commas between; all by default")
     shared.add_argument("--limit", type=int, help="items a task")
+    shared.add_argument(
+        "--stage", choices=STAGES, default=STAGES[0], help="what is answered, or how: probes, lens, erasure"
+    )
     shared.add_argument(
         "--executor", choices=("inline", "pool"), default="pool", help="here, or in processes"
     )
@@ -53,6 +57,8 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
         summarize(arguments.out)
         sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
         return 0
+    if arguments.stage == "mechanism":
+        return _run_mechanism_job(arguments)
     from precompute.benchmark import ledger_of, run_plan
     from precompute.estimate import format_plan
     from precompute.executors import make_executor, n_workers_of
@@ -70,6 +76,33 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
     failed = f"; {report.n_failed:,} failed, each with its reason in the table" if report.n_failed else ""
     sys.stdout.write(
         f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
+        f"Next: python -m precompute summarize --out {arguments.out}\n"
+    )
+    return 0
+
+
+def _run_mechanism_job(arguments: argparse.Namespace) -> int:
+    from precompute.benchmark import ledger_of
+    from precompute.executors import make_executor, n_workers_of
+    from precompute.mechanism.estimate import format_mechanism_plan
+    from precompute.mechanism.plan import make_mechanism_plan
+    from precompute.mechanism.run import run_mechanism
+    from precompute.stages.perform import PERFORM
+
+    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    plan = make_mechanism_plan(_settings(arguments))
+    shown = format_mechanism_plan(plan, ledger_of(arguments.out), n_workers)
+    if arguments.job == "plan":
+        sys.stdout.write(shown + "\n")
+        return 0
+    sys.stderr.write(shown + "\n")
+    executor = make_executor(arguments.executor, n_workers, PERFORM)
+    report = run_mechanism(plan, arguments.out, executor, sys.stderr)
+    failed = (
+        f"; {report.n_failed:,} failed, each with its reason in mechanism.json" if report.n_failed else ""
+    )
+    sys.stdout.write(
+        f"{report.n_rows:,} measurements in {arguments.out / 'mechanism'}{failed}. "
         f"Next: python -m precompute summarize --out {arguments.out}\n"
     )
     return 0

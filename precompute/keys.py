@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +16,10 @@ from pathlib import Path
 from engine.recipe import Recipe
 from engine.request import Question
 
-CODE_VERSION = {"render": 1, "transcribe": 1, "listen": 1, "read": 1, "memory": 1}
+CODE_VERSION = {
+    **{"render": 1, "transcribe": 1, "listen": 1, "read": 1, "memory": 1},
+    **{"pitch": 1, "lens": 1, "erase": 1, "probe": 1, "damage": 1},
+}
 DECODING = "greedy, at most 40 tokens"  # engine.decode, which a test holds to these words
 _NOT_WEIGHTS = {"revision.txt"}
 
@@ -43,6 +47,11 @@ def read_key(heard: str, question: Question, backbone: Path) -> str:
 def memory_key(system: str, folders: tuple[Path, ...]) -> str:
     """Return the key of a system's measured memory."""
     return _key("memory", system, *map(folder_hash, folders))
+
+
+def measurement_key(stage: str, folders: Sequence[Path], *parts: str) -> str:
+    """Return the key of a measurement of mechanism: of these weights (and erasers), on what `parts` name."""
+    return _key(stage, *map(folder_hash, folders), *parts)
 
 
 @cache

@@ -30,11 +30,11 @@ class LedgerRow:
 
     Attributes:
         key: sha256 over all that the result depends on, see `precompute.keys`.
-        stage: render, transcribe, listen, read or memory.
+        stage: a key of `precompute.keys.CODE_VERSION`.
         who: the system or the transcriber; "" for render.
         status: done, failed, or for an answer how it was read.
         reason: why it failed.
-        text: transcript or answer.
+        text: transcript or answer; a measurement of mechanism as JSON.
         forced_choice: JSON object of label -> probability.
         seconds: its own time; a batch's time is shared out evenly.
         audio_s, snr_db_achieved, audio_sha256: of a rendered clip.

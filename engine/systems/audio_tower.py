@@ -6,6 +6,8 @@ adapters share these functions; Qwen2-Audio's encoder has the same modules and p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -41,6 +43,19 @@ def unnormed_states(
     mel_lengths: Int[Tensor, "clips"] | None,  # noqa: F821
 ) -> Float[Tensor, "clips positions d_audio"]:
     """Return the last layer's states before the final norm; arguments and errors as for `encode_mel`."""
+    states = iter(layer_states(encoder, mel, mel_lengths))
+    last = next(states)
+    for after in states:
+        last = after
+    return last
+
+
+def layer_states(
+    encoder: Encoder,
+    mel: Float[Tensor, "clips mels frames"],
+    mel_lengths: Int[Tensor, "clips"] | None,  # noqa: F821
+) -> Iterator[Float[Tensor, "clips positions d_audio"]]:
+    """Yield what the first layer receives, then each layer's states before any norm; arguments as `encode_mel`."""
     hidden = nn.functional.gelu(encoder.conv1(mel))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
     n_positions = hidden.shape[1]
@@ -54,7 +69,8 @@ def unnormed_states(
         valid = (mel_lengths - 1) // 2 + 1
         keys = torch.arange(n_positions, device=mel.device)[None] < valid[:, None]
         mask = keys[:, None, None, :].expand(-1, 1, n_positions, -1)
+    yield hidden
     for layer in encoder.layers:
         out = layer(hidden, mask)
         hidden = out if torch.is_tensor(out) else out[0]
-    return hidden
+        yield hidden

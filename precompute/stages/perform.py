@@ -5,6 +5,7 @@ Model libraries are loaded when the first unit comes.
 
 from __future__ import annotations
 
+from precompute.mechanism.units import MechanismUnit
 from precompute.units import ListenUnit, MemoryUnit, Outcome, ReadUnit, Unit
 
 PERFORM = "precompute.stages.perform:perform"
@@ -20,6 +21,10 @@ def perform(unit: Unit) -> Outcome:
         from precompute.stages.read import read
 
         return read(unit)
+    if isinstance(unit, MechanismUnit):
+        from precompute.mechanism.perform import measure as measure_mechanism
+
+        return measure_mechanism(unit)
     from precompute.stages.memory import measure
 
     assert isinstance(unit, MemoryUnit)

@@ -22,6 +22,7 @@ from engine.stats.intervals import LEVEL, N_RESAMPLES
 from engine.stats.significance import EXACT_BELOW
 from engine.systems.catalogue import SYSTEMS
 from engine.tables import write_whole
+from precompute.mechanism.tables import mechanism_files, mechanism_tables
 from precompute.stages.backbone_tables import confound_rows, shared_error_rows
 from precompute.stages.cells import cells_of, read_run
 from precompute.stages.pair_tables import agreement_rows
@@ -63,6 +64,7 @@ def summarize(out: Path, *, match: MatchOf = match_in_catalogue, kind_of: KindOf
         "confound": confound_rows(cells, match, kind_of, seed=BOOTSTRAP_SEED),
         "shared_errors": shared_error_rows(cells, match, kind_of),
         "cost": cost_rows(answers, record),
+        **mechanism_tables(out, seed=BOOTSTRAP_SEED),
     }
     for name, rows in tables.items():
         write_table(rows, out / "tables" / f"{name}.csv", name)
@@ -121,7 +123,7 @@ def _manifest(
     record: Mapping[str, Any],
 ) -> dict[str, Any]:
     agreement = tables["agreement"]
-    files = [*INPUTS, RUN_RECORD, *(f"tables/{name}.csv" for name in tables)]
+    files = [*INPUTS, RUN_RECORD, *mechanism_files(), *(f"tables/{name}.csv" for name in tables)]
     return {
         "format": FORMAT,
         "summarized_at": datetime.now(UTC).isoformat(timespec="seconds"),

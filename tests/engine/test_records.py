@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from engine.errors import TableError, UnknownKeyError
+from engine.mechanism_records import MECHANISM_WORDS
 from engine.records import KEYS, TABLES, columns_of, read_table, validate, write_table
 
 EXAMPLE = {"str": "x", "int": 3, "float": 0.25, "bool": True}
@@ -31,6 +32,9 @@ def a_row(name: str, **changes: object) -> dict[str, object]:
         row |= {"label_status": "parsed"}
     if name == "shared_errors":
         row |= {"kind": "asr"}
+    if name in MECHANISM_WORDS:
+        column, allowed = MECHANISM_WORDS[name]
+        row |= {column: allowed[0]}
     return row | changes
 
 
@@ -160,7 +164,7 @@ def test_a_column_too_few_or_too_many_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_table_lists_those_there_are() -> None:
     with pytest.raises(UnknownKeyError, match="answers, clips, accuracy"):
-        columns_of("lens")
+        columns_of("weather")
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(

@@ -1,0 +1,39 @@
+"""Columns that several tables share, and the short ways of declaring one; `engine.records` lists the tables."""
+
+from __future__ import annotations
+
+from engine.tables import Column
+
+
+def words(name: str, meaning: str, *, optional: bool = False) -> Column:
+    """Return a column of words."""
+    return Column(name, "str", "", meaning, optional)
+
+
+def count(name: str, unit: str, meaning: str) -> Column:
+    """Return a column of whole numbers."""
+    return Column(name, "int", unit, meaning)
+
+
+def number(name: str, unit: str, meaning: str) -> Column:
+    """Return a column of numbers, each of which may be undefined."""
+    return Column(name, "float", unit, meaning, True)
+
+
+TASK = words("task", "Key of the task.")
+NOISE = words("noise", "clean, babble, white or room.")
+SNR = number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
+N_ITEMS = count("n_items", "items", "Items behind the row; an item said in several voices counts once.")
+N_GROUPS = count("n_groups", "groups", "Groups of related items behind the row: what the interval resamples.")
+N_CLIPS = count("n_clips", "clips", "Clips behind the row.")
+ITEM = words("item_id", "The item; its renderings in several voices share it.")
+GROUP = words("group", "Items of one group are related, by their text as a rule; empty for the item alone.")
+CLIP = words("clip_id", "The clip: an item in one voice under one noise condition.")
+VOICE = words("voice", "Who speaks.")
+GOLD = words("gold", "The right answer.")
+AUDIO = Column("audio_s", "float", "s", "Length of the clip.")
+LOW = number(
+    "low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of groups of related items."
+)
+HIGH = number("high", "as the figure", "Upper end of the same interval.")
+NOTE = words("note", "Why a figure of this row is not defined, and what else to know about it.")

@@ -1,0 +1,196 @@
+"""The tables of mechanism: probes, lens, implicit cascade and erasure, clip by clip and summed up.
+
+`engine.records` lists them with the others and reads and writes them.
+"""
+
+from __future__ import annotations
+
+from engine.columns import (
+    CLIP,
+    HIGH,
+    ITEM,
+    N_CLIPS,
+    N_ITEMS,
+    NOISE,
+    NOTE,
+    SNR,
+    TASK,
+    count,
+    number,
+    words,
+)
+from engine.tables import Column
+
+ARMS = ("plain", "erased", "rank_matched", "change_matched")
+PROBE_TARGETS = ("energy", "pitch", "letters", "text", "speaker", "emotion")
+LENS_MEASURES = ("precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
+ALL_TASKS = "all tasks"
+
+LOW = number("low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of items.")
+_SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
+_LAYER = Column("layer", "int", "", "0 is what the first block receives, i what block i puts out.")
+_LABEL = words("label", "The answer as it was read; none unless it was parsed.", optional=True)
+_STATUS = words("label_status", "parsed, unparsed, refused or empty.")
+_CORRECT = Column("correct", "bool", "", "Whether the label is right; other right answers count.")
+_METHOD = words("method", "linear (the paper's) or affine, which keeps the training mean; none for plain.")
+_SCOPE = words("scope", "Positions that are edited: audio (the clip's), or all, generated ones too.")
+_LAYERS = words("layers", "Where it is erased: nine layers, layer i, up to layer i; none for plain.")
+_CONDITION = words("condition", "What is erased: text, ctc, boc or acoustic; none for plain.")
+_ARM = words(
+    "arm",
+    "plain; erased; rank_matched: random directions, as many; change_matched: the same directions, "
+    "each state moved as far as the eraser moves it.",
+)
+_RANK = count("kept_rank", "directions", "Directions taken out, the most over the layers.")
+_LL = number(
+    "log_likelihood_change", "nats", "Of the plain answer's own tokens; the fall in how likely they are."
+)
+_RIGHT_LL = number("right_log_likelihood_change", "nats", "Of the right answer's tokens.")
+_RELATIVE = number("relative_change", "share", "Mean of |change| / |state| over edited prompt positions.")
+_BEFORE = number("probe_before", "as the probe", "Held-out score of a probe of the concept, before erasing.")
+_AFTER = number(
+    "probe_after", "as the probe", "Of a probe fitted anew after erasing, at its own layer: what is left."
+)
+_CHANCE = number("probe_chance", "as the probe", "Of a probe that knows nothing.")
+_N_SEEDS = count("n_seeds", "seeds", "Random draws behind the row; 1 for what is not random.")
+_N_FRAMES = count("n_frames", "positions", "Scored positions; 0 where a clip is read as a whole.")
+
+
+def _interval(name: str, of: str) -> tuple[Column, Column]:
+    return (
+        number(f"{name}_low", "as the figure", f"Lower end of the 95 % interval of {of}."),
+        number(f"{name}_high", "as the figure", f"Upper end of the 95 % interval of {of}."),
+    )
+
+
+def _hits(name: str, of: str) -> tuple[Column, ...]:
+    return (
+        count(f"n_{name}", "positions", f"Positions that ask for {of}."),
+        *(
+            count(f"{name}_{top}", "positions", f"Of these, with it among the top {top}.")
+            for top in (1, 5, 10)
+        ),
+    )
+
+
+MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
+    "lens_clips": (
+        *(_SYSTEM, _LAYER, TASK, ITEM, CLIP, NOISE, SNR),
+        words("text", "The tokens read at this layer, as a line."),
+        number("precision", "share", "Bag-of-tokens precision against the clip's own words."),
+        number("control", "share", "The same against the words of other clips, mean."),
+        *_hits("current", "the word being spoken"),
+        *_hits("next", "the word that follows"),
+        *_hits("mismatched", "the word of another transcript, all of them together"),
+    ),
+    "implicit_clips": (
+        *(_SYSTEM, _LAYER, TASK, ITEM, CLIP),
+        words("gold", "The right answer."),
+        words("choices", "The allowed answers, joined by |; empty for an open question."),
+        words("heard", "The layer's text, which the LLM was given as a transcript."),
+        *(_LABEL, _STATUS, _CORRECT),
+        words("speech_label", "What the speech LLM answered.", optional=True),
+        Column("speech_correct", "bool", "", "Whether that is right."),
+        words("cascade_label", "What the Whisper cascade into the same LLM answered.", optional=True),
+        Column("cascade_correct", "bool", "", "Whether that is right."),
+    ),
+    "erasure_clips": (
+        *(_SYSTEM, TASK, ITEM, CLIP, _METHOD, _SCOPE, _LAYERS, _CONDITION, _ARM),
+        Column("seed", "int", "", "Of the random directions; 0 for what is not random."),
+        *(_RANK, _LABEL, _STATUS),
+        words("text", "The text the system generated."),
+        _CORRECT,
+        number("forced_correct", "0 or 1", "Whether the most probable allowed answer is right."),
+        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE),
+    ),
+    "probes": (
+        *(_SYSTEM, _LAYER),
+        words("target", "energy, pitch, letters, text, speaker or emotion."),
+        words("unit", "What the score is: R2, 1 - CER or accuracy."),
+        number("score", "as unit", "On sentences and voices that the probe was not fitted on."),
+        *(LOW, HIGH),
+        number("shuffled", "as unit", "Of the same probe fitted on labels dealt anew."),
+        number("random_model", "as unit", "From the same model with its weights drawn anew."),
+        number("input_features", "as unit", "From the log-mel features of the same positions."),
+        number("selectivity", "as unit", "Score minus shuffled."),
+        *(N_CLIPS, _N_FRAMES, NOTE),
+    ),
+    "lens": (
+        *(_SYSTEM, TASK, _LAYER),
+        words("measure", "precision, or current_k and next_k: recall at k of the word spoken and the next."),
+        number("score", "share", "Mean over clips for precision; over positions for recall."),
+        *(LOW, HIGH),
+        number("control", "share", "The same with the words of other transcripts."),
+        *(N_ITEMS, N_CLIPS),
+        count("n_positions", "positions", "Positions that ask for a word; 0 for precision."),
+        NOTE,
+    ),
+    "noise_lens": (
+        *(_SYSTEM, NOISE, SNR, _LAYER),
+        number("precision", "share", "Bag-of-tokens precision, mean over clips."),
+        *(LOW, HIGH),
+        number("control", "share", "The same against the words of other clips."),
+        *(N_ITEMS, N_CLIPS, NOTE),
+    ),
+    "sufficiency": (
+        *(_SYSTEM, TASK, _LAYER, N_ITEMS, N_CLIPS),
+        number("kappa", "-1 to 1", "Of the LLM that reads the layer's text with the speech LLM."),
+        *(LOW, HIGH),
+        number("kappa_cascade", "-1 to 1", "Of the Whisper cascade into the same LLM with the speech LLM."),
+        *_interval("cascade", "kappa_cascade"),
+        number("kappa_mismatched", "-1 to 1", "Mean kappa over pairings with other clips' texts: chance."),
+        number("agreement", "share", "Same answer as the speech LLM; no label is an answer, too."),
+        number("accuracy", "share", "Of the LLM that reads the layer's text."),
+        *_interval("accuracy", "accuracy"),
+        number("speech_accuracy", "share", "Of the speech LLM on the same clips."),
+        number("cascade_accuracy", "share", "Of the Whisper cascade on the same clips."),
+        NOTE,
+    ),
+    "erasure": (
+        *(_SYSTEM, TASK, _METHOD, _SCOPE, _LAYERS, _CONDITION, _ARM, N_ITEMS, N_CLIPS, _N_SEEDS, _RANK),
+        number("accuracy", "share", "Generated answers that are right; the mean over seeds."),
+        *(LOW, HIGH),
+        number("spread", "share", "Standard deviation of accuracy over seeds."),
+        number("change", "share", "Accuracy minus that of the plain system on the same clips."),
+        *_interval("change", "change"),
+        number("vs_rank_matched", "share", "Erased: accuracy minus that of the control of equal rank."),
+        *_interval("vs_rank_matched", "vs_rank_matched"),
+        number("vs_change_matched", "share", "Erased: accuracy minus that of the control of equal change."),
+        *_interval("vs_change_matched", "vs_change_matched"),
+        number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
+        number("forced_choice_spread", "share", "Its standard deviation over seeds."),
+        number("unparsed_rate", "share", "Answers without a label."),
+        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE, NOTE),
+    ),
+    "damage": (
+        *(_SYSTEM, _LAYER, _CONDITION),
+        words("target", "What a probe is fitted for anew: energy, pitch, letters or text."),
+        words("unit", "What the scores are: R2 or 1 - CER."),
+        number("plain", "as unit", "Before any erasure."),
+        *_interval("plain", "plain"),
+        number("erased", "as unit", "After erasing the condition at this layer."),
+        *(LOW, HIGH),
+        number("random", "as unit", "After erasing as many random directions; the mean over seeds."),
+        number("random_spread", "as unit", "Standard deviation over seeds."),
+        *(_N_SEEDS, _RANK, N_CLIPS, _N_FRAMES, NOTE),
+    ),
+}
+
+_ERASED = ("method", "scope", "layers", "condition", "arm")
+MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
+    "lens_clips": ("system", "task", "item_id", "noise", "snr_db", "layer", "clip_id"),
+    "implicit_clips": ("system", "task", "item_id", "layer", "clip_id"),
+    "erasure_clips": ("system", "task", "item_id", *_ERASED, "seed", "clip_id"),
+    "probes": ("system", "target", "layer"),
+    "lens": ("system", "task", "measure", "layer"),
+    "noise_lens": ("system", "noise", "snr_db", "layer"),
+    "sufficiency": ("system", "task", "layer"),
+    "erasure": ("system", "task", *_ERASED),
+    "damage": ("system", "condition", "target", "layer"),
+}
+MECHANISM_WORDS = {
+    "erasure_clips": ("arm", ARMS),
+    "erasure": ("arm", ARMS),
+    "probes": ("target", PROBE_TARGETS),
+    "lens": ("measure", LENS_MEASURES),
+}

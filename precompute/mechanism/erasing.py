@@ -1,0 +1,162 @@
+"""One clip's answers under every arm of a setting: erased, and random controls of equal rank and equal change."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engine.answering import answer_arms
+from engine.conditions import preset_layers
+from engine.erasure import load_eraser
+from engine.hooks import Projection, RowEdits
+from engine.matched_step import match_steps
+from engine.recipe import say_recipe
+from engine.result import Answer
+from engine.systems.base import WhiteBoxSystem
+from engine.tasks import is_right
+from precompute.ledger import LedgerRow
+from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS, Setting
+from precompute.mechanism.units import ClipJob, MechanismUnit
+from precompute.stages.loaded import batching_of, speech_llm
+from precompute.units import Outcome
+
+MAX_ARMS = 24  # rows to a pass beside the plain one: more do not fit the cores' caches
+DIGITS = 6
+PLAIN, ERASED, RANK_MATCHED, CHANGE_MATCHED = "plain", "erased", "rank_matched", "change_matched"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a batch.
+
+    Attributes:
+        layers: where it is edited, in words.
+        kind: erased, rank_matched or change_matched.
+        seed: of a control, 0 for the eraser.
+        kept_rank: directions taken out, the most over its layers.
+        probe: mean over its layers of what a fresh probe reads: before the erasure, after, and by chance.
+    """
+
+    condition: str
+    layers: str
+    kind: str
+    seed: int
+    kept_rank: int
+    probe: tuple[float, float, float]
+    projections: Mapping[int, Projection]
+
+
+def erase(unit: MechanismUnit) -> Outcome:
+    """Return a row for each clip and setting."""
+    system = speech_llm(unit.who, unit.models)
+    finding = batching_of(unit.who, unit.models)
+    rows = []
+    for job in unit.jobs:
+        assert isinstance(job, ClipJob)
+        began = time.perf_counter()
+        arms = arms_of(unit.who, unit.models, job.setting)
+        answered = _answers(system, job, arms, batched=finding.exact)
+        seconds = time.perf_counter() - began
+        rows.append(LedgerRow(job.key, "erase", unit.who, text=json.dumps(answered), seconds=seconds))
+    return Outcome(tuple(rows), {unit.who: finding.sentence})
+
+
+@cache
+def arms_of(who: str, models: Path, setting: str) -> tuple[Arm, ...]:
+    """Return the arms of a setting for one system, made once in a process."""
+    return tuple(_arms(who, models, GRID[setting]))
+
+
+def _arms(who: str, models: Path, setting: Setting) -> Iterator[Arm]:
+    system = speech_llm(who, models)
+    nine = preset_layers(len(system.decoder_layers))
+    reaches: dict[str, dict[str, tuple[int, ...]]] = {
+        "nine layers": {"nine layers": nine},
+        "single layer": {f"layer {layer}": (layer,) for layer in nine},
+        "cumulative": {f"up to layer {layer}": nine[: n + 1] for n, layer in enumerate(nine)},
+    }
+    for condition in setting.conditions:
+        eraser = load_eraser(who, condition, system.fingerprint, models)
+        for name, layers in reaches[setting.reach].items():
+            erased = eraser.projections(layers, setting.method)
+            rank = max(eraser.kept_rank[layer] for layer in layers)
+            before, after, chance = (
+                sum(scores[layer] for layer in layers) / len(layers)
+                for scores in (eraser.probe_before, eraser.probe_after, eraser.probe_chance)
+            )
+            probe = (before, after, chance)
+            yield Arm(condition, name, ERASED, 0, rank, probe, erased)
+            for seed in SEEDS:
+                control = eraser.random_control(layers, setting.method, seed)
+                yield Arm(condition, name, RANK_MATCHED, seed, rank, probe, control)
+                if setting.change_matched and seed in CHANGE_SEEDS:
+                    matched = match_steps(erased, control)
+                    yield Arm(condition, name, CHANGE_MATCHED, seed, rank, probe, matched)
+
+
+def _passes(arms: Sequence[Arm]) -> Iterator[list[Arm]]:
+    """Yield the arms of each pass, one kind at a time: where erasing makes a system ramble, controls need not wait."""
+    for kind in (ERASED, RANK_MATCHED, CHANGE_MATCHED):
+        alike = [arm for arm in arms if arm.kind == kind]
+        for start in range(0, len(alike), MAX_ARMS):
+            yield alike[start : start + MAX_ARMS]
+
+
+def _answers(
+    system: WhiteBoxSystem, job: ClipJob, arms: tuple[Arm, ...], *, batched: bool
+) -> list[dict[str, Any]]:
+    """Return the plain answer, then each arm's, as `precompute.mechanism.clip_tables` writes them."""
+    setting = GRID[job.setting]
+    prepared = system.prepare(system.hear(say_recipe(job.recipe).clip), job.question.instruction)
+    out: list[dict[str, Any]] = []
+    for part in _passes(arms):
+        rows = [None, *(arm.projections for arm in part)]
+        edits = RowEdits(rows, prepared.span, prepared.embeddings.shape[1], setting.scope)
+        passed, answers, right = answer_arms(
+            system, prepared, job.question, gold=job.gold, edits=edits, batched=batched, record=False
+        )
+        scores = [score for score in right if score is not None]
+        assert len(scores) == len(rows), "every clip of the mini world has a right answer"
+        for row in range(0 if not out else 1, len(rows)):
+            arm = part[row - 1] if row else None
+            numbers = {
+                "log_likelihood_change": passed.first_answer_scores[row] - passed.first_answer_scores[0],
+                "right_log_likelihood_change": scores[row] - scores[0],
+                "relative_change": edits.relative_change(row),
+            }
+            out.append(
+                _about(arm)
+                | _answered(job, answers[row])
+                | {name: round(number, DIGITS) for name, number in numbers.items()}
+            )
+    return out
+
+
+def _about(arm: Arm | None) -> dict[str, Any]:
+    if arm is None:
+        return {"condition": "none", "layers": "none", "arm": PLAIN, "seed": 0, "kept_rank": 0, "probe": None}
+    return {
+        "condition": arm.condition,
+        "layers": arm.layers,
+        "arm": arm.kind,
+        "seed": arm.seed,
+        "kept_rank": arm.kept_rank,
+        "probe": [round(score, DIGITS) for score in arm.probe],
+    }
+
+
+def _answered(job: ClipJob, answer: Answer) -> dict[str, Any]:
+    task, forced = job.question.task, answer.forced_choice
+    chosen = max(forced, key=forced.__getitem__) if forced else None
+    return {
+        "label": answer.label,
+        "label_status": answer.status,
+        "text": answer.text,
+        "correct": is_right(task, answer.label, job.gold, job.aliases),
+        "forced_correct": None if chosen is None else is_right(task, chosen, job.gold, job.aliases),
+    }

@@ -1,0 +1,137 @@
+"""States of the probe clips at every layer, beside what the probes are to read; kept in the process.
+
+Every layer of a system is a unit of its own: the clips are heard once in each process, for all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from engine.answering import all_layers
+from engine.audio import AudioClip
+from engine.concepts import energy_db, letter_bags
+from engine.ctc_probe import spell
+from engine.decode import run_arms
+from engine.random_model import redraw
+from engine.recipe import say_recipe
+from engine.systems.catalogue import SYSTEMS
+from engine.systems.registry import load_speech_llm
+from engine.systems.whisper_encoder import WhisperEars
+from precompute.mechanism.pitch import pitch_octaves
+from precompute.mechanism.units import INPUT, ProbeClip
+
+MEL_FRAME_S = 0.01
+UNTRAINED_SEED = 72
+INSTRUCTION = "Repeat what was said."  # the clip stands before it, and does not see it
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One probe clip as one system has it.
+
+    Attributes:
+        by_layer: layer -> [positions, d_model]; `INPUT` holds the log-mel frames of each position.
+        targets: energy and pitch [positions, 1], NaN where nothing is voiced; letters [positions, letters].
+        text: the words, as the CTC probe spells.
+    """
+
+    by_layer: Mapping[int, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    text: str
+
+
+@dataclass(frozen=True)
+class _Ears:
+    """How states come out of a clip."""
+
+    width_s: float
+    states: Callable[[AudioClip], dict[int, np.ndarray]]
+
+
+@lru_cache(maxsize=2)
+def hear_all(who: str, models: Path, clips: tuple[ProbeClip, ...], untrained: bool) -> tuple[Heard, ...]:
+    """Return every clip as a system hears it, or as the same system with its weights drawn anew does.
+
+    Args:
+        who: key of a speech LLM, or folder of a transcriber.
+        models: folder of the models.
+        clips: with their pitch.
+        untrained: draw the weights anew.
+    """
+    ears = (
+        _transcriber(models / who, untrained) if who not in SYSTEMS else _speech_llm(who, models, untrained)
+    )
+    return tuple(_heard(ears, clip) for clip in clips)
+
+
+def seconds_per_position(who: str, models: Path) -> float:
+    """Return the clock width of a position of this system."""
+    return (
+        load_speech_llm(who, models).seconds_per_position
+        if who in SYSTEMS
+        else WhisperEars.seconds_per_position
+    )
+
+
+def _heard(ears: _Ears, clip: ProbeClip) -> Heard:
+    spoken = say_recipe(clip.recipe)
+    by_layer = ears.states(spoken.clip)
+    n_positions = len(by_layer[0])
+    pitch = pitch_octaves(np.array(clip.pitch_hz), n_positions, ears.width_s)
+    energy = energy_db(spoken.clip.samples, n_positions, ears.width_s)
+    return Heard(
+        by_layer,
+        {
+            "energy": np.where(np.isnan(pitch), np.nan, energy)[:, None],
+            "pitch": pitch[:, None],
+            "letters": letter_bags(spoken.words, n_positions, ears.width_s),
+        },
+        spell(" ".join(word.text for word in spoken.words)),
+    )
+
+
+def _speech_llm(who: str, models: Path, untrained: bool) -> _Ears:
+    system = load_speech_llm(who, models)
+    if untrained:
+        system = deepcopy(system)
+        redraw(system.ears, seed=UNTRAINED_SEED)
+        redraw(system.language_model, seed=UNTRAINED_SEED + 1)
+
+    def states(clip: AudioClip) -> dict[int, np.ndarray]:
+        prepared = system.prepare(system.hear(clip), INSTRUCTION)
+        passed = run_arms(system, prepared, record_layers=all_layers(system), max_new_tokens=1)
+        start, stop = prepared.span
+        found = {layer: recorded[0, start:stop].numpy() for layer, recorded in passed.states.items()}
+        mel, n_frames = system.features(clip.samples)
+        found[INPUT] = _stacked(mel[:, :n_frames].numpy(), stop - start, system.seconds_per_position)
+        return found
+
+    return _Ears(system.seconds_per_position, states)
+
+
+def _transcriber(folder: Path, untrained: bool) -> _Ears:
+    ears = WhisperEars(folder)
+    if untrained:
+        redraw(ears.encoder, seed=UNTRAINED_SEED)
+
+    def states(clip: AudioClip) -> dict[int, np.ndarray]:
+        found = {layer: heard.numpy() for layer, heard in ears.layer_states(clip.samples).items()}
+        mel, n_frames = ears.features(clip.samples)
+        found[INPUT] = _stacked(mel[:, :n_frames].numpy(), len(found[0]), ears.seconds_per_position)
+        return found
+
+    return _Ears(ears.seconds_per_position, states)
+
+
+def _stacked(mel: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
+    """Return the log-mel frames of each position side by side [positions, frames x mels]."""
+    n_frames = round(width_s / MEL_FRAME_S)
+    wanted = n_positions * n_frames
+    filled = np.pad(mel, ((0, 0), (0, max(0, wanted - mel.shape[1]))), mode="edge")[:, :wanted]
+    return filled.T.reshape(n_positions, -1)

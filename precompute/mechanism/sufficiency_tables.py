@@ -1,0 +1,105 @@
+"""sufficiency.csv: whether a layer's text is enough to answer as the speech LLM does (the implicit cascade)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.stats.agreement import cohen_kappa, kappa_of_counts
+from engine.stats.estimate import Estimate
+from engine.stats.intervals import ALIKE, bootstrap, bootstrap_share, per_group
+from engine.tasks import normalise
+from precompute.mechanism.lens_tables import item_numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPEN = "Kappa: not defined, for open answers have no fixed set of labels."
+ONE_LABEL = "Kappa: not defined, for both gave one and the same label throughout."
+BY_PLACE = "Choices differ by clip and count by their place."
+
+
+def sufficiency_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of sufficiency.csv from implicit_clips.
+
+    Args:
+        clips: one row for each system, layer and clip.
+        seed: of the resampling of items.
+    """
+    for (system, task), of_task in clips.groupby(["system", "task"], sort=True):
+        by_place = of_task["choices"].nunique() > 1
+        for layer, group in of_task.groupby("layer", sort=True):
+            yield {"system": system, "task": task, "layer": int(layer)} | _row(
+                group.sort_values(["item_id", "clip_id"]), by_place=by_place, seed=seed
+            )
+
+
+def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
+    items = item_numbers(group)
+    choices = group["choices"].tolist()
+    implicit, speech, cascade = (
+        [_class_of(label, offered, by_place) for label, offered in zip(group[column], choices, strict=True)]
+        for column in ("label", "speech_label", "cascade_label")
+    )
+    is_open = not all(choices)
+    kappa, of_cascade = (
+        _kappa(other, speech, items, is_open=is_open, seed=seed) for other in (implicit, cascade)
+    )
+    accuracy = bootstrap_share(per_group(items, _hits(group["correct"])), seed=seed)
+    notes = [kappa.note, BY_PLACE if by_place else "", accuracy.note]
+    return {
+        "n_items": group["item_id"].nunique(),
+        "n_clips": len(group),
+        "kappa": kappa.value,
+        "low": kappa.low,
+        "high": kappa.high,
+        "kappa_cascade": of_cascade.value,
+        "cascade_low": of_cascade.low,
+        "cascade_high": of_cascade.high,
+        "kappa_mismatched": np.nan if is_open else _mismatched_kappa(implicit, speech),
+        "agreement": float(np.mean([a == b for a, b in zip(implicit, speech, strict=True)])),
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+        "speech_accuracy": float(group["speech_correct"].mean()),
+        "cascade_accuracy": float(group["cascade_correct"].mean()),
+        "note": " ".join(filter(None, dict.fromkeys(notes))),
+    }
+
+
+def _hits(correct: pd.Series[bool]) -> np.ndarray:
+    return np.stack([correct.to_numpy(float), np.ones(len(correct))], axis=1)
+
+
+def _class_of(label: str | None, choices: str, by_place: bool) -> str:
+    """Return what an answer is counted as; no label is one class of its own."""
+    if label is None:
+        return "(none)"
+    spelt = normalise(label)
+    offered = [normalise(choice) for choice in choices.split("|")]
+    return f"choice {offered.index(spelt) + 1}" if by_place and choices and spelt in offered else spelt
+
+
+def _mismatched_kappa(a: list[str], b: list[str]) -> float:
+    """Return the mean kappa over all pairings of each clip with the answer to another one's text; NaN for one clip."""
+    found = [cohen_kappa([*a[n:], *a[:n]], b) for n in range(1, len(a))]
+    return float(np.mean(found)) if found else np.nan
+
+
+def _kappa(a: list[str], b: list[str], items: np.ndarray, *, is_open: bool, seed: int) -> Estimate:
+    """Return Cohen's kappa with its interval over items."""
+    if is_open:
+        return Estimate(np.nan, np.nan, np.nan, len(np.unique(items)), "", OPEN)
+    number = {label: n for n, label in enumerate(dict.fromkeys([*a, *b]))}
+    size = len(number)
+    counts = np.zeros((len(a), size * size))
+    counts[np.arange(len(a)), [number[x] * size + number[y] for x, y in zip(a, b, strict=True)]] = 1
+    found = bootstrap(
+        per_group(items, counts),
+        lambda s: kappa_of_counts(s.reshape(*s.shape[:-1], 1, size, size)),
+        seed=seed,
+    )
+    note = ONE_LABEL if np.isnan(found.value) else f"{ALIKE}." if found.low == found.high else found.note
+    return Estimate(found.value, found.low, found.high, found.n, found.method, note)

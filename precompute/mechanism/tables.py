@@ -1,0 +1,44 @@
+"""From the tables of clips to the tables of mechanism; loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.records import read_table
+from precompute.mechanism.clip_tables import FOLDER, RECORD
+from precompute.mechanism.erasure_tables import erasure_rows
+from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
+from precompute.mechanism.sufficiency_tables import sufficiency_rows
+
+INPUTS = ("lens_clips", "implicit_clips", "erasure_clips", "probes", "damage")
+
+
+def mechanism_tables(out: Path, *, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Return name -> rows of every table of mechanism, {} where no run of it has left its tables of clips.
+
+    Args:
+        out: results folder.
+        seed: of the resampling of items.
+
+    Raises:
+        TableError: a table of clips is missing, half-written or foreign.
+    """
+    if not (out / RECORD).exists():
+        return {}
+    given = {name: read_table(out / FOLDER / f"{name}.parquet", name) for name in INPUTS}
+    tables: Mapping[str, Iterable[dict[str, Any]]] = {
+        "probes": given["probes"].to_dict("records"),
+        "damage": given["damage"].to_dict("records"),
+        "lens": lens_rows(given["lens_clips"], seed=seed),
+        "noise_lens": noise_lens_rows(given["lens_clips"], seed=seed),
+        "sufficiency": sufficiency_rows(given["implicit_clips"], seed=seed),
+        "erasure": erasure_rows(given["erasure_clips"], seed=seed),
+    }
+    return {name: list(rows) for name, rows in tables.items()}
+
+
+def mechanism_files() -> tuple[str, ...]:
+    """Return the files that a run of mechanism leaves, below the results folder."""
+    return (RECORD, *(f"{FOLDER}/{name}.parquet" for name in INPUTS))

@@ -1,0 +1,108 @@
+"""Measurements of mechanism that are made up at once from their keys: for tests of the machinery around them.
+
+`python -m tests.precompute.fake_mechanism OUT MODELS` runs a small plan with them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from engine.conditions import CONDITIONS
+from engine.mechanism_records import PROBE_TARGETS
+from precompute.benchmark import Report
+from precompute.executors import make_executor
+from precompute.ledger import LedgerRow
+from precompute.mechanism.plan import MechanismPlan, make_mechanism_plan
+from precompute.mechanism.run import run_mechanism
+from precompute.mechanism.units import ClipJob, LayerJob, MechanismUnit
+from precompute.plan import Settings
+from precompute.units import Outcome, Unit
+from tests.precompute.fake_family import perform as perform_behaviour
+from tests.precompute.fake_family import write_models
+
+PERFORM = "tests.precompute.fake_mechanism:perform"
+N_LAYERS = 2
+SECONDS_A_RESULT = 0.002
+N_ITEMS = 4
+
+
+def write_mechanism_models(folder: Path) -> Path:
+    """Write files where weights and erasers would lie: they are hashed, never loaded."""
+    write_models(folder)
+    config = {"text_model_id": "mini-llama", "num_hidden_layers": N_LAYERS}
+    (folder / "mini-llama" / "config.json").write_text(json.dumps(config))
+    (folder / "mini-ultravox" / "erasers").mkdir()
+    for condition in CONDITIONS:
+        (folder / "mini-ultravox" / "erasers" / f"{condition}.safetensors").write_bytes(condition.encode())
+    return folder
+
+
+def fake_mechanism_plan(models: Path, **settings: Any) -> MechanismPlan:
+    return make_mechanism_plan(
+        Settings(models=models, **{"limit": N_ITEMS, "tasks": ("topic", "trivia"), **settings})
+    )
+
+
+def perform(unit: Unit) -> Outcome:
+    """Measure by the job's key."""
+    if not isinstance(unit, MechanismUnit):
+        return perform_behaviour(unit)
+    rows = [
+        LedgerRow(job.key, unit.stage, unit.who, text=json.dumps(_measured(unit, job)), seconds=0.5)
+        for job in unit.jobs
+    ]
+    time.sleep(SECONDS_A_RESULT * len(rows))
+    return Outcome(tuple(rows))
+
+
+def _measured(unit: MechanismUnit, job: ClipJob | LayerJob) -> Any:
+    share = int(job.key[:4], 16) / 65536
+    if unit.stage == "pitch":
+        return [0.0, 100.0 + share]
+    if isinstance(job, LayerJob):
+        return _layer(unit, share)
+    if unit.stage == "erase":
+        # Settings of one method and scope differ by where they erase.
+        return [_arm("none", "none", "plain", 0), _arm("text", job.setting, "erased", 0)] + [
+            _arm("text", job.setting, "rank_matched", seed) for seed in range(2)
+        ]
+    layers = [str(layer) for layer in range(N_LAYERS + 1)]
+    hits = {layer: [4, 1, 2, 3] for layer in layers}
+    return {
+        "texts": {layer: f"{layer} of {job.recipe.text}" for layer in layers},
+        "precision": dict.fromkeys(layers, share),
+        "control": dict.fromkeys(layers, share / 2),
+        **{"current": hits, "following": hits, "mismatched": hits},
+    }
+
+
+def _arm(condition: str, layers: str, kind: str, seed: int) -> dict[str, Any]:
+    return {
+        "condition": condition, "layers": layers, "arm": kind, "seed": seed,
+        "kept_rank": 0 if kind == "plain" else 3, "probe": None if kind == "plain" else [0.5, 0.1, 0.1],
+        "label": None, "label_status": "unparsed", "text": "?", "correct": False, "forced_correct": None,
+        "log_likelihood_change": 0.0, "right_log_likelihood_change": 0.0, "relative_change": 0.25,
+    }  # fmt: skip
+
+
+def _layer(unit: MechanismUnit, share: float) -> Any:
+    about = {"n_clips": len(unit.clips), "n_frames": 10, "note": ""}
+    if unit.stage == "damage":
+        numbers = dict.fromkeys(
+            ("plain", "plain_low", "plain_high", "erased", "low", "high", "random", "random_spread"), share
+        )
+        return [{"condition": "acoustic", "target": "text", "kept_rank": 2, "n_seeds": 2, **numbers, **about}]
+    reading = dict.fromkeys(("score", "low", "high"), share) | {"shuffled": share / 4} | about
+    return {model: dict.fromkeys(PROBE_TARGETS, reading) for model in ("trained", "untrained")}
+
+
+def run_fake_mechanism(plan: MechanismPlan, out: Path, executor: str = "inline") -> Report:
+    return run_mechanism(plan, out, make_executor(executor, 2, PERFORM), sys.stderr)
+
+
+if __name__ == "__main__":
+    run_fake_mechanism(fake_mechanism_plan(Path(sys.argv[2])), Path(sys.argv[1]))
