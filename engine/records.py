@@ -32,6 +32,7 @@ from engine.columns import (
     words,
 )
 from engine.errors import TableError, UnknownKeyError
+from engine.mechanism_records import MECHANISM_KEYS, MECHANISM_TABLES, MECHANISM_WORDS
 from engine.tables import Column, as_declared, check_columns, read_csv, read_parquet, write_csv, write_parquet
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         number("peak_memory_mb", "MB", "Most memory held while it ran; none when it was not measured."),
         words("hardware", "What it ran on."),
     ),
+    **MECHANISM_TABLES,
 }
 
 _CELL = ("task", "noise", "snr_db")
@@ -208,10 +210,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "shared_errors": (*_CELL, "system_a", "system_b", "item_id", "clip_id"),
     "confound": (*_CELL, "system", "matched", "mismatched"),
     "cost": ("system", "task"),
+    **MECHANISM_KEYS,
 }
 _STATUS_COLUMNS = {
     "answers": ("label_status", LABEL_STATUSES),
     "shared_errors": ("kind", SHARED_ERROR_KINDS),
+    **MECHANISM_WORDS,
 }
 
 

@@ -97,7 +97,7 @@ def sentence_for(monkeypatch: pytest.MonkeyPatch, gap: Estimate) -> str:
 def test_the_sentence_says_what_the_difference_means(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sure = sentence_for(monkeypatch, Estimate(-0.083, -0.133, -0.033, 60, ""))
     assert "Topic in babble at 5 dB, mini-Whisper → mini-Llama is right 8.3 points more often" in sure
-    assert "+3.3 to +13.3, 60 items): more than chance explains" in sure and "1.5 times as long" in sure
+    assert "+3.3 to +13.3, 60 item groups): more than chance explains" in sure and "1.5 times as long" in sure
     unsure = sentence_for(monkeypatch, Estimate(0.02, -0.01, 0.05, 60, ""))
     assert "includes zero" in unsure
     assert "equally often" in sentence_for(monkeypatch, Estimate(0.0, -0.01, 0.01, 60, ""))
