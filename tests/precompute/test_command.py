@@ -95,6 +95,8 @@ def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell's background job ignores Ctrl-C and hands that on: the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while process.poll() is None and not (tmp_path / "out" / "ledger" / "lock").exists():
         time.sleep(0.05)
