@@ -209,6 +209,15 @@ def test_a_word_is_followed_through_the_layers(page_strict: Page) -> None:
     expect(page_strict.locator("#emergence-plot .js-plotly-plot")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_run_is_in_reach_without_scrolling(open_page: OpenPage, width: int) -> None:
+    """The rail is longer than the view: Run lay below it, and the result out of sight above."""
+    page = open_page("", width=width)
+    box, height = page.locator("#run").bounding_box(), page.evaluate("innerHeight")
+    assert box is not None and box["y"] + box["height"] <= height
+    assert page.evaluate("document.querySelector('#rail').getBoundingClientRect().bottom") > height
+
+
 def test_stop_ends_the_run_and_gives_the_page_back(page_strict: Page) -> None:
     choose_example(page_strict)
     run_and_wait(page_strict)
