@@ -152,7 +152,7 @@ def test_more_voices_that_say_the_same_do_not_narrow_the_interval(tmp_path: Path
 
 
 def test_items_of_one_text_do_not_narrow_the_interval(tmp_path: Path) -> None:
-    """Emotional lines stand with two labels each: 300 items of 150 texts once passed for 300 independent ones."""
+    """Sarcastic lines stand with two labels each: 300 items of 150 texts once passed for 300 independent ones."""
     one = invent_run(tmp_path / "one", tasks=["topic"], n_items=30, n_voices=2)
     answers, clips = (read_table(one / f"{name}.parquet", name) for name in ("answers", "clips"))
     for name, frame in (("answers", answers), ("clips", clips)):
