@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
+
+from engine.stats.estimate import Estimate
+from engine.stats.intervals import bootstrap, per_group
 
 CLASSES = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different", "unlabelled")
 
@@ -42,6 +45,27 @@ def kappa_of_counts(counts: Float[np.ndarray, "*resamples strata labels labels"]
     observed = np.trace(counts, axis1=-2, axis2=-1).sum(axis=-1)
     room = sizes.sum(axis=-1) - expected
     return np.divide(observed - expected, room, out=np.full(np.shape(room), math.nan), where=room > 0)
+
+
+def bootstrap_kappa(
+    counts: Float[np.ndarray, "clips strata labels labels"],
+    groups: Int[np.ndarray, "clips"],  # noqa: F821 - jaxtyping axis name
+    *,
+    seed: int,
+) -> Estimate:
+    """Return Cohen's kappa with its 95 % interval over groups of clips; NaN where it is not defined.
+
+    Args:
+        counts: each clip as a table of counts, as for `kappa_of_counts`.
+        groups: number of each clip's group of related clips.
+        seed: as for `bootstrap`.
+    """
+    shape = counts.shape[1:]
+    return bootstrap(
+        per_group(groups, counts.reshape(len(counts), -1)),
+        lambda sums: kappa_of_counts(sums.reshape(*sums.shape[:-1], *shape)),
+        seed=seed,
+    )
 
 
 def class_counts(

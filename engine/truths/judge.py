@@ -19,9 +19,9 @@ from engine.hooks import Projection, RowEdits, editing, recording
 from engine.leace import fit_leace
 from engine.lens import read_lens
 from engine.result import SpokenWord
-from engine.stats.agreement import kappa_of_counts
+from engine.stats.agreement import bootstrap_kappa
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_share, wilson
+from engine.stats.intervals import bootstrap_share, wilson
 from engine.truths.network import SPAN, VOCABULARY, PlantedSystem, prompts
 from engine.truths.plants import (
     N_POSITIONS,
@@ -223,14 +223,10 @@ def kappa_estimate(one: Sequence[int], other: Sequence[int], seed: int) -> Estim
     list has one answer throughout, and kappa is 0 whatever the other says.
     """
     labels = sorted({*one, *other})
-    pairs = np.zeros((len(one), len(labels), len(labels)))
+    pairs = np.zeros((len(one), 1, len(labels), len(labels)))
     for row, (a, b) in enumerate(zip(one, other, strict=True)):
-        pairs[row, labels.index(a), labels.index(b)] = 1.0
-
-    def kappa(sums: np.ndarray) -> np.ndarray:
-        return kappa_of_counts(sums.reshape(*sums.shape[:-1], 1, len(labels), len(labels)))
-
-    found = bootstrap(pairs.reshape(len(one), -1), kappa, seed=seed)
+        pairs[row, 0, labels.index(a), labels.index(b)] = 1.0
+    found = bootstrap_kappa(pairs, np.arange(len(one)), seed=seed)
     if list(one) == list(other):
         most = 1 - wilson(len(one), len(one)).low
         note = (

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.stats.agreement import cohen_kappa, kappa_of_counts
+from engine.stats.agreement import bootstrap_kappa, cohen_kappa
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap, bootstrap_share, per_group
+from engine.stats.intervals import ALIKE, bootstrap_share, per_group
 from engine.tasks import normalise
 from precompute.mechanism.lens_tables import item_numbers
 
@@ -94,12 +94,8 @@ def _kappa(a: list[str], b: list[str], items: np.ndarray, *, is_open: bool, seed
         return Estimate(np.nan, np.nan, np.nan, len(np.unique(items)), "", OPEN)
     number = {label: n for n, label in enumerate(dict.fromkeys([*a, *b]))}
     size = len(number)
-    counts = np.zeros((len(a), size * size))
-    counts[np.arange(len(a)), [number[x] * size + number[y] for x, y in zip(a, b, strict=True)]] = 1
-    found = bootstrap(
-        per_group(items, counts),
-        lambda s: kappa_of_counts(s.reshape(*s.shape[:-1], 1, size, size)),
-        seed=seed,
-    )
+    counts = np.zeros((len(a), 1, size, size))
+    counts[np.arange(len(a)), 0, [number[x] for x in a], [number[y] for y in b]] = 1
+    found = bootstrap_kappa(counts, items, seed=seed)
     note = ONE_LABEL if np.isnan(found.value) else f"{ALIKE}." if found.low == found.high else found.note
     return Estimate(found.value, found.low, found.high, found.n, found.method, note)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import class_counts, kappa_of_counts
+from engine.stats.agreement import bootstrap_kappa, class_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap, bootstrap_share, per_group
+from engine.stats.intervals import ALIKE, bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
@@ -57,12 +57,7 @@ def kappa_with_interval(paired: Paired, *, seed: int) -> Estimate:
     """Return kappa with its interval over groups of items; NaN and the reason where answers are open or all alike."""
     if not all(clip.offered for clip in paired.clips):
         return Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
-    counts = paired.confusion()
-    shape = counts.shape[1:]
-    groups = per_group(paired.groups, counts.reshape(len(counts), -1))
-    estimate = bootstrap(
-        groups, lambda sums: kappa_of_counts(sums.reshape(*sums.shape[:-1], *shape)), seed=seed
-    )
+    estimate = bootstrap_kappa(paired.confusion(), paired.groups, seed=seed)
     if math.isnan(estimate.value):
         return replace(estimate, note=_ONE_LABEL)
     if estimate.low == estimate.high:
