@@ -12,6 +12,7 @@ from engine.stats.estimate import Estimate
 from engine.stats.intervals import ALIKE, bootstrap_share, per_group
 from engine.tasks import normalise
 from precompute.mechanism.lens_tables import item_numbers
+from precompute.stages.cells import class_of_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,9 +78,8 @@ def _class_of(label: str | None, choices: str, by_place: bool) -> str:
     """Return what an answer is counted as; no label is one class of its own."""
     if label is None:
         return "(none)"
-    spelt = normalise(label)
-    offered = [normalise(choice) for choice in choices.split("|")]
-    return f"choice {offered.index(spelt) + 1}" if by_place and choices and spelt in offered else spelt
+    offered = [normalise(choice) for choice in choices.split("|")] if choices else []
+    return class_of_label(label, offered, by_place=by_place)
 
 
 def _mismatched_kappa(a: list[str], b: list[str]) -> float:

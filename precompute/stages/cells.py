@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 
 Row = Any  # a row of `DataFrame.itertuples`
 Condition = tuple[str, str, float]  # task, noise, ratio in dB (minus infinity where there is none: it sorts)
+
+
+def class_of_label(label: str, offered: Sequence[str], *, by_place: bool) -> str:
+    """Return the class a label is counted in: itself, or its place among the clip's choices.
+
+    With choices of each clip's own, words would make two blind guessers agree beyond chance: they choose
+    among few, while the words of all clips are many.
+
+    Args:
+        label: an answer as it was read.
+        offered: the clip's choices, normalised; empty for an open question.
+        by_place: whether the choices differ between the clips of this task.
+    """
+    spelt = normalise(label)
+    return f"choice {offered.index(spelt) + 1}" if by_place and spelt in offered else spelt
 
 
 @dataclass(frozen=True)
@@ -47,13 +63,8 @@ class Clip:
         return self.class_of(self.gold)
 
     def class_of(self, label: str) -> str:
-        """Return the class a label is counted in: itself, or its place among this clip's choices.
-
-        With choices of each clip's own, words would make two blind guessers agree beyond chance: they choose
-        among few, while the words of all clips are many.
-        """
-        spelt = normalise(label)
-        return f"choice {self.offered.index(spelt) + 1}" if self.by_place and spelt in self.offered else spelt
+        """Return the class a label is counted in."""
+        return class_of_label(label, self.offered, by_place=self.by_place)
 
 
 @dataclass(frozen=True)
