@@ -35,7 +35,7 @@ class WhisperSettings:
     beam_size: int = 5
     drop_silence: bool = False
     device: str = "auto"
-    compute_type: str = "auto"
+    compute_type: str = "default"
 
 
 class PublishedTranscriber:
