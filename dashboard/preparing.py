@@ -12,8 +12,8 @@ from functools import partial
 from dashboard.session import warm_up
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.hub import fetch, free_gb, obstacle
 from engine.systems.profiles import Profile, preparation, profile_in_use, read_profile, use_profile
-from engine.systems.weights import fetch, free_gb, obstacle
 
 logger = logging.getLogger(__name__)
 
