@@ -170,7 +170,7 @@ def is_here(name: str, folder: Path) -> bool:
     if index.exists():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return False
         return all((folder / shard).exists() for shard in shards)
     return any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
