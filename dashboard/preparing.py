@@ -51,6 +51,9 @@ class _Fetching:
                 fetch(name, partial(self._tell, f"{number} of {len(folders)}"))
             except ModelFilesError as error:
                 self.failures[name] = str(error)
+            except Exception:  # one folder's fault must not keep the others from being fetched
+                logger.exception("fetching %s failed", name)
+                self.failures[name] = f"{name} could not be fetched; the log says why."
         self.now = ""
 
     def _is_of_use(self, name: str, profile: Profile) -> bool:

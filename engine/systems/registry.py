@@ -106,6 +106,10 @@ def _speech_llm(key: str, models: Path) -> SpeechLLM:
         from engine.systems.voxtral import Voxtral
 
         return Voxtral(spec, folder, backbone)
+    if spec.family != "ultravox":
+        raise ModelFilesError(
+            f"No adapter loads the family {spec.family}; add it in engine/systems/registry.py."
+        )
     from engine.systems.ultravox import Ultravox
     from engine.systems.ultravox_checkpoint import Bases
 

@@ -22,6 +22,7 @@ from tests.engine.tiny_voxtral import write_voxtral
 from tests.engine.tiny_whisper import write_faster_whisper
 
 WINDOW_S = 30
+WHISPER = "whisper-large-v3-turbo"
 # Folder of an Ultravox -> the text model that its config names, as the hub calls it.
 ULTRAVOX = {
     "ultravox-v0_6-llama-3_1-8b": "meta-llama/Llama-3.1-8B-Instruct",
@@ -52,6 +53,15 @@ def write_models_folder(models: Path) -> Path:
     return models
 
 
+def write_small_profile(models: Path) -> tuple[str, ...]:
+    """Write what the profile `small` needs alone, in a third of the time, and return the folders' names."""
+    models.mkdir(parents=True, exist_ok=True)
+    _write_ultravoxes(models)
+    write_llama(models / "llama-3.2-1b-instruct")
+    write_faster_whisper(models / "faster-whisper-small")
+    return "ultravox-v0_5-llama-3_2-1b", WHISPER, "llama-3.2-1b-instruct", "faster-whisper-small"
+
+
 def write_phi3(folder: Path) -> Path:
     """A Phi-4-mini, which is of transformers' Phi-3 class, with the chat of Phi-4."""
     tokenizer = phi4_tokenizer()
@@ -79,7 +89,7 @@ def write_phi3(folder: Path) -> Path:
 
 
 def _write_ultravoxes(models: Path) -> None:
-    whisper = models / "whisper-large-v3-turbo"
+    whisper = models / WHISPER
     encoder = write_whisper(whisper)
     for name, text_model in ULTRAVOX.items():
         write_ultravox(models / name, whisper, encoder, "merged")
