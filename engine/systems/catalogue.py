@@ -41,6 +41,12 @@ class SystemSpec:
     capabilities: tuple[str, ...]
     parameters_m: float
     licence: str
+    service: str = ""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a service answers in its place."""
+        return bool(self.service)
 
 
 @dataclass(frozen=True)
