@@ -22,7 +22,16 @@ from engine.hooks import Scope
 from engine.lens import lens_text, read_lens
 from engine.remote import Tell
 from engine.request import Question, RunRequest
-from engine.result import AnyAnswer, BehaviourAnswer, ErasureOutcome, Lane, LensReadout, Role, SpokenWord
+from engine.result import (
+    Answer,
+    AnyAnswer,
+    BehaviourAnswer,
+    ErasureOutcome,
+    Lane,
+    LensReadout,
+    Role,
+    SpokenWord,
+)
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import SystemSpec, revision_of
 
@@ -55,14 +64,7 @@ def speech_lane(
         words: the words on the clock, and where they come from.
         batched: whether the arms run at once.
     """
-    bench = Bench(
-        erasers,
-        request.layers or preset_layers(len(speech.decoder_layers)),
-        cast(Scope, request.scope),  # checked by check_request
-        cast(Method, request.method),
-        request.seed,
-        request.strength,
-    )
+    bench = _bench(request, erasers, len(speech.decoder_layers))
     started = time.perf_counter()
     prepared = speech.prepare(heard, question.instruction)
     edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
@@ -78,21 +80,39 @@ def speech_lane(
         words_from=words[1],
         other_transcripts=control_transcripts(),
     )
+    facts = ClipFacts(words[0], clip.samples, heard.seconds_per_position, prepared.span)
+    lane = _lane_read_by_lens(speech.spec, lens, answers[0], (heard.seconds, seconds))
+    return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
+
+
+def _bench(request: RunRequest, erasers: dict[str, Eraser], n_layers: int) -> Bench:
+    return Bench(
+        erasers,
+        request.layers or preset_layers(n_layers),
+        cast(Scope, request.scope),  # checked by check_request
+        cast(Method, request.method),
+        request.seed,
+        request.strength,
+    )
+
+
+def _lane_read_by_lens(
+    spec: SystemSpec, lens: LensReadout, answer: Answer, seconds: tuple[float, float]
+) -> Lane:
+    """Return a speech LLM's lane; `seconds` are those of its ears and of all."""
     layer = clearest_layer(lens)
-    lane = Lane(
-        key=speech.spec.key,
+    return Lane(
+        key=spec.key,
         role="speech_llm",
-        name=speech.spec.name,
+        name=spec.name,
         heard=lens_text(lens, layer),
         heard_from=f"logit lens, layer {layer}",
         words=(),
-        answer=answers[0],
-        seconds=seconds,
-        encoder_seconds=heard.seconds,
-        revision=revision_of(speech.spec),
+        answer=answer,
+        seconds=seconds[1],
+        encoder_seconds=seconds[0],
+        revision=revision_of(spec),
     )
-    facts = ClipFacts(words[0], clip.samples, heard.seconds_per_position, prepared.span)
-    return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
 
 
 def served_speech_lane(system: BehaviourModel, clip: AudioClip, question: Question, tell: Tell) -> Lane:
