@@ -18,7 +18,7 @@ from engine.result import AnyAnswer, LensReadout
 from engine.systems.base import words_alone
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_behaviour, load_cascade
-from engine.systems.services import check_states
+from engine.systems.services import require_states
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def ask_lens_text(
     """
     question = check_request(request)
     pair = get_pair(request.pair)
-    check_states(pair.speech_llm, "lens")
+    require_states(get_spec(pair.speech_llm), "lens")
     assert lens is not None, "a speech LLM that runs here is read"
     if layer not in lens.layers:
         raise UnknownKeyError(f"The lens has no layer {layer}; choose {lens.layers[0]} to {lens.layers[-1]}.")

@@ -9,8 +9,8 @@ from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import ErasureError, NoiseError, PromptError, UnknownKeyError
 from engine.noise import OWN
 from engine.result import SpokenWord
-from engine.systems.catalogue import get_pair
-from engine.systems.services import check_states
+from engine.systems.catalogue import get_pair, get_spec
+from engine.systems.services import require_states
 from engine.tasks import Task, get_task, instruction_for, labels_for
 
 MAX_REFERENCE_CHARACTERS = 500
@@ -93,7 +93,7 @@ def check_request(request: RunRequest) -> Question:
                 f"The {what} has {len(text):,} characters; the limit is {MAX_REFERENCE_CHARACTERS}. Shorten it."
             )
     if request.erasures:
-        check_states(get_pair(request.pair).speech_llm, "erasure")
+        require_states(get_spec(get_pair(request.pair).speech_llm), "erasure")
     if request.layers is not None and not request.layers:
         raise UnknownKeyError("No layer is chosen; choose at least one layer to erase at.")
     if not 0 <= request.strength <= 1:

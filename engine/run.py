@@ -38,7 +38,7 @@ from engine.systems.registry import (
     load_speech_llm,
     load_text_llm,
 )
-from engine.systems.services import UNAVAILABLE, check_states
+from engine.systems.services import UNAVAILABLE, require_states
 
 if TYPE_CHECKING:
     from engine.systems.cascade import Cascade, ServedCascade
@@ -166,7 +166,7 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     """
     question = check_request(request)
     pair = get_pair(request.pair)
-    check_states(pair.speech_llm, "lens")
+    require_states(get_spec(pair.speech_llm), "lens")
     speech = load_speech_llm(pair.speech_llm)
     candidates = candidate_ids(speech.tokenizer, text.strip()) if text.strip() else ()
     if not candidates:

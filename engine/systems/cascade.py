@@ -17,7 +17,7 @@ from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
 from engine.remote import Tell
 from engine.result import SpokenWord
-from engine.systems.base import BehaviourModel, Heard, Prepared, Reply, words_alone
+from engine.systems.base import BehaviourModel, Heard, Prepared, Reply, Transcribes, words_alone
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM
 
@@ -108,7 +108,7 @@ class Transcriber:
 class Cascade:
     """A transcriber in front of a text LLM; white-box through the LLM's own modules."""
 
-    def __init__(self, spec: SystemSpec, transcriber: Transcriber, backbone: TextLLM) -> None:
+    def __init__(self, spec: SystemSpec, transcriber: Transcribes, backbone: TextLLM) -> None:
         self.spec = spec
         self.transcriber = transcriber
         self.backbone = backbone
@@ -133,7 +133,7 @@ class Cascade:
 class ServedCascade:
     """A transcriber here in front of a text LLM behind a service: behaviour only."""
 
-    def __init__(self, transcriber: Transcriber, reader: BehaviourModel) -> None:
+    def __init__(self, transcriber: Transcribes, reader: BehaviourModel) -> None:
         self.spec: SystemSpec = reader.spec
         self.transcriber = transcriber
         self.reader = reader

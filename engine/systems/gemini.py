@@ -59,7 +59,7 @@ class Gemini:
     Args:
         spec: catalogue row.
         settings: the model and how it is asked.
-        key: see `engine.systems.services`.
+        key: see `engine.systems.services.GEMINI_KEYS`.
         caller: a test hands in one that does not really wait.
 
     Raises:

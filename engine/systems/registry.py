@@ -16,27 +16,20 @@ from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
 from engine.remote import Caller
 from engine.secret import secret_from
 from engine.systems.catalogue import MODELS, SYSTEMS, SystemSpec, backbone_of, get_spec
-from engine.systems.services import (
-    GEMINI_KEYS,
-    GEMINI_MODEL,
-    GEMINI_URL,
-    missing_of,
-    patience_here,
-    prefix_of,
-)
+from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
+from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
+from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
-    from engine.systems.base import BehaviourModel
-    from engine.systems.cascade import Cascade, ServedCascade, Transcriber
-    from engine.systems.qwen2_audio import Qwen2Audio
+    from engine.systems.base import BehaviourModel, SpeechLLM, Transcribes
+    from engine.systems.cascade import Cascade, ServedCascade
     from engine.systems.text_llm import TextLLM
-    from engine.systems.ultravox import Ultravox
 
 _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
 
 
-def load_speech_llm(key: str, models: Path = MODELS) -> Ultravox | Qwen2Audio:
+def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     """Return the speech LLM with this key, loaded at first use.
 
     Raises:
@@ -53,6 +46,12 @@ def load_cascade(key: str, models: Path = MODELS) -> Cascade:
         return _cascade(key, models)
 
 
+def load_transcriber(folder: str, models: Path = MODELS) -> Transcribes:
+    """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`."""
+    with _LOADING:
+        return _transcriber(folder, models)
+
+
 def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
     """Return the text LLM with this key, loaded at first use; raises as `load_speech_llm`."""
     with _LOADING:
@@ -63,7 +62,7 @@ def load_behaviour(key: str) -> BehaviourModel:
     """Return the service with this key, made at first use from what the environment says; nothing is sent.
 
     Raises:
-        UnknownKeyError: there is no such system, or its weights are here.
+        UnknownKeyError: there is no such system, or it runs here.
         ServiceError: the environment lacks something, or holds what cannot be used.
     """
     with _LOADING:
@@ -76,13 +75,8 @@ def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
 
     spec = get_spec(key)
     assert spec.transcriber is not None
-    return ServedCascade(load_transcriber(spec.transcriber, models), load_behaviour(key))
-
-
-def load_transcriber(folder: str, models: Path = MODELS) -> Transcriber:
-    """Return the transcriber in this folder, loaded at first use; raises as `load_speech_llm`."""
-    with _LOADING:
-        return _transcriber(folder, models)
+    reader = load_behaviour(key)
+    return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
 def batch_is_exact(key: str, models: Path = MODELS) -> bool:
@@ -114,21 +108,37 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
     rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]
     if not rows:
         raise ModelFilesError(f"The catalogue has no text LLM in the folder {folder[:40]}.")
-    return TextLLM(rows[0], models / folder)
+    if any(spec.family == "phi4_multimodal" and spec.folder == folder for spec in SYSTEMS.values()):
+        from engine.systems.phi4_multimodal import require_native
+
+        require_native(folder_of(folder, models), rows[0].name)
+    return TextLLM(rows[0], folder_of(folder, models))
 
 
 @cache
-def _speech_llm(key: str, models: Path) -> Ultravox | Qwen2Audio:
+def _speech_llm(key: str, models: Path) -> SpeechLLM:
     spec = get_spec(key)
-    assert spec.folder is not None
-    backbone = _text_llm(backbone_of(spec, models), models)
+    assert spec.folder is not None, "a system behind a service is asked through load_behaviour"
+    backbone, folder = _text_llm(backbone_of(spec, models), models), folder_of(spec.folder, models)
     if spec.family == "qwen2_audio":
         from engine.systems.qwen2_audio import Qwen2Audio
 
-        return Qwen2Audio(spec, models / spec.folder, backbone)
-    from engine.systems.ultravox import Ultravox
+        return Qwen2Audio(spec, folder, backbone)
+    if spec.family == "phi4_multimodal":
+        from engine.systems.phi4_multimodal import Phi4Multimodal
 
-    return Ultravox(spec, models / spec.folder, backbone)
+        return Phi4Multimodal(spec, folder, backbone)
+    if spec.family == "voxtral":
+        from engine.systems.voxtral import Voxtral
+
+        return Voxtral(spec, folder, backbone)
+    from engine.systems.ultravox import Ultravox
+    from engine.systems.ultravox_checkpoint import Bases
+
+    if not spec.audio_base:
+        return Ultravox(spec, folder, backbone)
+    bases = Bases(folder_of(spec.backbone, models), folder_of(spec.audio_base, models))
+    return Ultravox(spec, folder, backbone, bases)
 
 
 @cache
@@ -142,10 +152,14 @@ def _cascade(key: str, models: Path) -> Cascade:
 
 
 @cache
-def _transcriber(folder: str, models: Path) -> Transcriber:
+def _transcriber(folder: str, models: Path) -> Transcribes:
+    if folder in PUBLISHED_TRANSCRIBERS:
+        from engine.systems.whisper import PublishedTranscriber
+
+        return PublishedTranscriber(folder_of(folder, models))
     from engine.systems.cascade import Transcriber
 
-    return Transcriber(models / folder, max_tokens=_TRANSCRIBER_TOKENS)
+    return Transcriber(folder_of(folder, models), max_tokens=_TRANSCRIBER_TOKENS)
 
 
 @cache
@@ -153,9 +167,8 @@ def _service(key: str) -> BehaviourModel:
     spec = get_spec(key)
     if not spec.is_remote:
         raise UnknownKeyError(f"{spec.name} runs here; it is no service.")
-    missing = missing_of(spec)
-    if missing:
-        raise ServiceError(f"{spec.name} cannot be asked: {missing}.")
+    if unset := unset_variables(spec):
+        raise ServiceError(f"{spec.name} cannot be asked: {unset}.")
     return _gemini(spec) if spec.service == "gemini" else _endpoint(spec)
 
 
@@ -163,7 +176,7 @@ def _gemini(spec: SystemSpec) -> BehaviourModel:
     from engine.systems.gemini import Gemini, GeminiSettings
 
     settings = GeminiSettings(
-        model=os.environ[GEMINI_MODEL].strip(),
+        model=os.environ[f"{spec.variables}_MODEL"].strip(),
         base_url=os.environ.get(GEMINI_URL, "").strip() or None,
         patience=patience_here(),
     )
@@ -173,7 +186,7 @@ def _gemini(spec: SystemSpec) -> BehaviourModel:
 def _endpoint(spec: SystemSpec) -> BehaviourModel:
     from engine.systems.endpoint import Endpoint, endpoint_from
 
-    settings, key = endpoint_from(prefix_of(spec))
+    settings, key = endpoint_from(spec.variables)
     name = "The endpoint for sound" if spec.kind == "speech_llm" else "The endpoint for text"
     return Endpoint(spec, replace(settings, patience=patience_here()), key, _caller(name))
 

@@ -1,7 +1,6 @@
-"""Services that answer where no weights are here: what the environment must say, and what they do not give.
+"""What a service needs in the environment before it can be asked, and what it does not give.
 
-Cheap to import: `engine.systems.registry` makes the adapters. Whether anything is missing is looked up each
-time; what an adapter is made from is read once for a process, when it is first asked for.
+Read without loading a service's library: `engine.systems.registry` makes the adapters.
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from engine.errors import ServiceError
 from engine.remote import Patience
-
-if TYPE_CHECKING:
-    from engine.systems.catalogue import SystemSpec
+from engine.systems.spec import SystemSpec
 
 # What a behaviour-only system cannot give -> why, in words for the page.
 UNAVAILABLE: Mapping[str, str] = MappingProxyType(
@@ -30,72 +26,61 @@ UNAVAILABLE: Mapping[str, str] = MappingProxyType(
     }
 )
 
-GEMINI_MODEL = "GEMINI_MODEL"
-GEMINI_URL = "GOOGLE_GEMINI_BASE_URL"  # the SDK's own name; a server of another makes the same replies
-GEMINI_HOST = "generativelanguage.googleapis.com"
-# In the order in which the SDK and Google's own pages take them.
+# Google's own name for the key goes first; the second is what its pages show.
 GEMINI_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-TEXT_PREFIX, AUDIO_PREFIX = "CASCADE_LENS_TEXT", "CASCADE_LENS_AUDIO"
+GEMINI_URL = "GOOGLE_GEMINI_BASE_URL"  # the SDK's own name, for a server that speaks as Google's
+GEMINI_HOST = "generativelanguage.googleapis.com"
 RATE_VARIABLE = "CASCADE_LENS_REQUESTS_PER_MINUTE"
 # How many processes share the rate; a pool's workers set it for themselves.
 WORKERS_VARIABLE = "CASCADE_LENS_WORKERS"
 DEFAULT_RATE = 60.0
 
 
-def missing_of(spec: SystemSpec, environment: Mapping[str, str] = os.environ) -> str:
-    """Return what must be set before this service can be asked, as a clause, "" when nothing; sends nothing."""
-
-    def is_set(name: str) -> bool:
-        return bool(environment.get(name, "").strip())
-
+def wanted_variables(spec: SystemSpec) -> tuple[tuple[str, ...], ...]:
+    """Return what must be set: of each group one variable. An endpoint's key is its owner's choice."""
     if spec.service == "gemini":
-        if is_set(GEMINI_MODEL) and any(map(is_set, GEMINI_KEYS)):
-            return ""
-        return f"set {GEMINI_MODEL} and a key ({GEMINI_KEYS[0]}) in the environment"
-    prefix = prefix_of(spec)
-    if is_set(f"{prefix}_URL") and is_set(f"{prefix}_MODEL"):
-        return ""
-    return f"set {prefix}_URL and {prefix}_MODEL in the environment, and {prefix}_KEY where it asks for a key"
+        return (f"{spec.variables}_MODEL",), GEMINI_KEYS
+    return (f"{spec.variables}_URL",), (f"{spec.variables}_MODEL",)
 
 
-def prefix_of(spec: SystemSpec) -> str:
-    """Return the prefix of an endpoint's variables: one endpoint hears, another one reads."""
-    return AUDIO_PREFIX if spec.kind == "speech_llm" else TEXT_PREFIX
+def unset_variables(spec: SystemSpec, environment: Mapping[str, str] = os.environ) -> str:
+    """Return which variables a service still needs, as words for the page; "" when it can be asked."""
+    unset = [
+        " or ".join(group)
+        for group in wanted_variables(spec)
+        if not any(environment.get(name, "").strip() for name in group)
+    ]
+    return f"set {' and '.join(unset)} in the environment" if unset else ""
 
 
 def destination_of(spec: SystemSpec, environment: Mapping[str, str] = os.environ) -> str:
     """Return where a request goes, as "the model M at HOST"; nothing but the host is shown of an address."""
-    if spec.service == "gemini":
-        model, url = environment.get(GEMINI_MODEL, ""), environment.get(GEMINI_URL, "")
-    else:
-        prefix = prefix_of(spec)
-        model, url = environment.get(f"{prefix}_MODEL", ""), environment.get(f"{prefix}_URL", "")
+    is_gemini = spec.service == "gemini"
+    model = environment.get(f"{spec.variables}_MODEL", "").strip()
+    url = environment.get(GEMINI_URL if is_gemini else f"{spec.variables}_URL", "").strip()
     try:
-        host = urlsplit(url.strip()).hostname
+        host = urlsplit(url).hostname
     except ValueError:  # half an IPv6 address
         host = None
-    return f"the model {model.strip()} at {host or (GEMINI_HOST if spec.service == 'gemini' else 'no usable address')}"
+    return f"the model {model} at {host or (GEMINI_HOST if is_gemini else 'no usable address')}"
 
 
-def check_states(key: str, what: str) -> None:
-    """Raise when a system is a service and `what`, a key of `UNAVAILABLE`, needs its states.
-
-    Raises:
-        ServiceError: it is; the sentence says why not and what to do.
-    """
-    from engine.systems.catalogue import get_spec
-
-    spec = get_spec(key)
+def states_away(spec: SystemSpec, what: str) -> str:
+    """Return why `what`, a key of `UNAVAILABLE`, cannot be had of this system, "" where it runs here."""
     if not spec.is_remote:
-        return
+        return ""
     why = UNAVAILABLE[what].rstrip(".")
-    raise ServiceError(
-        f"Not with {spec.name}: {why[0].lower()}{why[1:]}. Choose a pair whose speech LLM runs here."
-    )
+    return f"Not with {spec.name}: {why[0].lower()}{why[1:]}. Choose a pair whose speech LLM runs here."
+
+
+def require_states(spec: SystemSpec, what: str) -> None:
+    """Raise ServiceError with the sentence of `states_away` when a system is a service."""
+    if sentence := states_away(spec, what):
+        raise ServiceError(sentence)
 
 
 def patience_here(environment: Mapping[str, str] = os.environ) -> Patience:
-    """Return how patiently this process asks: the setting for the whole run, shared out among its processes.
+    """Return how patiently this process asks: the rate of the whole run, shared out among its processes.
 
     Raises:
         ServiceError: one of the two variables holds no number above 0.

@@ -1,4 +1,4 @@
-"""Rows and pairs with services in place of systems, and what the fake services reply."""
+"""Services in place of systems: the environment that names them, and what the fake ones reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from engine.systems import registry
 from engine.systems.catalogue import PAIRS, SYSTEMS, Pair, SystemSpec
-from engine.systems.services import AUDIO_PREFIX, GEMINI_KEYS, GEMINI_MODEL, GEMINI_URL, TEXT_PREFIX
+from engine.systems.published_rows import AUDIO_ENDPOINT, TEXT_ENDPOINT
+from engine.systems.services import GEMINI_KEYS, GEMINI_URL
 from tests.engine.fake_service import SENTINEL
 
 GEMINI_KEY, TEXT_KEY, AUDIO_KEY = SENTINEL, "sk-text-" + SENTINEL[::-1], "sk-audio-" + SENTINEL[::-1].lower()
@@ -32,12 +33,12 @@ def point_to(
     monkeypatch: pytest.MonkeyPatch, *, gemini: str = "", text: str = "", audio: str = ""
 ) -> dict[str, str]:
     """Let the environment name services at these addresses, each with a key of its own; return what was set."""
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", *GEMINI_KEYS, GEMINI_MODEL, GEMINI_URL):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", *GEMINI_KEYS, "GEMINI_MODEL", GEMINI_URL):
         monkeypatch.delenv(name, raising=False)
     said: dict[str, str] = {"CASCADE_LENS_REQUESTS_PER_MINUTE": "60000"}
     if gemini:
-        said |= {GEMINI_URL: gemini, GEMINI_MODEL: "gemini-fake", GEMINI_KEYS[0]: GEMINI_KEY}
-    for prefix, url, key in ((TEXT_PREFIX, text, TEXT_KEY), (AUDIO_PREFIX, audio, AUDIO_KEY)):
+        said |= {GEMINI_URL: gemini, "GEMINI_MODEL": "gemini-fake", GEMINI_KEYS[0]: GEMINI_KEY}
+    for prefix, url, key in ((TEXT_ENDPOINT, text, TEXT_KEY), (AUDIO_ENDPOINT, audio, AUDIO_KEY)):
         for what in ("URL", "MODEL", "KEY"):
             monkeypatch.delenv(f"{prefix}_{what}", raising=False)
         if url:
