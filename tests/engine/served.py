@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from engine.systems import registry
-from engine.systems.catalogue import PAIRS, SYSTEMS, Pair, SystemSpec
 from engine.systems.published_rows import AUDIO_ENDPOINT, TEXT_ENDPOINT
 from engine.systems.services import GEMINI_KEYS, GEMINI_URL
 from tests.engine.fake_service import SENTINEL
@@ -33,7 +30,15 @@ def point_to(
     monkeypatch: pytest.MonkeyPatch, *, gemini: str = "", text: str = "", audio: str = ""
 ) -> dict[str, str]:
     """Let the environment name services at these addresses, each with a key of its own; return what was set."""
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", *GEMINI_KEYS, "GEMINI_MODEL", GEMINI_URL):
+    for name in (
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        *GEMINI_KEYS,
+        "GEMINI_MODEL",
+        GEMINI_URL,
+    ):
         monkeypatch.delenv(name, raising=False)
     said: dict[str, str] = {"CASCADE_LENS_REQUESTS_PER_MINUTE": "60000"}
     if gemini:
