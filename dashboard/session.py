@@ -22,7 +22,7 @@ from dashboard.form import Form
 from engine.errors import EngineError
 from engine.request import RunRequest
 from engine.result import RunResult
-from engine.systems.catalogue import ready_pairs
+from engine.systems.catalogue import get_spec, ready_pairs
 
 if TYPE_CHECKING:
     from engine.lens import TokenTrack
@@ -268,6 +268,8 @@ def _load_all() -> None:
     from engine.systems import registry
 
     for pair in ready_pairs().values():
+        if any(get_spec(key).is_remote for key in pair.systems):
+            continue  # a service is asked only when somebody presses Run
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)

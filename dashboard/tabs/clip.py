@@ -110,7 +110,10 @@ def _bind_runs(left: Rail, right: Main) -> None:
     offered = left.pair.change(
         handlers.show_pair,
         [left.pair, left.erasures],
-        [left.match_note, left.erasures, left.erase_note, left.layer_text],
+        [
+            *(left.match_note, left.service_note, left.erasures, left.erase_note, left.layer_text),
+            *(left.strength, left.scope, left.layers, left.method),
+        ],
         **QUICK,
     )
     other_pair = offered.then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
@@ -157,10 +160,14 @@ def _run_outputs(left: Rail, right: Main) -> list[gr.components.Component | gr.C
         right.emergence_place,
         right.emergence_plot,
         right.emergence_table,
+        right.token,
+        right.find_token,
         right.token_plot,
         right.token_table,
         right.sweep.card,
         right.sweep.condition,
+        right.sweep.reach,
+        right.sweep.button,
         right.sweep.status,
         right.sweep.shown,
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -52,13 +53,18 @@ def ask_card() -> dict[str, Any]:
             elem_id="pair",
             elem_classes="inline",
         )
-        match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
+        offered = offer(pair.key)
+        match_note = gr.HTML(small(offered.match_note), elem_id="match-note")
+        service_note = gr.HTML(
+            service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
+        )
     return {
         "task": task,
         "task_note": task_note,
         "prompt": prompt,
         "pair": choice,
         "match_note": match_note,
+        "service_note": service_note,
     }
 
 
@@ -127,6 +133,11 @@ def erase_card() -> dict[str, Any]:
         note = gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note), elem_id="erase-note")
         where = _where_and_how(offered)
     return {"erasures": erasures, "strength": strength, "erase_note": note, **where}
+
+
+def service_line(offered: Offer) -> str:
+    """Return what Run sends out, marked so that nobody misses it; "" where nothing is."""
+    return f'<p class="sends-out">{escape(offered.service_note)}</p>' if offered.service_note else ""
 
 
 def erasure_choices(offered: Offer) -> list[tuple[str, str]]:

@@ -7,18 +7,19 @@ that into a toast.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import gradio as gr
 
-from dashboard.choices import offer
+from dashboard.choices import needs_press, offer
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.served_files import write_wav
-from dashboard.tabs.clip_controls import erasure_choices, layer_label
+from dashboard.tabs.clip_controls import erasure_choices, layer_label, service_line
 from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
@@ -160,18 +161,35 @@ def show_noise(kind: str) -> tuple[Update, Update]:
     return gr.update(visible=kind != "none"), gr.update(visible=kind == "own")
 
 
-def show_pair(pair: str, erasures: list[str]) -> tuple[Update, Update, Update, Update]:
-    """Return match note, switches, their note and the layers' box for a pair that was just chosen.
+class PairUpdate(NamedTuple):
+    """What a pair that was just chosen offers; the last four are off where a service keeps the states."""
+
+    match_note: Update
+    service_note: Update
+    erasures: Update
+    erase_note: Update
+    layer_text: Update
+    strength: Update
+    scope: Update
+    layers: Update
+    method: Update
+
+
+def show_pair(pair: str, erasures: list[str]) -> PairUpdate:
+    """Return the notes and the switches for a pair that was just chosen.
 
     Switches stay on where the pair has their eraser.
     """
     offered = offer(pair)
     known = {one.key for one in offered.conditions}
-    return (
+    switch = gr.update(interactive=offered.has_states)
+    return PairUpdate(
         small(offered.match_note),
+        gr.update(value=service_line(offered), visible=bool(offered.service_note)),
         gr.update(choices=erasure_choices(offered), value=[key for key in erasures if key in known]),
         gr.update(value=small(offered.erase_note), visible=bool(offered.erase_note)),
-        gr.update(label=layer_label(offered)),
+        gr.update(label=layer_label(offered), interactive=offered.has_states),
+        *[switch] * 4,
     )
 
 
@@ -208,6 +226,8 @@ def restore(query: dict[str, str]) -> Restored:
     """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
     view = view_of(query, examples=known, pairs=ready_pairs(), conditions=ERASURES)
+    if view.erasures and view.pair and not offer(view.pair).has_states:
+        view = replace(view, erasures=(), ignored=(*view.ignored, "erase"))
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
@@ -220,7 +240,8 @@ def restore(query: dict[str, str]) -> Restored:
         view.pair or SKIP,
         *_restored_noise(view),
         *_restored_erasure(view),
-        bool(view.run and example),
+        # What goes to a service waits for a person who presses Run.
+        bool(view.run and example and not (view.pair and needs_press(view.pair))),
     )
 
 

@@ -1,4 +1,4 @@
-"""A benchmark with services among its systems, on fake ones: what is asked, kept, retried, counted and never written."""
+"""A benchmark with services among its systems, on fake ones: what is asked, kept, retried and counted, and no key."""
 
 from __future__ import annotations
 
