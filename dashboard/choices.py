@@ -64,13 +64,13 @@ def offer(pair: str) -> Offer:
 def service_note(pair: str) -> str:
     """Return what Run sends out and where to, before anything was sent; "" where everything runs here."""
     speech, cascade, oracle = (get_spec(key) for key in get_pair(pair).systems)
-    sent = [f"the clip to {destination_of(speech)}"] if speech.is_remote else []
+    sent = [f"the clip and the question to {destination_of(speech)}"] if speech.is_remote else []
     if cascade.is_remote or oracle.is_remote:
         reader = cascade if cascade.is_remote else oracle
-        sent.append(f"the transcript, not the sound, to {destination_of(reader)}")
+        sent.append(f"the transcript, not the sound, with the question to {destination_of(reader)}")
     if not sent:
         return ""
-    return f"Run sends {' and '.join(sent)}. Nothing is sent before you press it."
+    return f"Run sends {', and '.join(sent)}. Nothing is sent before."
 
 
 def needs_press(pair: str) -> bool:

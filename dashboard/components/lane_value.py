@@ -16,7 +16,11 @@ def answer_value(answer: AnyAnswer) -> dict[str, Any]:
     """Return an answer as the view reads it; `service` says what a service told beside it, None of other systems."""
     value: dict[str, Any] = {"text": answer.text, "label": answer.label, "status": answer.status}
     if isinstance(answer, BehaviourAnswer):
-        service = {"model_version": answer.model_version, "note": answer.note, "why": UNAVAILABLE["forced_choice"]}
+        service = {
+            "model_version": answer.model_version,
+            "note": answer.note,
+            "why": UNAVAILABLE["forced_choice"],
+        }
         return value | {"forced_choice": None, "log_likelihood": None, "service": service}
     forced_choice = [[label, finite(share)] for label, share in answer.forced_choice.items()]
     log_likelihood = finite(answer.log_likelihood, 4)

@@ -53,18 +53,13 @@ def ask_card() -> dict[str, Any]:
             elem_id="pair",
             elem_classes="inline",
         )
-        offered = offer(pair.key)
-        match_note = gr.HTML(small(offered.match_note), elem_id="match-note")
-        service_note = gr.HTML(
-            service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
-        )
+        match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
     return {
         "task": task,
         "task_note": task_note,
         "prompt": prompt,
         "pair": choice,
         "match_note": match_note,
-        "service_note": service_note,
     }
 
 
@@ -185,10 +180,16 @@ def _where_and_how(offered: Offer) -> dict[str, Any]:
 
 
 def run_row() -> dict[str, Any]:
+    """Build the Run row; beside Run stands what it would send out."""
+    offered = offer(next(iter(ready_pairs())))
     with gr.Column(elem_id="run-row"):
         with gr.Row(elem_classes="buttons"):
             run = gr.Button("Run", variant="primary", elem_id="run")
             stop = gr.Button("Stop", visible=False, elem_id="stop")
+        service_note = gr.HTML(
+            service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
+        )
         status = gr.HTML(elem_id="status")
         estimate = gr.HTML(small(DURATIONS.line(0)), elem_id="estimate")
-    return {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    parts = {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    return {"service_note": service_note, **parts}

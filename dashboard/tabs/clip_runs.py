@@ -110,7 +110,8 @@ def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None
         yield RunUpdate()
         return
     if needs_press(form.pair):
-        yield RunUpdate(status=small(PRESS_RUN))
+        # The same form comes again when a link's pair arrives late: nothing is to be run anew then.
+        yield RunUpdate(status=SKIP if form == shown.form else small(PRESS_RUN))
         return
     yield from run_form(values, shown_id, client)
 
@@ -145,10 +146,11 @@ def _lens_tools(request: RunRequest, result: RunResult, shown_id: str) -> dict[s
         "emergence_place": small(place),
         "emergence_plot": gr.update(value=emergence_figure(result.lens, spread), visible=True),
         "emergence_table": emergence_table(result.lens, spread),
-        **dict.fromkeys(("token", "find_token", "sweep_reach", "sweep_button"), on),
+        **dict.fromkeys(("token", "find_token", "sweep_button"), on),
+        "sweep_reach": gr.update(visible=True),
         "token_table": "",
         "sweep_card": gr.update(visible=bool(sweepable["choices"])),
-        "sweep_condition": sweepable,
+        "sweep_condition": {**sweepable, "visible": True},
         "sweep_status": "",
     }
 
@@ -161,10 +163,11 @@ def _tools_off(result: RunResult) -> dict[str, Update]:
         "emergence_place": no_lens,
         "emergence_plot": gr.update(value=None, visible=False),
         "emergence_table": "",
-        **dict.fromkeys(("token", "find_token", "sweep_reach", "sweep_button"), off),
+        **dict.fromkeys(("token", "find_token", "sweep_button"), off),
+        "sweep_reach": gr.update(visible=False),
         "token_table": no_lens,
         "sweep_card": gr.update(visible=True),
-        "sweep_condition": gr.update(choices=[], value=None),
+        "sweep_condition": gr.update(choices=[], value=None, visible=False),
         "sweep_status": no_erasure,
     }
 
@@ -197,6 +200,7 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         finished.result,
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
+        source="measured live, a service asked" if finished.result.not_measured else "measured live",
         preset_layers=layer_preset(finished.result.pair) if finished.result.lens else None,
         benchmark=beside(
             finished.result.task, finished.result.pair, finished.result.noise, finished.result.snr_db
