@@ -54,7 +54,6 @@ __all__ = [
 LABEL_STATUSES = ("parsed", "unparsed", "refused", "empty", "failed")
 SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
 
-
 _SYSTEM_A = words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
 _SYSTEM_B = words("system_b", "Second system.")
 _MATCH = words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
