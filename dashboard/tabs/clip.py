@@ -12,6 +12,7 @@ from dashboard.tabs import clip_asks as asks
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
 from dashboard.tabs.clip_main import Main, main
+from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
 
 # One job at a time touches the models, whoever asks; the endpoints share this queue.
@@ -108,7 +109,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
     )
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
     offered = left.pair.change(
-        handlers.show_pair,
+        show_pair,
         [left.pair, left.erasures],
         [
             *(left.match_note, left.service_note, left.erasures, left.erase_note, left.layer_text),
@@ -227,6 +228,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         left.task_note,
         left.prompt,
         left.pair,
+        left.profile_note,
         left.noise,
         left.snr_box,
         left.snr,

@@ -34,6 +34,7 @@ class Rail:
     pair: gr.Dropdown
     match_note: gr.HTML
     service_note: gr.HTML
+    profile_note: gr.HTML
     prompt: gr.Textbox
     noise: gr.Radio
     snr_box: gr.Column

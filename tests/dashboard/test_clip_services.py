@@ -15,6 +15,7 @@ from dashboard import choices, session
 from dashboard.endpoints import analyze, systems
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
+from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.truth_handlers import hear
 from engine.errors import ServiceError
 from engine.examples import EXAMPLES
@@ -144,11 +145,11 @@ def test_a_pair_with_a_service_offers_its_sentence_and_no_erasure(
     assert served.conditions and served.has_states
     assert "the transcript, not the sound" in served.service_note and "served-7b" in served.service_note
     assert choices.offer("mini-ultravox").service_note == ""
-    off = handlers.show_pair("gemini-mini", ["boc"])
+    off = show_pair("gemini-mini", ["boc"])
     assert off.erasures["choices"] == [] and off.erasures["value"] == []
     assert off.service_note["visible"] and "gemini-fake" in off.service_note["value"]
     assert not any(one["interactive"] for one in (off.strength, off.scope, off.layers, off.method))
-    on = handlers.show_pair("mini-ultravox", [])
+    on = show_pair("mini-ultravox", [])
     assert all(one["interactive"] for one in (on.strength, on.scope, on.layers, on.method, on.layer_text))
     assert not on.service_note["visible"]
 
