@@ -31,7 +31,7 @@ def lane_value(lane: Lane, result: RunResult) -> dict[str, Any]:
     """Return one lane; `is_hidden` says that what it heard is not known, which is not the same as nothing."""
     is_hidden = lane.role == "speech_llm" and isinstance(lane.answer, BehaviourAnswer)
     against, reference_text = (None, None) if is_hidden else _held_against(lane, result)
-    parts: list[Part] = [{"kind": "same", "text": lane.heard}]
+    parts: list[Part] = [] if is_hidden else [{"kind": "same", "text": lane.heard}]
     if reference_text is not None:
         parts = word_difference(lane.heard, reference_text)
     return {

@@ -126,9 +126,10 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     (same,) = runs.rerun_form(values("gemini-mini"), update.shown_id, None)
     assert same == runs.RunUpdate(), "what is on screen needs no press"
     link = {"example": EXAMPLE.key, "task": "topic", "systems": "gemini-mini", "run": "1", "erase": "boc"}
-    restored = handlers.restore(link)
+    with pytest.warns(UserWarning, match="were left out: erase"):
+        restored = handlers.restore(link)
     assert restored.pair == "gemini-mini" and not restored.run_at_once and restored.erasures == runs.SKIP
-    assert handlers.restore(link | {"systems": "mini-ultravox"}).run_at_once
+    assert handlers.restore(link | {"systems": "mini-ultravox", "erase": ""}).run_at_once
     session._load_all()
     assert len(services[0].asked) == 1 and services[1].asked == []
 
