@@ -7,8 +7,8 @@ from functools import cache
 
 from engine.conditions import CONDITIONS, available_conditions, preset_layers
 from engine.errors import EngineError
-from engine.systems.catalogue import backbone_of, get_pair, get_spec, match_of, n_layers_of
-from engine.systems.services import UNAVAILABLE, destination_of
+from engine.systems.catalogue import SYSTEMS, backbone_of, get_pair, get_spec, match_of, n_layers_of
+from engine.systems.services import UNAVAILABLE, destination_of, unset_variables
 
 MATCHES = {
     "exact": "Match: exact, both run the same backbone weights.",
@@ -71,6 +71,17 @@ def service_note(pair: str) -> str:
     if not sent:
         return ""
     return f"Run sends {', and '.join(sent)}. Nothing is sent before."
+
+
+def unset_services() -> tuple[str, ...]:
+    """Return one sentence for each service that cannot be asked yet: what to set in the environment."""
+    found: dict[str, str] = {}
+    for spec in SYSTEMS.values():
+        if spec.is_remote and spec.kind != "cascade" and (unset := unset_variables(spec)):
+            found.setdefault(
+                unset, f"{spec.name.split(',')[0]} is unavailable: {unset}, then start the page anew."
+            )
+    return tuple(found.values())
 
 
 def needs_press(pair: str) -> bool:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 # Told what is waited for; what it raises ends the waiting.
 Tell = Callable[[str], None]
-TELL_EVERY_S = 0.2
+TELL_EVERY_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,10 @@ def _told(attempt: Callable[[], Value], tell: Tell, what: str) -> Value:
         except Exception as error:  # carried to the thread that waits
             future.set_exception(error)
 
+    tell(what)
     threading.Thread(target=work, name="request", daemon=True).start()
-    while not future.done():
+    while not wait([future], TELL_EVERY_S).done:
         tell(what)
-        wait([future], TELL_EVERY_S)
     return future.result()
 
 

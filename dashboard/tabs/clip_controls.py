@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from dashboard.choices import Offer, offer
+from dashboard.choices import Offer, offer, unset_services
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
-from dashboard.tabs.clip_texts import card_title, small
+from dashboard.tabs.clip_texts import card_title, folded, small
 from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
@@ -55,6 +55,8 @@ def ask_card() -> dict[str, Any]:
         )
         match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
         profile_note = gr.HTML("", elem_id="profile-note")
+        unset = unset_services()
+        gr.HTML(folded("Ask a service", unset), visible=bool(unset), elem_id="unset-services")
     return {
         "task": task,
         "task_note": task_note,

@@ -128,7 +128,11 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     link = {"example": EXAMPLE.key, "task": "topic", "systems": "gemini-mini", "run": "1", "erase": "boc"}
     with pytest.warns(UserWarning, match="were left out: erase"):
         restored = handlers.restore(link)
-    assert restored.pair == "gemini-mini" and not restored.run_at_once and restored.erasures == runs.SKIP
+    assert (
+        restored.pair["value"] == "gemini-mini"
+        and not restored.run_at_once
+        and restored.erasures == runs.SKIP
+    )
     assert handlers.restore(link | {"systems": "mini-ultravox", "erase": ""}).run_at_once
     session._load_all()
     assert len(services[0].asked) == 1 and services[1].asked == []
@@ -183,6 +187,18 @@ def test_systems_say_what_to_set(services: tuple[FakeService, FakeService], monk
     row = {row["key"]: row for row in systems()}["gemini"]
     assert (row["status"], row["reason"]) == ("unavailable", "set GEMINI_MODEL in the environment")
     assert not any(key in json.dumps(systems()) for key in KEYS)
+
+
+def test_the_page_says_what_a_service_still_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    point_to(monkeypatch, gemini="http://here")
+    endpoints = [
+        f"{who} at an endpoint is unavailable: set CASCADE_LENS_{what}_URL and CASCADE_LENS_{what}_MODEL in the "
+        "environment, then start the page anew."
+        for who, what in (("Speech LLM", "AUDIO"), ("LLM", "TEXT"))
+    ]
+    assert choices.unset_services() == tuple(endpoints)
+    monkeypatch.delenv("GOOGLE_API_KEY")
+    assert "set GOOGLE_API_KEY or GEMINI_API_KEY in the environment" in choices.unset_services()[0]
 
 
 def test_no_key_is_in_what_the_page_gets_or_writes(

@@ -157,13 +157,18 @@ def test_a_fault_of_the_attempt_itself_reaches_who_waits() -> None:
 
 
 def test_what_is_raised_while_waiting_ends_it_and_leaves_the_attempt_behind() -> None:
-    may_answer = threading.Event()
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def attempt() -> bool:
+        is_asked.set()
+        return may_answer.wait(30)
 
     def stop(what: str) -> None:
-        raise KeyError(what)
+        if is_asked.is_set():
+            raise KeyError(what)
 
     with pytest.raises(KeyError, match="waiting for Fake to answer"):
-        caller().call(lambda: may_answer.wait(30), stop)
+        caller().call(attempt, stop)
     may_answer.set()
 
 
