@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from engine.systems.catalogue import SYSTEMS
 from precompute.units import Load
 
-GB_A_MILLION = 0.002  # bf16
 ROOM = 1.5  # the weights and half as much again: a batch's states, caches and logits
 CONTEXT_GB = 1.0  # what CUDA takes in every process
 SMALLEST_SHARE = 1e-4  # Ray counts resources in steps of this
@@ -44,17 +43,19 @@ def needs_of(load: Load) -> Needs:
     """Return what a process needs that loads this; a model that the catalogue does not know gets a whole GPU."""
     if not load.model:
         return Needs()
-    return Needs(gpu_gb=_millions(load.model) * GB_A_MILLION * ROOM + CONTEXT_GB)
+    spec = SYSTEMS.get(load.model)
+    if spec is not None and spec.is_remote:
+        return Needs(asks_service=True)
+    weights_gb = _part_gb(load.model) if spec is None or load.use == "read" else spec.bf16_gb
+    return Needs(gpu_gb=weights_gb * ROOM + CONTEXT_GB)
 
 
-def _millions(model: str) -> float:
-    """Return millions of parameters of a system, a text LLM's folder or a transcriber."""
-    if model in SYSTEMS:
-        return SYSTEMS[model].parameters_m
-    folders = {spec.folder: spec.parameters_m for spec in SYSTEMS.values() if spec.kind == "text_llm"}
+def _part_gb(folder: str) -> float:
+    """Return the memory of a text LLM's weights, or of a transcriber's: a cascade's without its text LLM."""
+    text_llms = {spec.folder: spec.bf16_gb for spec in SYSTEMS.values() if spec.kind == "text_llm"}
     ears = [
-        spec.parameters_m - folders.get(spec.backbone, 0.0)
+        spec.bf16_gb - text_llms[spec.backbone]
         for spec in SYSTEMS.values()
-        if spec.transcriber == model
+        if spec.transcriber == folder and not spec.is_remote
     ]
-    return folders.get(model, min(ears, default=math.inf))
+    return text_llms.get(folder, min(ears, default=math.inf))

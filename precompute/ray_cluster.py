@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,7 @@ from precompute.executors import ExecutorError, n_cores
 API = "api"  # nodes started with this resource may ask services
 CHECKOUT = Path(__file__).resolve().parents[1]
 OBJECT_STORE_BYTES = 200_000_000  # of a cluster started here: units and outcomes are small
+ANSWER_S = 10.0
 PROBE_S = 120.0
 
 
@@ -71,6 +73,7 @@ def connect(address: str | None, n_workers: int) -> Cluster:
                 **quiet,
             )
         else:
+            _check_answers(address)
             ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises whatever its parts raise
         where = f"at {address}" if address else "on this machine"
@@ -82,6 +85,13 @@ def connect(address: str | None, n_workers: int) -> Cluster:
     cores = [int(node.get("CPU", 0)) for node in found.nodes().values()]
     with_gpus = [name for name, node in found.nodes().items() if node.get("GPU")]
     return Cluster(ray, threads_each(cores, n_workers), _smallest_gpu_gb(ray, with_gpus))
+
+
+def _check_answers(address: str) -> None:
+    """Raise an OSError or a ValueError unless something listens there: Ray itself would try for minutes."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
 
 
 def threads_each(cores: Sequence[int], n_workers: int) -> int:

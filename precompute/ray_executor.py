@@ -183,7 +183,8 @@ class RayExecutor:
             for actor in asked.values():
                 waited = time.monotonic() - actor.asked_at
                 if waited > NO_ROOM_S and not self._cluster.has_room(actor.wanted):
-                    raise ExecutorError(f"No node of the cluster has {actor.wanted} for {actor.load.model}.")
+                    wanted = ", ".join(f"{amount:g} {name}" for name, amount in actor.wanted.items())
+                    raise ExecutorError(f"No node of the cluster has {wanted} for {actor.load.model}.")
         return [asked[reference] for reference in said]
 
     def _settle(self, actor: _Actor, waiting: Waiting, deaths: Deaths) -> Iterator[Outcome]:
@@ -201,8 +202,8 @@ class RayExecutor:
             actor.node = said.node
         else:
             self._dismiss(actor)
-            if unit is None:
-                deaths.count(DIED)
+            if unit is None:  # it never came
+                deaths.count(reason_of(said) if isinstance(said, Exception) else DIED)
             elif actor.node not in self._cluster.nodes():
                 waiting[actor.load].appendleft(unit)  # the node is gone: not the unit's fault
             else:
@@ -213,13 +214,13 @@ class RayExecutor:
                     waiting[actor.load].extendleft(reversed(found))
 
     def _said(self, actor: _Actor) -> object:
-        """Return what an actor said, None if it died before."""
+        """Return what an actor said, or the error that tells of its death."""
         try:
             return self._ray.get(actor.saying)
         except self._ray.exceptions.RayTaskError as error:
             return f"A Ray actor cannot work: {reason_of(error.cause)}"
-        except self._ray.exceptions.RayError:
-            return None
+        except self._ray.exceptions.RayError as error:
+            return error
 
     def _dismiss(self, actor: _Actor) -> None:
         self._actors.remove(actor)

@@ -167,8 +167,8 @@ class ReadUnit:
         return [replace(self, prompts=(prompt,)) for prompt in self.prompts]
 
     def by_load(self) -> Mapping[Load, ReadUnit]:
-        """Return itself: it needs one text LLM."""
-        return {Load(self.backbone, "read"): self}
+        """Return itself: it needs one text LLM, which is a service where it has no folder."""
+        return {Load(self.backbone or self.via, "read"): self}
 
     def failed(self, reason: str) -> Outcome:
         """Return rows that say that it failed."""

@@ -16,7 +16,8 @@ Node = Mapping[str, Any]
 def cluster_of(*nodes: Node) -> Iterator[Any]:
     """Start a cluster; the first node is the head, on which the driver is."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # 15 by default: beside other work on two cores it would starve
+    # 15 by default: beside other work on two cores its workers would starve.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's own spelling
     from ray.cluster_utils import Cluster
 
     # Short, for sockets lie in it; its own, for Ray notes there which cluster is the latest.
