@@ -161,6 +161,11 @@ def test_numbers_of_workers() -> None:
     for wrong in (0, -1, 65):
         with pytest.raises(ExecutorError, match="1 to 64"):
             n_workers_of("pool", wrong)
+    assert n_workers_of("ray", 65, "auto") == 65
+    with pytest.raises(ExecutorError, match="--workers how many"):
+        n_workers_of("ray", None, "auto")
+    with pytest.raises(ExecutorError, match="add --executor ray"):
+        n_workers_of("pool", 2, "auto")
 
 
 def test_a_reason_is_one_line_without_folders() -> None:

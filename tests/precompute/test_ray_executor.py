@@ -235,12 +235,11 @@ def test_work_that_cannot_be_imported_ends_the_run(ray_address: str, tmp_path: P
         list(working.run([WordsUnit(("a",), tmp_path)]))
 
 
-def test_a_cluster_is_started_here_without_an_address(tmp_path: Path) -> None:
-    with RayExecutor(PERFORM_WORDS, 3) as working:
-        outcomes = list(working.run([WordsUnit((f"a{i}",), tmp_path, f"model-{i}") for i in range(3)]))
-    assert {row.key for outcome in outcomes for row in outcome.rows} == {"a0", "a1", "a2"}
-    assert str(os.getpid()) not in {outcome.findings["process"] for outcome in outcomes}
-    assert working._cluster.ray.is_initialized() is False
+def test_a_cluster_is_started_here_without_an_address(
+    tmp_path: Path, models: Path, undisturbed: Path
+) -> None:
+    assert started(tmp_path, models, "ray").wait(120) == 0
+    assert_same_tables(tmp_path, undisturbed)
 
 
 def test_one_actor_for_each_model_and_no_more_than_asked(ray_address: str, tmp_path: Path) -> None:
