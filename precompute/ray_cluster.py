@@ -61,7 +61,7 @@ def connect(address: str | None, n_workers: int) -> Cluster:
         import ray
     except ImportError as error:
         raise ExecutorError("Ray is not installed; run pip install -r requirements-cluster.txt.") from error
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address is None:
             ray.init(

@@ -15,6 +15,7 @@ import pytest
 from precompute import ray_cluster, ray_executor
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import ExecutorError
+from precompute.ledger import LedgerRow
 from precompute.placement import Needs
 from precompute.ray_executor import RayExecutor
 from precompute.units import Load, Outcome, Unit
@@ -55,7 +56,7 @@ def perform_together(unit: Unit) -> Outcome:
     """Work once two nodes are at work: on a slow machine the first would be done before the second came."""
     import ray
 
-    folder = unit.models
+    folder: Path = unit.models  # type: ignore[attr-defined]
     (folder / f"at-work-{ray.get_runtime_context().get_node_id()}").touch()
     deadline = time.monotonic() + 60
     while len(list(folder.glob("at-work-*"))) < 2 and time.monotonic() < deadline:
@@ -153,7 +154,7 @@ def test_an_actor_killed_from_outside_at_its_work_loses_nothing(ray_address: str
     units = [WordsUnit((f"a{i}", f"b{i}"), tmp_path) for i in range(4)]
     killed: list[int] = []
     with RayExecutor(PERFORM, 1, ray_address) as working:
-        rows = []
+        rows: list[LedgerRow] = []
         for outcome in working.run(units):
             rows += outcome.rows
             if not killed:  # the actor has the next unit by the time this is settled
