@@ -19,7 +19,7 @@ from engine.recipe import say_recipe, spoil
 from engine.request import Question
 from engine.result import Answer
 from engine.systems.base import Heard
-from engine.systems.catalogue import SYSTEMS
+from engine.systems.catalogue import is_service
 from precompute.ledger import LedgerRow
 from precompute.stages.loaded import batching_of, service, speech_llm, transcriber
 from precompute.units import ListenStage, ListenUnit, Need, Outcome
@@ -48,21 +48,16 @@ def listen(unit: ListenUnit) -> Outcome:
     findings: dict[str, str] = {}
     # Services come last: where something before them raises, the unit is tried again in parts, and each part
     # would ask them once more.
-    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=_is_remote):
+    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=is_service):
         asked = [one for one in wanted if one.need.who == who]
         if asked[0].need.stage == "transcribe":
             rows += [_transcribed(unit, one) for one in asked]
-        elif _is_remote(who):
+        elif is_service(who):
             rows += [asked_row(one.need.key, "listen", who, who, one.clip, one.question) for one in asked]
         else:
             answered, findings[who] = _answered(unit, who, asked)
             rows += answered
     return Outcome(tuple(rows), findings)
-
-
-def _is_remote(who: str) -> bool:
-    """Say whether a service answers; `who` may be a transcriber's folder, which is no system."""
-    return who in SYSTEMS and SYSTEMS[who].is_remote
 
 
 def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, LedgerRow]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline
-from engine.systems.catalogue import SYSTEMS
+from engine.systems.catalogue import SYSTEMS, is_service
 from engine.systems.services import UNAVAILABLE
 from engine.tasks import normalise
 from precompute.stages.cells import Answer, Cell, Clip
@@ -52,7 +52,7 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     forced = [answer.forced_right for answer in answers if answer.forced_right is not None]
     statuses = Counter(answer.status for answer in answers)
     wer = _word_error_rate(clips, answers) if writes else math.nan
-    notes = [*_notes(cell, clips, statuses, len(forced), _is_remote(system)), *_wer_note(wer, writes)]
+    notes = [*_notes(cell, clips, statuses, len(forced), is_service(system)), *_wer_note(wer, writes)]
     read = [clip.gold_class if a.right else a.label_class for clip, a in zip(clips, answers, strict=True)]
     return {
         "system": system,
@@ -93,10 +93,6 @@ def _notes(
     return notes
 
 
-def _is_remote(system: str) -> bool:
-    return system in SYSTEMS and SYSTEMS[system].is_remote
-
-
 def _wer_note(wer: float, writes: bool) -> list[str]:
     if not math.isnan(wer):
         return []
@@ -129,7 +125,7 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
 
 def _hardware(system: str, record: Mapping[str, Any]) -> str:
     here = str(record.get("hardware", NOT_RECORDED))
-    return f"a service; the time is that of a request from {here}" if _is_remote(system) else here
+    return f"a service; the time is that of a request from {here}" if is_service(system) else here
 
 
 def cost_rows(answers: pd.DataFrame, record: Mapping[str, Any]) -> list[dict[str, Any]]:
