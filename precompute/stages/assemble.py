@@ -13,8 +13,8 @@ from typing import Any
 
 from engine.errors import TableError
 from engine.records import write_table
+from engine.scoring import is_right
 from engine.systems.catalogue import SystemSpec, revision_of
-from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.mini_world import ITEM_SEED
@@ -98,7 +98,9 @@ def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
             "reason": answer.reason,
             "text": answer.text,
             "heard": heard,
-            "correct": is_right(clip.item.question.task, answer.label, clip.gold, clip.item.aliases),
+            "correct": is_right(
+                clip.item.question.task, answer.label, clip.gold, clip.item.aliases, text=answer.text
+            ),
             "forced_choice": _rounded(forced),
             # Labels stand in order, so that of two equally probable ones it is always the same.
             "forced_label": max(forced, key=forced.__getitem__) if forced else None,
