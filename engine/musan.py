@@ -84,7 +84,8 @@ def add_drawn_babble(clip: AudioClip, folder: Path | None, digest: str, snr_db: 
         clip: what is spoken.
         folder: of MUSAN; None for the one that the environment names.
         digest: of the tracks, "" for whichever are there.
-        snr_db, seed: as `add_babble`.
+        snr_db: as `add_babble`.
+        seed: as `add_babble`.
 
     Raises:
         NoiseError: MUSAN is not here, or it is another part of it; else as `add_babble`.
