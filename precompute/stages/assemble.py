@@ -132,9 +132,9 @@ def _record(
     before = _earlier_findings(out)
     systems: dict[str, dict[str, Any]] = {}
     for spec in plan.systems:
-        memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
+        memory = ledger.rows.get(keys.memory_key(spec.key, plan.folders_of(spec)))
         backbone = plan.backbone(spec)
-        who = spec.key if spec.kind == "speech_llm" else reader_name(backbone)
+        who = spec.key if spec.kind == "speech_llm" else reader_name(plan.reader(spec))
         systems[spec.key] = {
             "name": spec.name,
             "kind": spec.kind,
@@ -142,15 +142,17 @@ def _record(
             "transcriber": spec.transcriber,
             "revision": revision_of(spec, settings.models),
             "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
+            **({"service": spec.service, "fingerprint": plan.weights_of(spec)[-1]} if spec.is_remote else {}),
             "batching": findings.get(who) or before.get(spec.key, ""),
         }
-        if memory.peak_memory_mb is not None:
+        if memory is not None and memory.peak_memory_mb is not None:
             systems[spec.key]["peak_memory_mb"] = memory.peak_memory_mb
     return {
         "profile": settings.profile,
         "quick": settings.quick,
         "limit": settings.limit,
         "corpus": settings.corpus.name if settings.corpus else None,
+        **({"speech": settings.speech} if settings.corpora else {}),
         "tasks": sorted({clip.item.task for clip in plan.clips}),
         "counts": {"clips": len(plan.clips), "answers": n_rows, "failed": n_failed},
         "seeds": {"items": ITEM_SEED, "clips": CLIP_SEED},

@@ -59,7 +59,7 @@ def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, Led
         started = time.perf_counter()
         if clean is None or work.recipe.sound != sound:
             sound, clean = work.recipe.sound, say_recipe(work.recipe, unit.folder).clip
-        noisy = spoil(clean, work.recipe)
+        noisy = spoil(clean, work.recipe, unit.musan)
         clip = noisy.clip if noisy else clean
         achieved = None if noisy is None or math.isnan(noisy.snr_db_achieved) else noisy.snr_db_achieved
         seconds = time.perf_counter() - started

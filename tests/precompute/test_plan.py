@@ -17,7 +17,8 @@ from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count
 from precompute.estimate import duration, estimate, format_plan
 from precompute.ledger import Ledger
 from precompute.mini.voices import train_voices
-from precompute.plan import VOICES, Plan, Settings, listen_units, make_plan
+from precompute.mini_clips import VOICES
+from precompute.plan import Plan, Settings, listen_units, make_plan
 from precompute.units import ListenUnit
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 
