@@ -197,6 +197,12 @@ PUBLISHED_PAIRS: dict[str, Pair] = {
     row[0]: pair_of(MINI_SYSTEMS | PUBLISHED_SYSTEMS, *row) for row in _PAIRED
 }
 
+
+def ears_parameters_m(spec: SystemSpec) -> float:
+    """Return millions of parameters of a published cascade's transcriber; 0 for any other system."""
+    return _EARS[spec.transcriber][1] if spec.transcriber in _EARS else 0.0
+
+
 # What arXiv 2602.17598 (Table 1) calls its nine systems in the published tables -> ours of the same parts.
 PAPERS_SYSTEMS = {
     "ultravox": "ultravox-v0.6-8b",
