@@ -51,7 +51,7 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
             unheard = sum(not isinstance(plan.heard(spec, clip, ledger), str) for clip in plan.clips)
             left["read", plan.backbone(spec)] += round(NEW_PROMPTS_SHARE * unheard)
     left["memory", ""] = len(memory_units(plan, ledger))
-    mean_s = _measured(ledger)
+    mean_s = seconds_measured(ledger)
     seconds, guessed = 0.0, set()
     for (stage, who), count in left.items():
         if count and (stage, who) not in mean_s:
@@ -65,7 +65,8 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
     return Estimate(total, tuple(sorted(guessed)), wall_s, n_bytes)
 
 
-def _measured(ledger: Ledger) -> dict[tuple[str, str], float]:
+def seconds_measured(ledger: Ledger) -> dict[tuple[str, str], float]:
+    """Return (stage, who) -> mean seconds of a result, of those that are done."""
     spent: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in ledger.rows.values():
         if not row.failed and row.stage != "memory":

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from engine.errors import UnknownKeyError
 from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, systems
+from engine.systems.profiles import read_profile
 from engine.systems.weights import folder_of
 from precompute import keys
 from precompute.clips import Clip, recorded_clips
@@ -23,7 +24,7 @@ from precompute.corpora.mini_world import TASKS
 from precompute.corpora_clips import clips_of_corpora, musan_place
 from precompute.ledger import Ledger, LedgerRow
 from precompute.mini_clips import FESTIVAL, mini_clips
-from precompute.settings import Settings, asks_corpora, chosen_tasks, corpora_keys, items_a_corpus, systems_of
+from precompute.settings import Settings, asks_corpora, chosen_tasks, corpora_keys, items_a_corpus
 from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit
 
 __all__ = [
@@ -140,7 +141,6 @@ def make_plan(settings: Settings) -> Plan:
         UnknownKeyError: a profile, system or task that does not exist here.
         ManifestError: the own corpus cannot be used.
     """
-    systems_of(settings.profile)
     if settings.limit is not None and settings.limit < 1:
         raise UnknownKeyError(f"The limit is {settings.limit}; give 1 or more items a task.")
     chosen, notes = _systems(settings)
@@ -178,7 +178,7 @@ def _systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
         get_spec(key)
         if state[key].status != "ready":
             raise UnknownKeyError(f"{key} cannot run here: {state[key].reason}.")
-    wanted = settings.systems or systems_of(settings.profile)
+    wanted = settings.systems or read_profile(settings.profile).systems
     ready = [key for key in SYSTEMS if key in wanted and state[key].status == "ready"]
     notes = [f"{key} is left out: {state[key].reason}." for key in wanted if key not in ready]
     if not ready:

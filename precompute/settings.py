@@ -8,13 +8,10 @@ from pathlib import Path
 from engine.errors import UnknownKeyError
 from engine.systems.catalogue import MODELS
 from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.published_rows import PAPERS_SYSTEMS
+from engine.systems.profiles import read_profile
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import EDGE
 from precompute.mini_clips import QUICK_ITEMS
-
-MINI = "mini"
-PROFILES = {MINI: tuple(MINI_SYSTEMS), "paper": tuple(PAPERS_SYSTEMS.values())}
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,7 @@ class Settings:
     """What is asked for on the command line.
 
     Attributes:
+        profile: key of a profile, or a YAML file that holds one.
         limit: items a task; None for the profile's own number.
         systems, tasks: keys; empty for all.
         corpus: manifest of an own corpus; it then stands alone unless tasks are named too.
@@ -40,20 +38,13 @@ class Settings:
     speech: str = EDGE
 
 
-def systems_of(profile: str) -> tuple[str, ...]:
-    """Return the keys of a profile's systems.
-
-    Raises:
-        UnknownKeyError: there is no such profile.
-    """
-    if profile not in PROFILES:
-        raise UnknownKeyError(f'There is no profile "{profile[:40]}". Choose: {", ".join(PROFILES)}.')
-    return PROFILES[profile]
-
-
 def asks_corpora(settings: Settings) -> bool:
-    """Say whether the paper's corpora are asked, and not the mini world or a corpus of one's own alone."""
-    return settings.corpora is not None or (settings.profile != MINI and settings.corpus is None)
+    """Say whether the paper's corpora are asked, and not the mini world or a corpus of one's own alone.
+
+    The mini world is what the minis were made for; no other system is asked about it.
+    """
+    is_mini = set(read_profile(settings.profile).systems) <= set(MINI_SYSTEMS)
+    return settings.corpora is not None or not (is_mini or settings.corpus)
 
 
 def corpora_keys(settings: Settings, *, texts_only: bool = False) -> tuple[str, ...]:

@@ -201,17 +201,3 @@ PUBLISHED_PAIRS: dict[str, Pair] = {
 def ears_parameters_m(spec: SystemSpec) -> float:
     """Return millions of parameters of a published cascade's transcriber; 0 for any other system."""
     return _EARS[spec.transcriber][1] if spec.transcriber in _EARS else 0.0
-
-
-# What arXiv 2602.17598 (Table 1) calls its nine systems in the published tables -> ours of the same parts.
-PAPERS_SYSTEMS = {
-    "ultravox": "ultravox-v0.6-8b",
-    "qwen2_audio": "qwen2-audio-7b-instruct",
-    "phi4_mm": "phi-4-multimodal",
-    "gemini": "gemini",
-    "cascade_s": "whisper-large-v3-qwen2.5-7b",
-    "cascade_w": "whisper-small-qwen2.5-7b",
-    "casc_llama31": "whisper-large-v3-llama-3.1-8b",
-    "casc_qwen2": "whisper-large-v3-qwen2-7b",
-    "casc_phi4mini": "whisper-large-v3-phi-4-mini",
-}

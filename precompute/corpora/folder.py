@@ -22,6 +22,7 @@ from precompute.corpora.speech import espeak_speech, open_recordings
 MUSAN_FOLDER, SPEECH_FOLDER = "musan", "speech"
 EDGE, ESPEAK = "edge", "espeak"
 PAPER_VOICES = len(edge_speech.VOICES)
+WHERE = "Corpora are missing; put each into a sub-folder of the folder given with --corpora:"
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,4 @@ def require(opened: OpenedCorpora, keys: Sequence[str]) -> None:
     """
     missing = [opened.missing[key] for key in keys if key in opened.missing]
     if missing:
-        raise CorpusError("\n".join(missing))
+        raise CorpusError("\n".join([WHERE, *missing]))
