@@ -27,6 +27,7 @@ from engine.noise import MUSAN, OWN, TALKERS_RANGE, Noisy, add_noise
 
 SPEECH_FOLDERS = ("speech/librivox", "speech/us-gov")
 FOLDER_VARIABLE = "MUSAN_FOLDER"
+HEARD_IN_TRAINING = ("ultravox-v0.6-8b",)
 ULTRAVOX_NOTE = "Ultravox v0.6 was trained with MUSAN's noise, so this noise is no stranger to it."
 WANTS = (
     "MUSAN: unpack musan.tar.gz of OpenSLR's SLR17 and put its folder speech into it. Licence: CC BY 4.0. "

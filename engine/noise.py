@@ -24,6 +24,7 @@ NOISES = ("babble", "white")
 OWN = "own"
 MUSAN = "musan"  # babble of the corpus of that name, which does not ship: engine.musan
 ROOM = "room"
+BABBLES = ("babble", MUSAN)  # many talkers at once, ours or that corpus'
 SNR_RANGE_DB = (-10.0, 40.0)
 TALKERS_RANGE = (3, 7)
 

@@ -16,6 +16,7 @@ from engine.columns import (
     AUDIO,
     CLIP,
     CLIP_COLUMNS,
+    FLAGS,
     GOLD,
     GROUP,
     HIGH,
@@ -94,7 +95,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         number("seconds", "s", "Time of this row; a shared stage counts in each row that needs it."),
         AUDIO,
     ),
-    "clips": CLIP_COLUMNS,
+    "clips": (*CLIP_COLUMNS, FLAGS),
     "accuracy": (
         words("system", "Key of the system."),
         TASK,

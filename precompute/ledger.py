@@ -39,6 +39,7 @@ class LedgerRow:
         seconds: its own time; a batch's time is shared out evenly.
         audio_s, snr_db_achieved, audio_sha256: of a rendered clip.
         peak_memory_mb: of a system.
+        flags: of a recording that was rendered, joined by commas.
     """
 
     key: str
@@ -55,6 +56,7 @@ class LedgerRow:
     snr_db_achieved: float | None = None
     audio_sha256: str = ""
     peak_memory_mb: float | None = None
+    flags: str = ""
 
     @property
     def failed(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from engine.musan import HEARD_IN_TRAINING, ULTRAVOX_NOTE
 from engine.systems.catalogue import SystemSpec, get_spec
-from engine.systems.profiles import PAPER_SYSTEMS, read_profile
+from engine.systems.profiles import PAPER_SYSTEMS, preparation, read_profile
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.edge_speech import PAUSE_S
 from precompute.corpora.folder import WHERE, OpenedCorpora, open_corpora
@@ -58,7 +59,7 @@ def format_load(settings: Settings, ledger: Ledger, gpu: Gpu, prices: Prices) ->
         "",
         *_cost_lines(specs, tasks, costs, gpu, prices),
         "",
-        *_notes(settings, opened, tasks),
+        *_notes(settings, opened, specs, tasks),
     ]
     return "\n".join(lines)
 
@@ -126,7 +127,8 @@ def _cost_lines(
         f"${prices.usd_gpu_hour:g} an hour ({RENT_SOURCE}; --usd-gpu-hour says yours).",
         "  Assumed: one clip at a time; a new token reads all weights from memory once, and what goes in takes two "
         f"operations a parameter and token; {EFFICIENCY:.0%} of the data sheet's {gpu.terabytes_a_second:g} TB/s "
-        f"and {gpu.bf16_teraflops:g} TFLOP/s; {NEW_TOKENS:g} tokens an answer. Guessed from parameters, not "
+        f"and {gpu.bf16_teraflops:g} TFLOP/s; {NEW_TOKENS:g} tokens an answer; transcripts that cascades share are "
+        "counted for each. Guessed from parameters, not "
         "measured: expect a factor of two either way, until --out holds measured seconds.",
     ]
     if any(spec.service == "gemini" for spec in specs):
@@ -146,7 +148,9 @@ def _cost_lines(
     ]
 
 
-def _notes(settings: Settings, opened: OpenedCorpora, tasks: Sequence[TaskLoad]) -> list[str]:
+def _notes(
+    settings: Settings, opened: OpenedCorpora, specs: Sequence[SystemSpec], tasks: Sequence[TaskLoad]
+) -> list[str]:
     notes = []
     is_whole = not (settings.quick or settings.limit or settings.tasks)
     if is_whole:
@@ -157,7 +161,9 @@ def _notes(settings: Settings, opened: OpenedCorpora, tasks: Sequence[TaskLoad])
             notes.append(
                 f"{CORPORA[task.task].name}: {task.n_items:,} items are here; the paper has {wanted:,}."
             )
+    if any(task.n_noisy for task in tasks) and any(spec.key in HEARD_IN_TRAINING for spec in specs):
+        notes.append(ULTRAVOX_NOTE)
     notes += [note for sample in opened.samples.values() for note in sample.notes]
     if opened.missing:
-        notes += ["", WHERE]
-    return [*notes, *opened.missing.values()]
+        notes += ["", WHERE, *opened.missing.values()]
+    return [*notes, "", *preparation(read_profile(settings.profile), models=settings.models).lines]

@@ -17,6 +17,7 @@ from engine.scoring import is_right
 from engine.systems.catalogue import SystemSpec, revision_of
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
+from precompute.corpora.clip_flags import UNUSABLE
 from precompute.corpora.mini_world import ITEM_SEED
 from precompute.ledger import Ledger, LedgerRow
 from precompute.plan import Plan
@@ -54,7 +55,9 @@ def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, 
 def _clips(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
     for clip in plan.clips:
         sound = ledger.rows[keys.render_key(clip.recipe)]
-        yield clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
+        is_lost = sound.failed and bool(clip.recipe.file)
+        row = clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
+        yield row | {"flags": UNUSABLE if is_lost else sound.flags or ""}
 
 
 def clip_row(clip: Clip, snr_db_achieved: float | None, audio_s: float) -> dict[str, Any]:
