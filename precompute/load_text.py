@@ -67,8 +67,9 @@ def format_load(settings: Settings, ledger: Ledger, gpu: Gpu, prices: Prices) ->
 def _headline(specs: Sequence[SystemSpec], tasks: Sequence[TaskLoad]) -> list[str]:
     clean, noisy = (sum(n) for n in ((t.n_clean for t in tasks), (t.n_noisy for t in tasks)))
     n = len(specs)
+    systems, asked = ("system" if n == 1 else "systems"), ("task" if len(tasks) == 1 else "tasks")
     return [
-        f"{n} systems, {len(tasks)} tasks, {clean:,} files, {n * clean:,} inferences.",
+        f"{n} {systems}, {len(tasks)} {asked}, {clean:,} files, {n * clean:,} inferences.",
         f"Noise copies, apart: MUSAN's babble at {', '.join(f'{c.snr_db:g}' for c in PAPER_NOISE)} dB in "
         f"{NOISY_VOICES} voices of the texts: {noisy:,} more files, {n * noisy:,} more inferences; "
         f"{n * (clean + noisy):,} in all.",

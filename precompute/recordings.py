@@ -21,6 +21,8 @@ def fetch_recordings(settings: Settings, stream: TextIO) -> None:
     if settings.corpora is None or settings.speech != EDGE:
         return
     opened = open_corpora(settings.corpora, corpora_keys(settings, texts_only=True), items_a_corpus(settings))
+    if not text_items(opened):
+        return
     n_voices = 1 if settings.quick else PAPER_VOICES
     try:
         open_speech(opened, EDGE, n_voices)
