@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 BENCHMARK_JOBS = ("plan", "run", "summarize")
 STAGES = ("behaviour", "mechanism")
 RESULTS = Path("results")
-DEFAULT_GPU = "h200"
 
 
 def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +50,7 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     plan = jobs.add_parser(
         "plan", parents=[shared], help="what a run would do, with time, disk and money; computes nothing"
     )
-    plan.add_argument("--gpu", default=DEFAULT_GPU, help="h200, h100, a100 or l4, for guessed seconds")
+    plan.add_argument("--gpu", default="h200", help="h200, h100, a100 or l4, for guessed seconds")
     plan.add_argument("--usd-gpu-hour", type=float, help="rent of that GPU")
     plan.add_argument("--usd-audio-tokens", type=float, help="Gemini's price of a million tokens of audio")
     jobs.add_parser("run", parents=[shared], help="answer everything in the plan; resumes")

@@ -9,12 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.systems.published_rows import PUBLISHED_SYSTEMS
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger
+from precompute.load import GPUS, guessed_s
 from precompute.plan import Plan, listen_units, memory_units, wanted_prompts
 
-# Seconds on one core of a common machine, for the minis.
+# Seconds on one core of a common machine, for the minis; published models are guessed as on this GPU.
+GUESSED_GPU = "h200"
 GUESSED_S = {"render": 0.02, "transcribe": 0.05, "listen": 0.05, "read": 0.015, "memory": 10.0}
 GUESSED_BYTES = 200  # of a ledger row
 TABLE_BYTES = 120  # of a row of the answers
@@ -49,14 +52,16 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
     for spec in plan.systems:
         if spec.transcriber:
             unheard = sum(not isinstance(plan.heard(spec, clip, ledger), str) for clip in plan.clips)
-            left["read", plan.backbone(spec)] += round(NEW_PROMPTS_SHARE * unheard)
+            left["read", plan.reader(spec)] += round(NEW_PROMPTS_SHARE * unheard)
     left["memory", ""] = len(memory_units(plan, ledger))
     mean_s = seconds_measured(ledger)
     seconds, guessed = 0.0, set()
     for (stage, who), count in left.items():
         if count and (stage, who) not in mean_s:
             guessed.add(stage)
-        seconds += count * mean_s.get((stage, who), GUESSED_S[stage])
+        seconds += count * mean_s.get(
+            (stage, who), guessed_s(stage, who, GPUS[GUESSED_GPU]) or GUESSED_S[stage]
+        )
     total = {stage: sum(n for (s, _), n in left.items() if s == stage) for stage in GUESSED_S}
     n_rows = sum(total.values())
     row_bytes = ledger.n_bytes / len(ledger.rows) if ledger.rows else GUESSED_BYTES
@@ -120,6 +125,8 @@ def _left(plan: Plan, ledger: Ledger, n_workers: int) -> list[str]:
         return [*lines, "Everything is done; run only writes the tables again."]
     by = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
     basis = f"; guessed for {', '.join(found.guessed)}" if found.guessed else ", from what is done"
+    if found.guessed and any(spec.key in PUBLISHED_SYSTEMS for spec in plan.systems):
+        basis += f", published models as on one {GPUS[GUESSED_GPU].name}"
     return [
         *lines,
         f"Left: {', '.join(counts) or 'memory to measure'}.",

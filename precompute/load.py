@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.systems.catalogue import SystemSpec
-from engine.systems.published_rows import ears_parameters_m
+from engine.systems.published_rows import PUBLISHED_SYSTEMS, parameters_m_of
 from engine.systems.weights import size_gb
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import PAPER_VOICES
@@ -31,6 +31,8 @@ PASSES = 2  # over the prompt: the answer, and the scores of the allowed answers
 TOKENS_A_WORD = 1.4
 ENCODER_M, ENCODER_FRAMES = 640.0, 1_500.0  # Whisper large's encoder, which always hears 30 s
 BYTES_A_PARAMETER = 2
+TYPICAL_CLIP_S = 8.0
+SERVICE_S = 1.5  # of a request, over a network
 EFFICIENCY = 0.3  # share of the data sheet's figures that one prompt at a time reaches
 
 GEMINI_TOKENS_A_SECOND = 32.0  # of audio, as Google documents it
@@ -179,22 +181,38 @@ def _seconds(
     spec: SystemSpec, clip_s: float, gpu: Gpu, measured: Mapping[tuple[str, str], float]
 ) -> tuple[float, bool]:
     """Return seconds of a clip on the GPU, and whether all parts of them were measured."""
-    if spec.kind == "speech_llm":
-        if spec.is_remote:
-            return math.nan, False
-        found = measured.get(("listen", spec.key))
-        guess = _encode_s(gpu) + _answer_s(spec.parameters_m, AUDIO_TOKENS_A_SECOND * clip_s, gpu)
-        return (guess, False) if found is None else (found, True)
-    ears_m = ears_parameters_m(spec)
+    if spec.is_remote and not spec.transcriber:
+        return math.nan, False
+    hears = ("listen", spec.key) if spec.kind == "speech_llm" else ("transcribe", spec.transcriber or "")
+    reads = ("read", spec.backbone)
+    places = [hears] if spec.kind == "speech_llm" or spec.is_remote else [hears, reads]
+    if not spec.transcriber and spec.kind == "text_llm":
+        places = [reads]
+    found = [measured.get(place, guessed_s(*place, gpu, clip_s) or 0.0) for place in places]
+    return sum(found), all(place in measured for place in places)
+
+
+def guessed_s(stage: str, who: str, gpu: Gpu, clip_s: float = TYPICAL_CLIP_S) -> float | None:
+    """Return guessed seconds of a result on a GPU; None for models that do not come from the published rows.
+
+    Args:
+        stage: "listen", "transcribe" or "read".
+        who: key of a system, or folder of a transcriber or a text LLM.
+        gpu: what it runs on, alone.
+        clip_s: length of the clip.
+    """
     words = clip_s * WORDS_A_SECOND * TOKENS_A_WORD
-    heard = measured.get(("transcribe", spec.transcriber or ""))
-    read = 0.0 if spec.is_remote else measured.get(("read", spec.backbone))
-    is_measured = read is not None and (heard is not None or not spec.transcriber)
-    if heard is None:
-        heard = _encode_s(gpu) + words * _token_s(ears_m, gpu) if spec.transcriber else 0.0
-    if read is None:
-        read = _answer_s(spec.parameters_m - ears_m, words, gpu)
-    return heard + read, is_measured
+    if who in PUBLISHED_SYSTEMS and PUBLISHED_SYSTEMS[who].is_remote:
+        return SERVICE_S
+    if stage == "listen" and who in PUBLISHED_SYSTEMS:
+        heard = AUDIO_TOKENS_A_SECOND * clip_s
+        return _encode_s(gpu) + _answer_s(PUBLISHED_SYSTEMS[who].parameters_m, heard, gpu)
+    parameters_m = parameters_m_of(who)
+    if not parameters_m:
+        return None
+    if stage == "transcribe":
+        return _encode_s(gpu) + words * _token_s(parameters_m, gpu)
+    return _answer_s(parameters_m, words, gpu) if stage == "read" else None
 
 
 def _encode_s(gpu: Gpu) -> float:

@@ -41,7 +41,7 @@ class ClipRow:
     gold: str
     heard: str
     voice: str
-    flags: str
+    flags: str = ""
 
 
 def rows_of(

@@ -198,6 +198,6 @@ PUBLISHED_PAIRS: dict[str, Pair] = {
 }
 
 
-def ears_parameters_m(spec: SystemSpec) -> float:
-    """Return millions of parameters of a published cascade's transcriber; 0 for any other system."""
-    return _EARS[spec.transcriber][1] if spec.transcriber in _EARS else 0.0
+def parameters_m_of(folder: str) -> float:
+    """Return millions of parameters of a published transcriber or text LLM; 0 for any other folder."""
+    return {name: row[1] for name, row in (_EARS | _READERS).items()}.get(folder, 0.0)

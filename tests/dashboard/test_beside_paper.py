@@ -16,7 +16,7 @@ def test_the_papers_figures_of_the_same_pair_and_corpus() -> None:
     assert said.startswith("The paper: kappa 0.93 [0.92, 0.94] (Figure 1")
     assert "Ultravox v0.6 83.3 %" in said and "not published" in said and said.endswith(NOT_ALIKE)
     meld = paper_sentence({**PAIR, "task": "meld", "noise": "clean"})
-    assert "kappa 0.52, no interval (Figure 1)" in meld and "39.8 %" in meld
+    assert "kappa 0.52, no interval (Figure 1" in meld and "39.8 %" in meld
 
 
 def test_a_pair_that_it_did_not_compare_says_so() -> None:
