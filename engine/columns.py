@@ -20,6 +20,23 @@ def number(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, True)
 
 
+# What a service sends beside an answer; tables from before there were services lack these.
+SERVED_ANSWER = (
+    Column("model_version", "str", "", "Which model answered, as a service says; else empty.", later=True),
+    Column(
+        "note",
+        "str",
+        "",
+        "A service's answer: why it refused, or that it was cut off; else empty.",
+        later=True,
+    ),
+    Column("prompt_tokens", "float", "tokens", "Of the prompt, as a service counts them.", True, True),
+    Column("answer_tokens", "float", "tokens", "Of the answer, thoughts included.", True, True),
+)
+SERVED_COST = (
+    Column("prompt_tokens_per_clip", "float", "tokens", "Mean, as a service counts them.", True, True),
+    Column("answer_tokens_per_clip", "float", "tokens", "Mean, thoughts included.", True, True),
+)
 TASK = words("task", "Key of the task.")
 NOISE = words("noise", "clean, babble, musan, white or room.")
 SNR = number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
@@ -37,9 +54,12 @@ LOW = number(
 )
 HIGH = number("high", "as the figure", "Upper end of the same interval.")
 NOTE = words("note", "Why a figure of this row is not defined, and what else to know about it.")
-FLAGS = words(
+FLAGS = Column(
     "flags",
+    "str",
+    "",
     "What is wrong with a recording, joined by commas: no_speech, very_short, clipped or unusable; empty for none.",
+    later=True,
 )
 CLIP_COLUMNS = (
     CLIP,
@@ -56,4 +76,5 @@ CLIP_COLUMNS = (
     Column("seed", "int", "", "Seed of voice and noise."),
     words("recipe", "JSON: how to make the sound again."),
     AUDIO,
+    FLAGS,
 )

@@ -40,6 +40,8 @@ class LedgerRow:
         audio_s, snr_db_achieved, audio_sha256: of a rendered clip.
         peak_memory_mb: of a system.
         flags: of a recording that was rendered, joined by commas.
+        model_version, note: of a service's answer: which model it was, and what to know of it.
+        prompt_tokens, answer_tokens: as a service counts them.
     """
 
     key: str
@@ -57,6 +59,10 @@ class LedgerRow:
     audio_sha256: str = ""
     peak_memory_mb: float | None = None
     flags: str = ""
+    model_version: str = ""
+    note: str = ""
+    prompt_tokens: float | None = None
+    answer_tokens: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -64,7 +70,10 @@ class LedgerRow:
         return self.status == "failed"
 
 
-_NUMBERS = {"log_likelihood", "seconds", "audio_s", "snr_db_achieved", "peak_memory_mb"}
+_NUMBERS = {
+    *("log_likelihood", "seconds", "audio_s", "snr_db_achieved", "peak_memory_mb"),
+    *("prompt_tokens", "answer_tokens"),
+}
 
 
 class Ledger:
