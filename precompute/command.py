@@ -72,14 +72,16 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
         summarize(arguments.out)
         sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
         return 0
+    from precompute.settings import asks_corpora, take_profile
+
+    take_profile(arguments.profile)
     if arguments.stage == "mechanism":
         return _run_mechanism_job(arguments)
     from precompute.benchmark import ledger_of, run_plan
     from precompute.estimate import format_plan
     from precompute.executors import make_executor, n_workers_of
-    from precompute.plan import make_plan
+    from precompute.plan import make_plan, ready_systems
     from precompute.recordings import fetch_recordings
-    from precompute.settings import asks_corpora
     from precompute.stages.perform import PERFORM
 
     n_workers = n_workers_of(arguments.executor, arguments.workers)
@@ -87,6 +89,7 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
     if asks_corpora(settings):
         if arguments.job == "plan":
             return _plan_corpora(arguments, settings, n_workers)
+        ready_systems(settings)  # hours of recordings are not for a run that cannot start
         fetch_recordings(settings, sys.stderr)
     plan = make_plan(settings)
     shown = format_plan(plan, ledger_of(arguments.out), n_workers)

@@ -81,7 +81,8 @@ def seconds_measured(ledger: Ledger) -> dict[tuple[str, str], float]:
 
 def format_plan(plan: Plan, ledger: Ledger, n_workers: int) -> str:
     """Return the plan as text: a line for each system, task and noise, then what is left."""
-    lines = [f"{'system':20}{'task':14}{'noise':14}{'voices':>7}{'items':>7}{'clips':>7}{'done':>7}"]
+    width = max(18, *(len(spec.key) for spec in plan.systems)) + 2
+    lines = [f"{'system':{width}}{'task':14}{'noise':14}{'voices':>7}{'items':>7}{'clips':>7}{'done':>7}"]
     for spec in plan.systems:
         cells: dict[tuple[str, str], list[Clip]] = defaultdict(list)
         for _, clip in (cell for cell in plan.cells() if cell[0] is spec):
@@ -91,7 +92,9 @@ def format_plan(plan: Plan, ledger: Ledger, n_workers: int) -> str:
             n_voices = len({clip.voice for clip in clips})
             n_items = len({clip.item.item_id for clip in clips})
             n_done = sum(map(is_done, clips))
-            lines.append(f"{spec.key:20}{task:14}{noise:14}{n_voices:7}{n_items:7}{len(clips):7}{n_done:7}")
+            lines.append(
+                f"{spec.key:{width}}{task:14}{noise:14}{n_voices:7}{n_items:7}{len(clips):7}{n_done:7}"
+            )
     return "\n".join([*lines, "", *plan.notes, *_left(plan, ledger, n_workers)])
 
 

@@ -24,12 +24,19 @@ from precompute.corpora.mini_world import TASKS
 from precompute.corpora_clips import clips_of_corpora, musan_place
 from precompute.ledger import Ledger, LedgerRow
 from precompute.mini_clips import FESTIVAL, mini_clips
-from precompute.settings import Settings, asks_corpora, chosen_tasks, corpora_keys, items_a_corpus
+from precompute.settings import (
+    Settings,
+    asks_corpora,
+    checked_limit,
+    chosen_tasks,
+    corpora_keys,
+    items_a_corpus,
+)
 from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit
 
 __all__ = [
     *("Plan", "Settings", "listen_units", "make_plan", "memory_units", "read_units", "wanted_prompts"),
-    "fingerprint_of_service",
+    *("fingerprint_of_service", "ready_systems"),
 ]
 
 CLIPS_IN_UNIT = 32  # three seconds of work: what a kill may cost
@@ -141,16 +148,15 @@ def make_plan(settings: Settings) -> Plan:
         UnknownKeyError: a profile, system or task that does not exist here.
         ManifestError: the own corpus cannot be used.
     """
-    if settings.limit is not None and settings.limit < 1:
-        raise UnknownKeyError(f"The limit is {settings.limit}; give 1 or more items a task.")
-    chosen, notes = _systems(settings)
+    limit = checked_limit(settings)
+    chosen, notes = ready_systems(settings)
     clips: list[Clip] = []
     folders: dict[str, Path] = {}
     musan = None
     if settings.corpus:
         corpus = read_manifest(settings.corpus)
         folders[corpus.task] = corpus.folder
-        clips += recorded_clips(corpus.items[: settings.limit])
+        clips += recorded_clips(corpus.items[:limit])
         if not all(item.text for item in corpus.items):
             notes.append("Clips without a transcript are not asked of the text oracle.")
     if asks_corpora(settings):
@@ -165,14 +171,19 @@ def make_plan(settings: Settings) -> Plan:
         musan = musan_place(opened)
     elif settings.tasks or not settings.corpus:
         for task in chosen_tasks(settings.tasks, TASKS):
-            clips += mini_clips(task, settings.limit, quick=settings.quick, notes=notes)
+            clips += mini_clips(task, limit, quick=settings.quick, notes=notes)
         notes.append(FESTIVAL)
     # Renderings that are equal in all respects are one clip.
     unique = {clip.clip_id: clip for clip in clips}
     return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan)
 
 
-def _systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
+def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
+    """Return the systems that run, and a sentence for each of the profile's that cannot.
+
+    Raises:
+        UnknownKeyError: a named one does not exist or cannot run here, or none can.
+    """
     state = {info.key: info for info in systems(settings.models)}
     for key in settings.systems:
         get_spec(key)

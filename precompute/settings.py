@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from engine.errors import UnknownKeyError
 from engine.systems.catalogue import MODELS
 from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.profiles import read_profile
+from engine.systems.profiles import PROFILES, read_profile, use_profile
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import EDGE
 from precompute.mini_clips import QUICK_ITEMS
+
+PROFILE_VARIABLE = "CASCADE_LENS_PROFILE"  # tells the workers of a run which file it was started with
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,27 @@ class Settings:
     speech: str = EDGE
 
 
+def take_profile(named: str) -> None:
+    """Take a profile of one's own for this process and the workers that it starts; those that ship need nothing.
+
+    Raises:
+        UnknownKeyError: there is no such profile, or it names a system that does not exist.
+        ModelFilesError: the file, or a folder that it names, cannot be used.
+    """
+    profile = read_profile(named)
+    if named not in PROFILES:
+        os.environ[PROFILE_VARIABLE] = str(Path(named).resolve())
+        use_profile(profile)
+
+
+@cache
+def take_profile_of_run() -> None:
+    """Take the profile that the run named, in a worker of it; once."""
+    named = os.environ.get(PROFILE_VARIABLE, "")
+    if named:
+        use_profile(read_profile(named))
+
+
 def asks_corpora(settings: Settings) -> bool:
     """Say whether the paper's corpora are asked, and not the mini world or a corpus of one's own alone.
 
@@ -58,8 +83,23 @@ def corpora_keys(settings: Settings, *, texts_only: bool = False) -> tuple[str, 
 
 
 def items_a_corpus(settings: Settings) -> int | None:
-    """Return how many items of a corpus are asked at most; None for as many as the paper has."""
-    return settings.limit or (QUICK_ITEMS if settings.quick else None)
+    """Return how many items of a corpus are asked at most; None for as many as the paper has.
+
+    Raises:
+        UnknownKeyError: as `checked_limit`.
+    """
+    return checked_limit(settings) or (QUICK_ITEMS if settings.quick else None)
+
+
+def checked_limit(settings: Settings) -> int | None:
+    """Return the limit of items a task, None without one.
+
+    Raises:
+        UnknownKeyError: it is below 1.
+    """
+    if settings.limit is not None and settings.limit < 1:
+        raise UnknownKeyError(f"The limit is {settings.limit}; give 1 or more items a task.")
+    return settings.limit
 
 
 def chosen_tasks(tasks: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ def test_the_papers_plan_is_printed_without_anything_being_there(
     ("arguments", "sentence"),
     [
         (["plan", "--profile", "paper", "--tasks", "golf"], 'There is no task "golf" here'),
+        (["plan", "--profile", "paper", "--limit", "0"], "The limit is 0"),
+        (["run", "--profile", "paper", "--corpora", "nowhere"], "There is no system to run"),
         (["run", "--corpora", "nowhere", "--systems", "mini-llama"], "ag_news/ is missing"),
         (["run", "--tasks", "golf"], 'There is no task "golf"'),
         (["plan", "--systems", "mini-llama,gpt"], 'There is no system "gpt"'),
