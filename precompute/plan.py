@@ -35,8 +35,15 @@ from precompute.settings import (
 from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit
 
 __all__ = [
-    *("Plan", "Settings", "listen_units", "make_plan", "memory_units", "read_units", "wanted_prompts"),
-    *("fingerprint_of_service", "ready_systems"),
+    "Plan",
+    "Settings",
+    "fingerprint_of_service",
+    "listen_units",
+    "make_plan",
+    "memory_units",
+    "read_units",
+    "ready_systems",
+    "wanted_prompts",
 ]
 
 CLIPS_IN_UNIT = 32  # three seconds of work: what a kill may cost
