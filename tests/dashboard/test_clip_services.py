@@ -118,7 +118,7 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     update, _ = finished("mini-ultravox")
     shown = update.shown_id
     (again,) = runs.rerun_form(values("gemini-mini"), shown, None)
-    assert runs.PRESS_RUN in again.status and again.view == runs.SKIP
+    assert runs.PRESS_RUN in again.status and again.view == handlers.SKIP
     update, _ = finished("gemini-mini")
     assert len(services[0].asked) == 1
     (noisy,) = runs.rerun_form(values("gemini-mini", noise="white"), update.shown_id, None)
@@ -131,7 +131,7 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     assert (
         restored.pair["value"] == "gemini-mini"
         and not restored.run_at_once
-        and restored.erasures == runs.SKIP
+        and restored.erasures == handlers.SKIP
     )
     assert handlers.restore(link | {"systems": "mini-ultravox", "erase": ""}).run_at_once
     session._load_all()
