@@ -91,6 +91,7 @@ def test_faults_are_one_sentence(
     assert sentence in said.err and "Traceback" not in said.err and not said.out
 
 
+@pytest.mark.usefixtures("ray_address")  # which says where Ray may write
 @pytest.mark.parametrize("executor", ["inline", "pool", "ray"])
 def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to all processes of the group at once."""
