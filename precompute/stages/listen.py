@@ -15,7 +15,7 @@ from typing import Literal
 from engine.answering import answer_batch, answer_behaviour
 from engine.audio import AudioClip
 from engine.errors import ServiceError
-from engine.recipe import say_recipe, spoil
+from engine.recipe import CLEAN, Recipe, say_recipe, spoil
 from engine.request import Question
 from engine.result import Answer
 from engine.systems.base import Heard
@@ -66,7 +66,7 @@ def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, Led
         started = time.perf_counter()
         if clean is None or work.recipe.sound != sound:
             sound, clean = work.recipe.sound, say_recipe(work.recipe, unit.folder).clip
-        noisy = spoil(clean, work.recipe)
+        noisy = spoil(clean, work.recipe, unit.musan)
         clip = noisy.clip if noisy else clean
         achieved = None if noisy is None or math.isnan(noisy.snr_db_achieved) else noisy.snr_db_achieved
         seconds = time.perf_counter() - started
@@ -79,8 +79,18 @@ def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, Led
                 audio_s=clip.duration_s,
                 snr_db_achieved=achieved,
                 audio_sha256=clip.fingerprint if need.stage == "render" else "",
+                flags=_flags(work.recipe, clip) if need.stage == "render" else "",
             )
             yield need, clip, work.question, row
+
+
+def _flags(recipe: Recipe, clip: AudioClip) -> str:
+    """Return what is wrong with a recording as it came; what is spoken here, or spoilt here, has no flags."""
+    if not recipe.file or recipe.noise != CLEAN:
+        return ""
+    from precompute.corpora.clip_flags import flags_of
+
+    return ",".join(flags_of("", clip).names)
 
 
 def _transcribed(unit: ListenUnit, wanted: _Wanted) -> LedgerRow:
