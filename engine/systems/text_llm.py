@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -64,17 +66,20 @@ class TextLLM:
         """Return a transcript as what was heard; an empty one leaves the clip's place empty."""
         started = time.perf_counter()
         ids = self.tokenizer.encode(text, add_special_tokens=False) if text.strip() else []
-        embeddings = self.embedding(torch.tensor(ids, dtype=torch.long))
-        return Heard(embeddings, 0.0, text, words, seconds + time.perf_counter() - started)
+        return Heard(self._embed(ids), 0.0, text, words, seconds + time.perf_counter() - started)
 
     def prepare(self, heard: Heard, instruction: str, *, template: str = USER_TEMPLATE) -> Prepared:
         """Return the prompt with what was heard in the clip's place; `template` is as for `prompt_frame`."""
         frame = prompt_frame(self.tokenizer, instruction, template=template)
-        before = self.embedding(torch.tensor(frame.before))
-        after = self.embedding(torch.tensor(frame.after))
-        embeddings = torch.cat([before, heard.embeddings, after])[None]
+        parts = [self._embed(frame.before), heard.embeddings, self._embed(frame.after)]
+        embeddings = torch.cat(parts)[None]
         start = len(frame.before)
         return Prepared(embeddings, (start, start + len(heard.embeddings)), heard)
+
+    def _embed(self, ids: Sequence[int]) -> Float[Tensor, "ids d_model"]:
+        weight: Any = self.embedding.weight
+        embedded: Tensor = self.embedding(torch.tensor(ids, dtype=torch.long, device=weight.device))
+        return embedded
 
 
 def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
