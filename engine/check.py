@@ -25,7 +25,6 @@ from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, editing, recording
 from engine.lens import unembed
 from engine.precision import HEAD_ROUNDINGS, logit_tolerance, pass_roundings, relative_gap, state_tolerance
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem, end_ids
-from engine.systems.catalogue import SYSTEMS
 
 LEAST_EFFECT = 0.01  # of a logit: taking the whole clip away must move it more than rounding could
 ROUND_TRIP_RANK = 4
@@ -262,7 +261,7 @@ def main() -> int:
     from engine.self_check import check_all, check_system, sentence_of
 
     parser = argparse.ArgumentParser(prog="python -m engine.check", description=main.__doc__)
-    parser.add_argument("name", nargs="?", help=f"one of: {', '.join(SYSTEMS)}")
+    parser.add_argument("name", nargs="?", help="key of a system; --all lists them")
     parser.add_argument("--all", action="store_true")
     arguments = parser.parse_args()
     if not arguments.name and not arguments.all:
