@@ -180,9 +180,7 @@ def _layer_order(system: WhiteBoxModel, prepared: Prepared) -> Finding:
         first = first if torch.is_tensor(first) else first[0]
         gaps.append(relative_gap(first[0, 0].float(), states[layer][0, 0]))
     measured = f"largest relative difference {max(gaps):.1e}"
-    return Finding(
-        "recorded layers follow one another", measured, max(gaps), state_tolerance(_dtype(system))
-    )
+    return Finding("recorded layers follow one another", measured, max(gaps), state_tolerance(_dtype(system)))
 
 
 def _idle_edit(system: WhiteBoxModel, prepared: Prepared) -> Finding:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from engine.answering import answer_arms
 from engine.audio import AudioClip, load_clip
-from engine.check import LOGIT_TOLERANCE
 from engine.errors import ClipError
 from engine.examples import EXAMPLES
+from engine.precision import LOGIT_TOLERANCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import Answer
 from engine.run import clip_as_heard

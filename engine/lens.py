@@ -194,7 +194,9 @@ def best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> In
         return ranks
     width = max(len(wanted[position]) for position in asked)
     # A row with fewer ids than another names its first again.
-    rows = [[*wanted[position], *[wanted[position][0]] * (width - len(wanted[position]))] for position in asked]
+    rows = [
+        [*wanted[position], *[wanted[position][0]] * (width - len(wanted[position]))] for position in asked
+    ]
     here = log_probabilities[torch.tensor(asked, device=log_probabilities.device)]
     best = here.gather(1, torch.tensor(rows, device=here.device)).amax(1, keepdim=True)
     ranks[asked] = 1 + (here > best).sum(1).cpu().numpy()

@@ -12,7 +12,9 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-LEAST = 1e-3  # of a logit or a state's number: rounding of float32 in another order stays well below
+LOGIT_TOLERANCE = (
+    1e-3  # of a logit or a state's number: rounding of float32 in another order stays well below
+)
 # The final norm rounds twice (the normed state, and that times the weight), the head once.
 HEAD_ROUNDINGS = 3
 # Two norms with two roundings each, queries and keys, the attention's sum, its output, the gate's product and the
@@ -41,12 +43,12 @@ def logit_tolerance(logits: Tensor, dtype: torch.dtype, roundings: float) -> flo
         dtype: of the model's weights.
         roundings: that lie between the two.
     """
-    return max(LEAST, roundings * unit_roundoff(dtype) * float(logits.abs().max()))
+    return max(LOGIT_TOLERANCE, roundings * unit_roundoff(dtype) * float(logits.abs().max()))
 
 
 def state_tolerance(dtype: torch.dtype) -> float:
     """Return the same for the states behind one block, relative to each number of the state."""
-    return max(LEAST, BLOCK_ROUNDINGS * unit_roundoff(dtype))
+    return max(LOGIT_TOLERANCE, BLOCK_ROUNDINGS * unit_roundoff(dtype))
 
 
 def relative_gap(found: Tensor, expected: Tensor) -> float:
@@ -56,7 +58,8 @@ def relative_gap(found: Tensor, expected: Tensor) -> float:
     largest, and none by a number next to zero.
 
     Args:
-        found, expected: [d_model].
+        found: [d_model].
+        expected: [d_model].
     """
     size = expected.abs()
     return float((((found - expected) / (size + size.median().clamp(min=1e-9))) ** 2).mean().sqrt())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.audio import load_clip
-from engine.batching import TOLERANCE, check_batches
+from engine.batching import check_batches
 from engine.check import PROBE_INSTRUCTION, Finding, check_adapter, probe_clip
 from engine.eraser_check import check_erasers
 from engine.errors import ModelFilesError
@@ -127,4 +127,4 @@ def _padded(system: WhiteBoxSystem | TextLLM, heard: Sequence[Heard]) -> Finding
     # Another answer is a fault whatever the gap of the scores.
     value = float("inf") if found.n_other_answers else found.largest_gap
     measured = f"largest difference {found.largest_gap:.1e}, {found.n_other_answers} answered differently"
-    return Finding("a padded batch equals its singles", measured, value, TOLERANCE)
+    return Finding("a padded batch equals its singles", measured, value, found.tolerance)
