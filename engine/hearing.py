@@ -25,6 +25,7 @@ from engine.run import clip_as_heard
 from engine.systems.base import Heard, WhiteBoxSystem
 from engine.systems.catalogue import get_pair
 from engine.systems.registry import load_speech_llm
+from engine.systems.residency import using
 from engine.tasks import normalise
 
 Progress = Callable[[float, str], None]
@@ -81,6 +82,7 @@ class Hearing:
     verdict: str
 
 
+@using()
 def did_it_hear(request: RunRequest, progress: Progress | None = None) -> Hearing:
     """Ask a request's question about its clip and under each control; nothing is erased.
 

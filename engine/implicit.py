@@ -16,6 +16,7 @@ from engine.request import RunRequest, check_request
 from engine.result import Answer, LensReadout
 from engine.systems.catalogue import get_pair
 from engine.systems.registry import load_cascade
+from engine.systems.residency import using
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class ImplicitAnswer:
     seconds: float
 
 
+@using()
 def ask_lens_text(request: RunRequest, lens: LensReadout, layer: int) -> ImplicitAnswer:
     """Give one layer's lens text to the LLM of the pair's cascade, with the run's own question.
 

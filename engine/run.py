@@ -35,6 +35,7 @@ from engine.result import Lane, LensReadout, Role, RunResult, SpokenWord
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of, transcriber_name
 from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
+from engine.systems.residency import using
 
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
 
@@ -72,7 +73,6 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     sound = _add_noise(request)
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
-    load_speech_llm(pair.speech_llm)
     lanes, words, words_from = _text_lanes(request, question, sound, pair, report)
     report(0.45, "the speech LLM listens and answers")
     speech_lane, lens, erasures = _speech(request, question, sound, words, words_from)
@@ -100,6 +100,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     )
 
 
+@using()
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
 ) -> tuple[list[Lane], tuple[SpokenWord, ...], str]:
@@ -120,6 +121,7 @@ def _text_lanes(
     return lanes, words, words_from
 
 
+@using()
 def track_token(request: RunRequest, text: str) -> TokenTrack:
     """Follow one token through all layers and audio positions of the speech LLM.
 
@@ -136,6 +138,7 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     return track(speech, _at_span(passed.states, prepared), candidates[0])
 
 
+@using()
 def _speech(
     request: RunRequest, question: Question, sound: _Sound, words: tuple[SpokenWord, ...], words_from: str
 ) -> tuple[Lane, LensReadout, tuple]:

@@ -19,6 +19,7 @@ from engine.examples import EXAMPLES
 from engine.systems.base import Heard, WhiteBoxSystem
 from engine.systems.catalogue import MODELS, PAIRS, get_spec, systems
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.residency import using
 from engine.systems.text_llm import TextLLM
 
 READ_ALOUD = ("the team won the game", "the market fell today after the bank raised its rates")
@@ -67,6 +68,7 @@ def check_all(progress: Progress | None = None, models: Path = MODELS) -> tuple[
     return tuple(checked)
 
 
+@using()
 def check_system(key: str, models: Path = MODELS) -> Checked:
     """Return what was found for one system.
 

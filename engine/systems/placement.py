@@ -18,8 +18,7 @@ from engine.systems.weights import CHECKPOINTS
 if TYPE_CHECKING:
     import torch
 
-AUTO = "auto"
-DTYPES = (AUTO, "bfloat16", "float32")
+DTYPES = ("", "bfloat16", "float32")
 DEVICE_VARIABLE, DTYPE_VARIABLE = "CASCADE_LENS_DEVICE", "CASCADE_LENS_DTYPE"
 MEMORY_VARIABLE = "CASCADE_LENS_MEMORY_GIB"
 
@@ -29,18 +28,20 @@ class Settings:
     """How published models are placed.
 
     Attributes:
-        device: "auto", "cpu", "cuda", or another name that torch knows, such as "cuda:1".
-        dtype: of their weights, one of DTYPES; "auto" is bfloat16.
+        device: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or "cuda:1".
+        dtype: of their weights, one of DTYPES; "" is bfloat16.
         memory_gib: what the models that are loaded may take together; None is what the device has free.
     """
 
-    device: str = AUTO
-    dtype: str = AUTO
+    device: str = ""
+    dtype: str = ""
     memory_gib: float | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise PlacementError(f'There is no precision "{self.dtype[:40]}"; choose: {", ".join(DTYPES)}.')
+            raise PlacementError(
+                f'There is no precision "{self.dtype[:40]}"; choose: {", ".join(DTYPES[1:])}.'
+            )
         if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
             raise PlacementError(f"A memory of {self.memory_gib:g} GiB cannot be used; give more than 0.")
 
@@ -73,7 +74,7 @@ def settings_in_use() -> Settings:
         memory_gib = float(memory) if memory else None
     except ValueError as error:
         raise PlacementError(f'{MEMORY_VARIABLE} is "{memory[:40]}"; give a number of GiB.') from error
-    return Settings(device or AUTO, dtype or AUTO, memory_gib)
+    return Settings(device, dtype, memory_gib)
 
 
 def placement_of(folder: str) -> Placement:
@@ -94,14 +95,16 @@ def placement_of(folder: str) -> Placement:
 def _device(name: str) -> torch.device:
     import torch
 
-    if name == AUTO:
+    if not name:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise PlacementError(f'There is no device "{name[:40]}"; choose auto, cpu or cuda.') from error
+        raise PlacementError(
+            f'There is no device "{name[:40]}"; choose cpu or cuda, or leave it out.'
+        ) from error
     module: Any = getattr(torch, device.type, None)
     n_devices = 1 if device.type == "cpu" else module.device_count() if module else 0
     if (device.index or 0) >= n_devices:
-        raise PlacementError(f"There is no {name[:40]} on this machine; choose --device cpu or auto.")
+        raise PlacementError(f"There is no {name[:40]} on this machine; choose cpu, or leave it out.")
     return device

@@ -28,6 +28,7 @@ _TRANSCRIBER_TOKENS = 64
 _TEXT, _SPEECH, _EARS, _CASCADE = "text LLM", "speech LLM", "transcriber", "cascade"
 
 
+@LOADED.lease()
 def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     """Return the speech LLM with this key, loaded at first use.
 
@@ -49,6 +50,7 @@ def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     )
 
 
+@LOADED.lease()
 def load_cascade(key: str, models: Path = MODELS) -> Cascade:
     """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
     spec = get_spec(key)
@@ -87,6 +89,7 @@ def batch_is_exact(key: str, models: Path = MODELS) -> bool:
 
 
 @cache
+@LOADED.lease()
 def _checked(key: str, models: Path) -> bool:
     """Run check_adapter once; only batch parity may fail, and then arms run one after another."""
     from engine.check import BATCH_CHECK, check_adapter
@@ -173,7 +176,8 @@ def _new_transcriber(folder: str, place: Path) -> Transcribes:
     if folder in PUBLISHED_TRANSCRIBERS:
         from engine.systems.whisper import PublishedTranscriber, WhisperSettings
 
-        return PublishedTranscriber(place, WhisperSettings(device=settings_in_use().device.partition(":")[0]))
+        device = settings_in_use().device.partition(":")[0]
+        return PublishedTranscriber(place, WhisperSettings(device=device or "auto"))
     from engine.systems.cascade import Transcriber
 
     return Transcriber(place, max_tokens=_TRANSCRIBER_TOKENS)

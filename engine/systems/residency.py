@@ -98,15 +98,22 @@ class Residency:
             found: T = part.value
             return found
 
+    @property
+    def is_leased(self) -> bool:
+        """Whether this thread is inside a lease."""
+        return getattr(self._mine, "keys", None) is not None
+
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep what this thread asks for inside the block loaded until the block ends."""
-        outer: set[Hashable] | None = getattr(self._mine, "keys", None)
+        """Keep what this thread asks for inside the block loaded until the outermost such block ends."""
+        if self.is_leased:
+            yield
+            return
         self._mine.keys = mine = set()
         try:
             yield
         finally:
-            self._mine.keys = outer
+            self._mine.keys = None
             with self._lock:
                 for key in mine:
                     self._parts[key].leases -= 1
@@ -172,7 +179,7 @@ def total_bytes(held_bytes: int) -> float:
     torch = sys.modules.get("torch")
     if torch is None or settings.device == "cpu" or not torch.cuda.is_available():
         return math.inf
-    free, _ = torch.cuda.mem_get_info(torch.device(settings.device if settings.device != "auto" else "cuda"))
+    free, _ = torch.cuda.mem_get_info(torch.device(settings.device or "cuda"))
     return held_bytes + free - RESERVE_BYTES
 
 
@@ -193,6 +200,9 @@ def using(residency: Residency | None = None) -> Iterator[None]:
         PlacementError: memory ran out.
     """
     resident = LOADED if residency is None else residency
+    if resident.is_leased:
+        yield  # the outermost block frees what there is
+        return
     try:
         with resident.lease():
             yield

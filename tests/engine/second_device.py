@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,7 +18,6 @@ from torch.utils.backend_registration import (
     _DummyPrivateUse1Hook,
     _setup_privateuseone_for_python_backend,
 )
-
 
 
 class _Unseen(_DummyPrivateUse1Hook):
@@ -113,7 +111,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _held(value: Any) -> Any:
-    if isinstance(value, torch.device):
+    if isinstance(value, torch.device) and value.type == DEVICE.type:
         return torch.device("cpu")
     return value.held if isinstance(value, OnDevice) else value
 
@@ -132,8 +130,8 @@ class _Factories(TorchDispatchMode):
 
 
 @contextmanager
-def second_device(patch: pytest.MonkeyPatch) -> Iterator[torch.device]:
-    """Make `cuda:0` usable inside the block."""
+def second_device() -> Iterator[torch.device]:
+    """Make `twin:0` usable inside the block."""
     # `torch.tensor` then fills a tensor of the CPU and sends it, as for torch's own fake tensors.
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)
