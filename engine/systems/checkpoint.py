@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,15 +92,3 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str, *, a
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with this prefix, without it."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def fingerprint(folders: Iterable[Path]) -> str:
-    """Return a sha256 over the bytes of these folders' weights, in order."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in weight_files(folder):
-            # In blocks: a published shard is larger than many a machine's memory.
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()

@@ -25,12 +25,12 @@ from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import (
     INLINE_PREFIX,
-    fingerprint,
     load_strictly,
     read_tensors,
     under,
     weight_files,
 )
+from engine.systems.fingerprints import fingerprint
 from engine.systems.residency import is_out_of_memory
 from engine.systems.tokenizer import read_tokenizer
 

@@ -22,7 +22,7 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint
+from engine.systems.fingerprints import fingerprint
 from engine.systems.text_llm import TextLLM, make_ears
 from engine.systems.ultravox_checkpoint import Bases, read_ears, read_feature_extractor
 

@@ -91,9 +91,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     named = [one for one in leaves if isinstance(one, torch.device)]
     is_here = [isinstance(one, OnDevice) for one in given]
     # A number held on the CPU may meet any device.
-    if any(is_here) and not all(h or not t.ndim for h, t in zip(is_here, given, strict=True)):
-        if name not in MIXES:
-            raise RuntimeError(f"{name}: expected all tensors on one device, found {DEVICE} and cpu")
+    mixed = any(is_here) and any(t.ndim for h, t in zip(is_here, given, strict=True) if not h)
+    if mixed and name not in MIXES:
+        raise RuntimeError(f"{name}: expected all tensors on one device, found {DEVICE} and cpu")
     here = any(is_here)
     if named:
         here = named[-1].type == DEVICE.type

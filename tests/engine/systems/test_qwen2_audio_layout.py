@@ -30,6 +30,7 @@ from tests.engine.published import (
     change_tensors,
     sentence_of_refusal,
 )
+from tests.engine.tiny_qwen2_audio import write_published
 from tests.engine.tiny_systems import sound
 
 LINEAR = "multi_modal_projector.linear.weight"
