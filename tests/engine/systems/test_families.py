@@ -22,7 +22,6 @@ from engine.erasure import random_subspace
 from engine.hooks import Projection, RowEdits
 from engine.lens import read_lens, track
 from engine.matched_step import match_changes
-from engine.precision import unit_roundoff
 from engine.result import SpokenWord
 from engine.systems import placement
 from engine.systems.base import Prepared, SpeechLLM
@@ -247,7 +246,3 @@ def test_a_tensor_left_on_the_cpu_is_found(
         there = load(family, models, Settings(device=str(DEVICE)), "twin")
         with pytest.raises(RuntimeError, match="found twin:0 and cpu"):
             whole_path(there)
-
-
-def test_rounding_is_that_of_the_number_of_bits() -> None:
-    assert unit_roundoff(torch.bfloat16) == 2**-8 and unit_roundoff(torch.float32) == 2**-24
