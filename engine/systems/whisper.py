@@ -15,6 +15,7 @@ import faster_whisper
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
+from engine.systems.residency import is_out_of_memory
 
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
 
@@ -55,6 +56,8 @@ class PublishedTranscriber:
                 str(folder), device=settings.device, compute_type=settings.compute_type
             )
         except (RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelFilesError(f"{folder.name} could not be loaded: {type(error).__name__}.") from error
         self._lock = threading.Lock()
 
