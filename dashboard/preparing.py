@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dashboard.session import warm_up
@@ -68,14 +68,16 @@ class _Fetching:
 _FETCHING = _Fetching()
 
 
-def take_profile(named: str) -> str:
+def take_profile(named: str, memory_gib: float | None = None) -> str:
     """Take a profile for this page; return what is wrong with it, "" when nothing is.
 
     Args:
         named: key of a profile, or a YAML file.
+        memory_gib: what its models may take together, instead of what the profile says.
     """
     try:
-        use_profile(read_profile(named))
+        profile = read_profile(named)
+        use_profile(profile if memory_gib is None else replace(profile, memory_gib=memory_gib))
     except EngineError as error:
         return str(error)
     return ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.audio import load_clip
-from engine.batching import TOLERANCE, check_batches
+from engine.batching import check_batches
 from engine.check import PROBE_INSTRUCTION, Finding, check_adapter, probe_clip
 from engine.eraser_check import check_erasers
 from engine.errors import ModelFilesError
@@ -20,6 +20,7 @@ from engine.examples import EXAMPLES
 from engine.systems.base import Heard, SpeechLLM, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import MODELS, PAIRS, SystemKind, get_spec, systems
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.residency import using
 from engine.systems.text_llm import TextLLM
 
 READ_ALOUD = ("the team won the game", "the market fell today after the bank raised its rates")
@@ -71,6 +72,7 @@ def check_all(progress: Progress | None = None, models: Path = MODELS) -> tuple[
     return tuple(checked)
 
 
+@using()
 def check_system(key: str, models: Path = MODELS) -> Checked:
     """Return what was found for one system.
 
@@ -168,4 +170,4 @@ def _padded(system: WhiteBoxSystem | TextLLM, heard: Sequence[Heard]) -> Finding
     # Another answer is a fault whatever the gap of the scores.
     value = float("inf") if found.n_other_answers else found.largest_gap
     measured = f"largest difference {found.largest_gap:.1e}, {found.n_other_answers} answered differently"
-    return Finding("a padded batch equals its singles", measured, value, TOLERANCE)
+    return Finding("a padded batch equals its singles", measured, value, found.tolerance)

@@ -26,9 +26,9 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.placement import DTYPES, Settings, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
 
-DTYPES = ("", "bfloat16", "float32")
 # The nine systems of arXiv 2602.17598, Table 1: the paper's id -> ours.
 PAPER_SYSTEMS: Mapping[str, str] = {
     "cascade_s": "whisper-large-v3-qwen2.5-7b",
@@ -168,6 +168,7 @@ def use_profile(profile: Profile) -> None:
         ModelFilesError: a folder that it names does not exist.
     """
     use_folders(profile.folders)
+    use(Settings(profile.device, profile.dtype, profile.memory_gib))
     _IN_USE[0] = profile
 
 

@@ -208,3 +208,8 @@ _PAIRED = (
 PUBLISHED_PAIRS: dict[str, Pair] = {
     row[0]: pair_of(MINI_SYSTEMS | PUBLISHED_SYSTEMS, *row) for row in _PAIRED
 }
+
+
+def parameters_m_of(folder: str) -> float:
+    """Return millions of parameters of a published transcriber or text LLM; 0 for any other folder."""
+    return {name: row[1] for name, row in (_EARS | _READERS).items()}.get(folder, 0.0)

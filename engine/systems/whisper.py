@@ -16,6 +16,7 @@ import numpy as np
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
+from engine.systems.residency import is_out_of_memory
 
 SHORTEST_SAMPLES = 640
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
@@ -58,6 +59,8 @@ class PublishedTranscriber:
                 str(folder), device=settings.device, compute_type=settings.compute_type
             )
         except Exception as error:  # the tokenizer's library raises no other
+            if is_out_of_memory(error):
+                raise
             raise ModelFilesError(f"{folder.name} could not be loaded: {type(error).__name__}.") from error
         if not self._model.model.is_multilingual:
             # It would be run as English's own, whose prompt names neither language nor task.
