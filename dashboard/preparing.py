@@ -12,8 +12,8 @@ from functools import partial
 from dashboard.session import warm_up
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.hub import fetch, free_gb, obstacle
 from engine.systems.profiles import Profile, preparation, profile_in_use, read_profile, use_profile
-from engine.systems.weights import fetch, free_gb, obstacle
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ class _Fetching:
                 fetch(name, partial(self._tell, f"{number} of {len(folders)}"))
             except ModelFilesError as error:
                 self.failures[name] = str(error)
+            except Exception:  # one folder's fault must not keep the others from being fetched
+                logger.exception("fetching %s failed", name)
+                self.failures[name] = f"{name} could not be fetched; the log says why."
         self.now = ""
 
     def _is_of_use(self, name: str, profile: Profile) -> bool:

@@ -6,6 +6,7 @@ loads no model; `preparation` says what each system lacks before anything is fet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -131,10 +132,11 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
     dtype, memory = str(written.get("dtype") or ""), written.get("memory_gib")
     if dtype not in DTYPES:
         raise ModelFilesError(f"The profile {file.name} asks for {dtype[:20]}; take bfloat16 or float32.")
-    if memory is not None and not (isinstance(memory, int | float) and memory > 0):
+    is_number = isinstance(memory, int | float) and not isinstance(memory, bool)  # YAML reads "yes" as True
+    if memory is not None and not (is_number and 0 < memory < math.inf):
         raise ModelFilesError(f"The profile {file.name}: memory_gib must be a number above 0.")
     folders = written.get("folders") or {}
-    if not isinstance(folders, Mapping):
+    if not isinstance(folders, Mapping) or not all(isinstance(place, str) for place in folders.values()):
         raise ModelFilesError(f"The profile {file.name}: folders must map a model folder to its path.")
     return Profile(
         key=str(written.get("key") or file.stem),
@@ -145,7 +147,7 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
         dtype=dtype,
         memory_gib=None if memory is None else float(memory),
         # As in other files of settings: a path is told from where the file lies.
-        folders={str(name): file.parent / Path(str(place)).expanduser() for name, place in folders.items()},
+        folders={str(name): file.parent / Path(place).expanduser() for name, place in folders.items()},
     )
 
 

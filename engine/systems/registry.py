@@ -192,6 +192,10 @@ def _new_speech_llm(spec: SystemSpec, backbone: TextLLM, models: Path) -> Speech
         from engine.systems.voxtral import Voxtral
 
         return Voxtral(spec, folder, backbone)
+    if spec.family != "ultravox":
+        raise ModelFilesError(
+            f"No adapter loads the family {spec.family}; add it in engine/systems/registry.py."
+        )
     from engine.systems.ultravox import Ultravox
     from engine.systems.ultravox_checkpoint import Bases
 

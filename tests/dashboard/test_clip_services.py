@@ -144,11 +144,13 @@ def test_a_pair_with_a_service_offers_its_sentence_and_no_erasure(
     offered = choices.offer("gemini-mini")
     assert offered.conditions == () and not offered.has_states and "Off:" in offered.erase_note
     assert offered.service_note == (
-        "Run sends the clip and the question to the model gemini-fake at 127.0.0.1. Nothing is sent before."
+        "Run sends clip and question to gemini-fake at 127.0.0.1. Nothing is sent before."
     )
     served = choices.offer("mini-ultravox-endpoint")
     assert served.conditions and served.has_states
-    assert "the transcript, not the sound" in served.service_note and "served-7b" in served.service_note
+    assert (
+        "transcript and question, no sound, to" in served.service_note and "served-7b" in served.service_note
+    )
     assert choices.offer("mini-ultravox").service_note == ""
     off = show_pair("gemini-mini", ["boc"])
     assert off.erasures["choices"] == [] and off.erasures["value"] == []

@@ -236,6 +236,7 @@ def test_work_that_cannot_be_imported_ends_the_run(ray_address: str, tmp_path: P
         list(working.run([WordsUnit(("a",), tmp_path)]))
 
 
+@pytest.mark.usefixtures("ray_address")  # which says where Ray may write
 def test_a_cluster_is_started_here_without_an_address(
     tmp_path: Path, models: Path, undisturbed: Path
 ) -> None:
