@@ -57,7 +57,8 @@ def matrix_html(source: str, agreement: pd.DataFrame, accuracy: pd.DataFrame, pa
     return (
         heading("Agreement", "Cohen's kappa; choose a pair")
         + '<div class="bm-scroll" role="region" aria-label="Agreement matrix" tabindex="0">'
-        + f'<table class="bm-matrix{" bm-many" if len(systems) > MANY else ""}"><thead><tr><th scope="col">System</th><th scope="col">Right</th>'
+        + f'<table class="bm-matrix{" bm-many" if len(systems) > MANY else ""}"><thead><tr>'
+        + '<th scope="col">System</th><th scope="col">Right</th>'
         + f"{columns}</tr></thead><tbody>{body}</tbody></table></div>"
         + f'<p class="bm-readout small" aria-live="polite">{escape(_in_words(source, cells.get(frozenset(pair))))}</p>'
         + _legend({row["match"] for row in rows})
