@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
-from dashboard.choices import Offer, offer
+from dashboard.choices import Offer, offer, unset_services
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
-from dashboard.tabs.clip_texts import card_title, small
-from engine.systems.catalogue import ready_pairs
+from dashboard.tabs.clip_texts import card_title, folded, small
+from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 SNR_SLIDER_DB = (-5, 20)
@@ -20,7 +21,7 @@ STRENGTH_STEP = 0.25
 
 def ask_card() -> dict[str, Any]:
     first = next(iter(TASKS.values()))
-    pairs = ready_pairs()
+    pairs = offered_pairs()
     pair = next(iter(pairs.values()))
     with gr.Column(elem_classes="card", elem_id="card-ask"):
         gr.HTML(card_title("Ask"))
@@ -53,12 +54,16 @@ def ask_card() -> dict[str, Any]:
             elem_classes="inline",
         )
         match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
+        profile_note = gr.HTML("", elem_id="profile-note")
+        unset = unset_services()
+        gr.HTML(folded("Ask a service", unset), visible=bool(unset), elem_id="unset-services")
     return {
         "task": task,
         "task_note": task_note,
         "prompt": prompt,
         "pair": choice,
         "match_note": match_note,
+        "profile_note": profile_note,
     }
 
 
@@ -103,7 +108,7 @@ def noise_card() -> dict[str, Any]:
 
 def erase_card() -> dict[str, Any]:
     """Build the switches of the erasures, and where and how they act."""
-    offered = offer(next(iter(ready_pairs())))
+    offered = offer(next(iter(offered_pairs())))
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
         erasures = gr.CheckboxGroup(
@@ -127,6 +132,11 @@ def erase_card() -> dict[str, Any]:
         note = gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note), elem_id="erase-note")
         where = _where_and_how(offered)
     return {"erasures": erasures, "strength": strength, "erase_note": note, **where}
+
+
+def service_line(offered: Offer) -> str:
+    """Return what Run sends out, marked so that nobody misses it; "" where nothing is."""
+    return f'<p class="sends-out">{escape(offered.service_note)}</p>' if offered.service_note else ""
 
 
 def erasure_choices(offered: Offer) -> list[tuple[str, str]]:
@@ -174,10 +184,16 @@ def _where_and_how(offered: Offer) -> dict[str, Any]:
 
 
 def run_row() -> dict[str, Any]:
+    """Build the Run row; beside Run stands what it would send out."""
+    offered = offer(next(iter(offered_pairs())))
     with gr.Column(elem_id="run-row"):
         with gr.Row(elem_classes="buttons"):
             run = gr.Button("Run", variant="primary", elem_id="run")
             stop = gr.Button("Stop", visible=False, elem_id="stop")
+        service_note = gr.HTML(
+            service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
+        )
         status = gr.HTML(elem_id="status")
         estimate = gr.HTML(small(DURATIONS.line(0)), elem_id="estimate")
-    return {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    parts = {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    return {"service_note": service_note, **parts}

@@ -7,25 +7,26 @@ that into a toast.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import gradio as gr
 
-from dashboard.choices import offer
+from dashboard.choices import needs_press, offer
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
+from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
-from dashboard.tabs.clip_controls import erasure_choices, layer_label
-from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
+from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
 from engine.request import ERASURES
-from engine.systems.catalogue import ready_pairs
+from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
 Update = Any
@@ -58,6 +59,7 @@ class Restored(NamedTuple):
     task_note: Update
     prompt: Update
     pair: Update
+    profile_note: Update
     noise: Update
     snr_box: Update
     snr: Update
@@ -160,21 +162,6 @@ def show_noise(kind: str) -> tuple[Update, Update]:
     return gr.update(visible=kind != "none"), gr.update(visible=kind == "own")
 
 
-def show_pair(pair: str, erasures: list[str]) -> tuple[Update, Update, Update, Update]:
-    """Return match note, switches, their note and the layers' box for a pair that was just chosen.
-
-    Switches stay on where the pair has their eraser.
-    """
-    offered = offer(pair)
-    known = {one.key for one in offered.conditions}
-    return (
-        small(offered.match_note),
-        gr.update(choices=erasure_choices(offered), value=[key for key in erasures if key in known]),
-        gr.update(value=small(offered.erase_note), visible=bool(offered.erase_note)),
-        gr.update(label=layer_label(offered)),
-    )
-
-
 def show_layers(choice: str) -> Update:
     """Return the box for custom layers, shown where it is read."""
     return gr.update(visible=choice == "custom")
@@ -207,7 +194,9 @@ def link_to(values: tuple[Any, ...], has_result: bool) -> str:
 def restore(query: dict[str, str]) -> Restored:
     """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
-    view = view_of(query, examples=known, pairs=ready_pairs(), conditions=ERASURES)
+    view = view_of(query, examples=known, pairs=offered_pairs(), conditions=ERASURES)
+    if view.erasures and view.pair and not offer(view.pair).has_states:
+        view = replace(view, erasures=(), ignored=(*view.ignored, "erase"))
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
@@ -217,10 +206,12 @@ def restore(query: dict[str, str]) -> Restored:
     return Restored(
         *clip,
         *_restored_question(view, example),
-        view.pair or SKIP,
+        _restored_pair(view),
+        profile_note(state_of_profile()),
         *_restored_noise(view),
         *_restored_erasure(view),
-        bool(view.run and example),
+        # What goes to a service waits for a person who presses Run.
+        bool(view.run and example and not needs_press(view.pair or next(iter(offered_pairs())))),
     )
 
 
@@ -260,6 +251,13 @@ def _restored_question(view: View, example: Example | None) -> QuestionUpdate:
     if prompt is None and example is not None and example.task == task:
         prompt = example.prompt
     return _question(task, prompt)
+
+
+def _restored_pair(view: View) -> Update:
+    """Return the pairs that can run by now, too: weights may have come since the page was built."""
+    pairs = offered_pairs()
+    value = view.pair or next(iter(pairs))
+    return gr.update(choices=[(one.name, one.key) for one in pairs.values()], value=value)
 
 
 def _restored_noise(view: View) -> tuple[Update, Update, Update]:
