@@ -46,7 +46,9 @@ def main() -> int:
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     jobs.add_parser("examples", help="make the example clips that ship")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
-    jobs.add_parser("slim", help="store once what shipped models share, and JSON without blanks; no bit is lost")
+    jobs.add_parser(
+        "slim", help="store once what shipped models share, and JSON without blanks; no bit is lost"
+    )
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
     add_benchmark_jobs(jobs)

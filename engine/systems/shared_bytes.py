@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import BinaryIO
 
 from engine.errors import ModelFilesError
 
@@ -36,7 +35,7 @@ def stored_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def open_stored(file: Path) -> BinaryIO:
+def open_stored(file: Path) -> io.BufferedIOBase:
     """Open a file for reading; one that is kept as pieces is put together in memory.
 
     Raises:
