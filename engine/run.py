@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from engine.systems.registry import (
     load_speech_llm,
     load_text_llm,
 )
+from engine.systems.residency import using
 from engine.systems.services import UNAVAILABLE, require_states
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _not_measured(pair: Pair) -> dict[str, str]:
     return {key: UNAVAILABLE[key] for key in what}
 
 
+@using()
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
 ) -> tuple[list[Lane], Words]:
@@ -153,10 +155,12 @@ def _as_heard(
     """Return a text in place of what a reader heard."""
     if isinstance(reader, BehaviourModel):
         return words_alone(text, words)
-    text_llm: TextLLM = getattr(reader, "backbone", reader)  # a cascade's own
-    return text_llm.hear_text(text, words)
+    text_llm: Any = getattr(reader, "backbone", None) or reader  # a cascade's own
+    heard: Heard = text_llm.hear_text(text, words)
+    return heard
 
 
+@using()
 def track_token(request: RunRequest, text: str) -> TokenTrack:
     """Follow one token through all layers and audio positions of the speech LLM.
 
@@ -176,6 +180,7 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     return track(speech, at_span(passed.states, prepared), candidates[0])
 
 
+@using()
 def _speech(
     request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
 ) -> tuple[Lane, LensReadout | None, tuple[ErasureOutcome, ...]]:

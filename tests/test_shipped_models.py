@@ -25,7 +25,7 @@ from engine.request import RunRequest
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import MODELS, PAIRS, SYSTEMS, get_pair, match_of, ready_pairs, systems
-from engine.systems.checkpoint import fingerprint
+from engine.systems.fingerprints import fingerprint
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.unit_models import UNIT_MODELS, load_unit_model

@@ -45,6 +45,11 @@ def open_stored(file: Path) -> io.BufferedIOBase:
     return file.open("rb") if file.exists() else io.BytesIO(put_together(file))
 
 
+def stored_size(file: Path) -> int:
+    """Return how many bytes a file has, or would have in one; raises as `open_stored`."""
+    return file.stat().st_size if file.exists() else len(put_together(file))
+
+
 def put_together(file: Path) -> bytes:
     """Return the bytes of a file that is kept as pieces; raises as `open_stored`."""
     try:

@@ -21,8 +21,9 @@ from engine.errors import VoiceError
 from engine.request import RunRequest
 from engine.result import RunResult
 from engine.run import run
+from engine.scoring import is_right
 from engine.tasks import TASKS as TASK_TABLE
-from engine.tasks import is_right, normalise
+from engine.tasks import normalise
 from precompute.mini.held_out import TASKS, HeldOutItem, gold_of, held_out_items, say_item
 from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
@@ -105,15 +106,16 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
         answers = [a.result.lanes[lane].answer for a in answered]
         system = answered[0].result.lanes[lane].name
         right = [
-            is_right(table, answer.label, a.gold, a.aliases)
+            is_right(table, answer.label, a.gold, a.aliases, text=answer.text)
             for answer, a in zip(answers, answered, strict=True)
         ]
         rows.append(_mean_row("accuracy", task, system, voices, right))
         rows.append(_mean_row("unparsed_rate", task, system, voices, [x.status != "parsed" for x in answers]))
         if answers[0].forced_choice:
             forced = [
-                max(x.forced_choice, key=x.forced_choice.__getitem__) == a.gold
+                max(shares, key=shares.__getitem__) == a.gold
                 for x, a in zip(answers, answered, strict=True)
+                if (shares := x.forced_choice)
             ]
             rows.append(_mean_row("forced_choice_accuracy", task, system, voices, forced))
     labels = [[_label(a.result.lanes[lane].answer.label) for a in answered] for lane in (0, 1)]

@@ -24,6 +24,7 @@ from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_b
 from engine.conditions import FORMAT
 from engine.decode import run_arms
 from engine.leace import fit_leace
+from engine.moments import Moments
 from engine.systems.base import SpeechLLM
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
@@ -88,12 +89,12 @@ def collect_states(
         passed = run_arms(system, prepared, record_layers=range(n_layers + 1), max_new_tokens=1)
         start, stop = prepared.span
         for layer, recorded in passed.states.items():
-            states.setdefault(layer, []).append(recorded[0, start:stop].clone())
+            states.setdefault(layer, []).append(recorded[0, start:stop].clone().cpu())
         n_positions, width_s = stop - start, system.seconds_per_position
         word_class = first_word(rendering.words, first_words)
         rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
         rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
-        heard = ctc_head(system.frames(clip.samples))
+        heard = ctc_head(system.frames(clip.samples).float().cpu())
         rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
         rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
         if (index + 1) % 100 == 0:
@@ -160,13 +161,16 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
 
 
 def fit_probe(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weight [targets, d_model] and bias of a ridge probe of these rows."""
+    return probe_of(Moments.of(x, z))
+
+
+def probe_of(moments: Moments) -> tuple[Tensor, Tensor]:
     """Return weight [targets, d_model] and bias of a ridge probe; the penalty is relative to the mean variance."""
-    mean_x, mean_z = x.mean(0), z.mean(0)
-    centred = x - mean_x
-    gram = centred.T @ centred
-    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
-    weight = torch.linalg.solve(gram + penalty, centred.T @ (z - mean_z)).T
-    return weight, mean_z - weight @ mean_x
+    gram = moments.xx
+    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weight = torch.linalg.solve(gram + penalty, moments.xz).T
+    return weight, moments.mean_z - weight @ moments.mean_x
 
 
 def score_probe(predicted: Tensor, z: Tensor, classes: bool) -> float:
