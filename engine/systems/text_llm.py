@@ -16,6 +16,7 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
