@@ -1,4 +1,4 @@
-"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | speed.
+"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | slim | speed.
 
 The first three are the benchmark; the others make and measure what ships.
 """
@@ -20,8 +20,8 @@ BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
 EXAMPLES = MODELS.parent / "examples"
 STAGE_HELP = (
-    "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr or all; may be given several times "
-    "(default: those whose model is missing)"
+    "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr, interleaved or all; may be given "
+    "several times (default: those whose model is missing)"
 )
 TRAINED = "Trained: {}. Next: python -m precompute erasers, then python -m precompute evaluate.\n"
 NOTHING_TO_TRAIN = "Every model is there; name a stage to train it again.\n"
@@ -46,6 +46,9 @@ def main() -> int:
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     jobs.add_parser("examples", help="make the example clips that ship")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
+    jobs.add_parser(
+        "slim", help="store once what shipped models share, and JSON without blanks; no bit is lost"
+    )
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
     speed.add_argument("--profile", default="mini", help="mini, or paper for its 8 B models on a GPU")
@@ -97,6 +100,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.cards import write_cards
 
         write_cards(MODELS, MODELS / EVALUATION)
+    elif arguments.job == "slim":
+        from precompute.mini.slim import slim
+
+        sys.stdout.write(f"{slim(MODELS) / 1e6:.2f} MB freed.\n")
     else:
         _measure_speed(arguments)
     return 0

@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from engine.errors import ModelFilesError
+from engine.systems.shared_bytes import is_stored, put_together, stored_files
 
 # Where the language model lies in the published checkpoint of a speech LLM that holds its own.
 INLINE_PREFIX = "language_model."
@@ -24,11 +26,11 @@ def weight_files(folder: Path) -> list[Path]:
         ModelFilesError: there are none, or the index names a shard that is not there.
     """
     index = folder / "model.safetensors.index.json"
-    names = [file.name for file in folder.glob("*.safetensors")]
+    names = [file.name for file in stored_files(folder)]
     if index.exists():
         names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(set(names))]
-    missing = [file.name for file in files if not file.exists()]
+    missing = [file.name for file in files if not is_stored(file)]
     if missing or not files:
         what = ", ".join(missing) if missing else "model.safetensors"
         raise ModelFilesError(f"{folder.name} lacks {what}; restore the folder from the repository.")
@@ -44,12 +46,20 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool] = lambda name: True
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
         try:
+            if not file.exists():
+                tensors |= _wanted_of(file, wanted)
+                continue
             with safe_open(file, framework="pt") as stored:
                 names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
                 tensors |= {name: stored.get_tensor(name) for name in names}
         except SafetensorError as error:
             raise ModelFilesError(f"{folder.name}/{file.name} is damaged; restore it.") from error
     return tensors
+
+
+def _wanted_of(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Return the wanted tensors of a file that is kept in pieces."""
+    return {name: tensor for name, tensor in load(put_together(file)).items() if wanted(name)}
 
 
 def tensor_bytes(folder: Path, itemsize: int, wanted: Callable[[str], bool] = lambda name: True) -> int:
@@ -60,6 +70,9 @@ def tensor_bytes(folder: Path, itemsize: int, wanted: Callable[[str], bool] = la
     n_numbers = 0
     with suppress(ModelFilesError, SafetensorError):
         for file in weight_files(folder):
+            if not file.exists():
+                n_numbers += sum(tensor.numel() for tensor in _wanted_of(file, wanted).values())
+                continue
             with safe_open(file, framework="numpy") as stored:
                 names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
                 n_numbers += sum(math.prod(stored.get_slice(name).get_shape()) for name in names)

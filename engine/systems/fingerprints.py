@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.systems.checkpoint import weight_files
+from engine.systems.shared_bytes import open_stored, stored_size
 from engine.systems.weights import weights_home
 
 LARGE_BYTES = 512 * 2**20  # by far more than a mini has, and less than any published model
@@ -33,7 +34,7 @@ def fingerprint(folders: Iterable[Path]) -> str:
     """
     files = [file for folder in folders for file in weight_files(folder)]
     digest = hashlib.sha256()
-    if sum(file.stat().st_size for file in files) < LARGE_BYTES:
+    if sum(stored_size(file) for file in files) < LARGE_BYTES:
         for file in files:
             _hash(file, digest)
     else:
@@ -64,7 +65,7 @@ def _file_sha256(file: Path) -> str:
 
 def _hash(file: Path, digest: Any) -> None:
     # In blocks: a published shard is larger than many a machine's memory.
-    with file.open("rb") as stream:
+    with open_stored(file) as stream:
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
 

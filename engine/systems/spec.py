@@ -7,7 +7,7 @@ from typing import Literal
 
 from engine.matching import MatchKind
 
-SystemKind = Literal["speech_llm", "cascade", "text_llm"]
+SystemKind = Literal["speech_llm", "cascade", "text_llm", "unit_lm"]
 BYTES_IN_BF16 = 2
 
 
@@ -24,7 +24,8 @@ class SystemSpec:
         capabilities: what the page may offer: answer, forced_choice, lens, erasure, transcript.
         parameters_m: millions of parameters that run for an answer: ears or transcriber, and the backbone; NaN
             where a service does not say.
-        audio_base: folder of the Whisper that a published Ultravox names, "" where its own folder has all.
+        audio_base: folder of the Whisper that a published Ultravox names, or of the encoder that makes a unit
+            model's units; "" where its own folder has all.
         service: "gemini" or "endpoint" where somebody else's machine answers, else "".
         variables: where the service's address, model and key stand in the environment: their common prefix.
     """

@@ -16,6 +16,7 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
@@ -37,6 +38,8 @@ from engine.systems.tokenizer import read_tokenizer
 # The clip or its transcript stands first: what a model makes of it does not depend on the question.
 USER_TEMPLATE = CLIP_MARK + "{instruction}"
 CPU = torch.device("cpu")
+# A tensor of another shape is reported and refused here by name; transformers' own error does not name it.
+REPORTED: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 Ears = TypeVar("Ears", bound=nn.Module)
 
 
@@ -73,7 +76,7 @@ class TextLLM:
             if is_out_of_memory(error):
                 raise
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
-        _refuse_what_does_not_fit(spec.name, loading)
+        refuse_what_does_not_fit(spec.name, loading)
         model.generation_config.eos_token_id = _end_ids_in(folder)
         self.language_model: nn.Module = model.eval().requires_grad_(False).to(device)
         decoder = model.get_decoder()
@@ -107,25 +110,31 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Return the causal LM of a folder, and what transformers says about the loading."""
     config = AutoConfig.from_pretrained(folder)
     text_config = getattr(config, "text_config", None)
-    settings: dict[str, Any] = {
-        "dtype": dtype,
-        "output_loading_info": True,
-        # Reported and refused below by name; transformers' own error does not name the tensor.
-        "ignore_mismatched_sizes": True,
-    }
-    if text_config is None:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **settings)
-    else:
+    if text_config is not None:
         tensors = read_tensors(folder, lambda name: name.startswith(INLINE_PREFIX))
-        settings |= {"config": text_config, "state_dict": under(tensors, INLINE_PREFIX)}
-        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)]
-        loaded = model_class.from_pretrained(None, **settings)
+        return build_causal_lm(text_config, under(tensors, INLINE_PREFIX), dtype)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **REPORTED)
     model, loading = loaded
     return model, loading
 
 
-def _refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:
-    """Refuse what transformers only logs: it makes up a missing or reshaped tensor and drops an unexpected one."""
+def build_causal_lm(
+    config: PretrainedConfig, tensors: dict[str, Tensor], dtype: torch.dtype
+) -> tuple[Any, dict[str, Any]]:
+    """Return the plain causal LM of a text config with these tensors, and what transformers says about the loading."""
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model, loading = model_class.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=dtype, **REPORTED
+    )
+    return model, loading
+
+
+def refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:
+    """Refuse what transformers only logs: it makes up a missing or reshaped tensor and drops an unexpected one.
+
+    Raises:
+        ModelFilesError: names the first such tensor.
+    """
     for kind, keys in (("lacks", "missing_keys"), ("has an unexpected", "unexpected_keys")):
         if found := sorted(loading[keys]):
             raise ModelFilesError(f"{name} {kind} tensor {found[0]} ({len(found)} such in all).")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelFilesError
+from engine.systems.shared_bytes import is_stored, stored_files
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HOME_VARIABLE = "CASCADE_LENS_WEIGHTS"
@@ -20,6 +21,7 @@ COMMIT_DIGITS = 40
 
 TEXT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 EARS_FILES = ("*.json", "*.bin", "*.txt")
+VOCABULARY_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "faster-whisper-small": Checkpoint(
         "Systran/faster-whisper-small", "536b0662742c02347bc0e980a01041f333bce120", 0.5, files=EARS_FILES
     ),
+    # Stored in float32. Their vocabularies are their text models' with units behind, their units HuBERT's.
+    "sims-7b": Checkpoint("slprl/SIMS-7B", "main", 30.5),
+    "sims-llama3.2-3b": Checkpoint("slprl/SIMS-Llama3.2-3B", "main", 14.4),
+    "qwen2.5-7b-vocabulary": Checkpoint("Qwen/Qwen2.5-7B", "main", 0.01, files=VOCABULARY_FILES),
+    "llama-3.2-3b-vocabulary": Checkpoint("meta-llama/Llama-3.2-3B", "main", 0.01, True, VOCABULARY_FILES),
+    "mhubert-base-25hz": Checkpoint("slprl/mhubert-base-25hz", "main", 0.4),
 }
 # Ids by which a published config may call a text model that has another name today.
 FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
@@ -172,8 +180,8 @@ def is_here(name: str, folder: Path) -> bool:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
             return False
-        return all((folder / shard).exists() for shard in shards)
-    return any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
+        return all(is_stored(folder / shard) for shard in shards)
+    return bool(stored_files(folder)) or (folder / "model.bin").exists()
 
 
 def size_gb(names: Iterable[str]) -> float:
