@@ -16,6 +16,8 @@ BOOTSTRAP = "bootstrap of groups"
 K = 10  # of the claims that are tried at one k
 TOPS = (1, 5, 10)
 HALF = 0.5  # of the text share, and of the full model's R: our reading of "does not show it"
+# Resampled layers are whole numbers and may all be one: a layer reaches half a layer to either side.
+HALF_A_LAYER = 0.5
 ONE_SIZE = "One size of interleaved model is here, and it has no other to be compared with; two are needed."
 FULL = {"initialisation": "text", "data": "interleaved"}
 CONTROLS = (("text", "speech only"), ("random", "interleaved"), ("random", "speech only"))
@@ -42,7 +44,8 @@ def three_phases(run: Measured) -> Iterator[Trial]:
         best = _peak(layers)
         yield Trial(model, "", "", f"next word, layer {best}", _excess(layers[best]), 0.0)
         for row in rows_of(_final(run, "phases", model), k=K, boundary="current to next"):
-            seen = Estimate(row.layer, row.low, row.high, int(row.n_groups), BOOTSTRAP, row.note)
+            ends = (row.low - HALF_A_LAYER, row.high + HALF_A_LAYER)
+            seen = Estimate(row.layer, *ends, int(row.n_groups), BOOTSTRAP, row.note)
             note = f"In order in {100 * row.score:.0f} % of resamples."
             yield Trial(model, "", "", "layers from the current word to the next", seen, 0.0, note=note)
         share = {row.layer: row for row in rows_of(_final(run, "interleaved", model), measure=TEXT_SHARE)}
