@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Scope = Literal["audio", "prompt", "all"]
+Edit = Callable[[Tensor], Tensor]  # states [rows, positions, d_model] in, as many out: a Projection, say
 
 # Hooks sit on modules that systems and threads share: who runs a backbone holds this, so that no run is edited
 # or recorded by another's hooks.
@@ -52,10 +53,10 @@ class Projection:
 
 @dataclass
 class RowEdits:
-    """Edits of a batch: each row has its own projections by layer, or none.
+    """Edits of a batch: each row has its own by layer, or none.
 
     Attributes:
-        rows: for each row of the batch its projections by layer; None leaves the row alone.
+        rows: for each row of the batch its edits by layer; None leaves the row alone.
         span: the clip's positions, first and one after the last.
         n_prompt: length of the prompt.
         scope: audio positions only, the whole prompt, or the generated positions too.
@@ -63,7 +64,7 @@ class RowEdits:
         count: how many terms are in each sum.
     """
 
-    rows: Sequence[Mapping[int, Projection] | None]
+    rows: Sequence[Mapping[int, Edit] | None]
     span: tuple[int, int]
     n_prompt: int
     scope: Scope

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from concept_erasure import LeaceFitter
 from jaxtyping import Float
 from torch import Tensor
+
+from engine.erasure import Eraser
 
 SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
 LEAK_TOLERANCE = 1e-6  # correlation of the erased states with the concept, on the states of the fit
@@ -53,6 +56,26 @@ def fit_leace(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> L
     leak = cross_correlation(fitted(x), z)
     assert leak < LEAK_TOLERANCE, f"the erased states still correlate with the concept: {leak:.2e}"
     return fitted
+
+
+def bare_eraser(condition: str, found: Mapping[int, Leace], targets: tuple[str, ...], fit: str) -> Eraser:
+    """Return erasers just fitted, layer by layer, as an Eraser that carries no probe."""
+    return Eraser(
+        condition=condition,
+        layers=tuple(sorted(found)),
+        left={layer: one.left.float() for layer, one in found.items()},
+        right={layer: one.right.float() for layer, one in found.items()},
+        mean={layer: one.mean.float() for layer, one in found.items()},
+        kept_rank={layer: len(one.right) for layer, one in found.items()},
+        probe_weight={},
+        probe_bias={},
+        probe_before={},
+        probe_after={},
+        probe_chance={},
+        targets=targets,
+        measure="",
+        fit=fit,
+    )
 
 
 def cross_correlation(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> float:
