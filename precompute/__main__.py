@@ -20,8 +20,8 @@ BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
 EXAMPLES = MODELS.parent / "examples"
 STAGE_HELP = (
-    "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr or all; may be given several times "
-    "(default: those whose model is missing)"
+    "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr, interleaved or all; may be given "
+    "several times (default: those whose model is missing)"
 )
 TRAINED = "Trained: {}. Next: python -m precompute erasers, then python -m precompute evaluate.\n"
 NOTHING_TO_TRAIN = "Every model is there; name a stage to train it again.\n"

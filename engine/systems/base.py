@@ -31,6 +31,8 @@ class Heard:
         text: the transcript for a cascade or an oracle, "" for a speech LLM.
         words: the transcript's words with times, where there are any.
         seconds: wall time of this step.
+        position_ends_s: when each position ends, where they are not all of one width (merged speech units);
+            `seconds_per_position` is then that of a unit's frame. None where they are.
     """
 
     embeddings: Float[Tensor, "positions d_model"]
@@ -38,6 +40,7 @@ class Heard:
     text: str
     words: tuple[SpokenWord, ...]
     seconds: float
+    position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.matching import MatchKind, language_model_folder, language_model_shape, match_of_folders
 
-SystemKind = Literal["speech_llm", "cascade", "text_llm"]
+SystemKind = Literal["speech_llm", "cascade", "text_llm", "unit_lm"]
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 

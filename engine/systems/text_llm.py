@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
 )
 
@@ -51,7 +52,7 @@ class TextLLM:
             model, loading = _load(folder, dtype)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
-        _refuse_what_does_not_fit(spec.name, loading)
+        refuse_what_does_not_fit(spec.name, loading)
         self.language_model: nn.Module = model.eval().requires_grad_(False)
         decoder = model.get_decoder()
         self.decoder_layers: nn.ModuleList = decoder.layers
@@ -81,25 +82,34 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Return the causal LM of a folder, and what transformers says about the loading."""
     config = AutoConfig.from_pretrained(folder)
     text_config = getattr(config, "text_config", None)
-    settings: dict[str, Any] = {
-        "dtype": dtype,
-        "output_loading_info": True,
-        # Reported and refused below by name; transformers' own error does not name the tensor.
-        "ignore_mismatched_sizes": True,
-    }
-    if text_config is None:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **settings)
-    else:
+    if text_config is not None:
         tensors = read_tensors(folder, lambda name: name.startswith(INLINE_PREFIX))
-        settings |= {"config": text_config, "state_dict": under(tensors, INLINE_PREFIX)}
-        model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_config)]
-        loaded = model_class.from_pretrained(None, **settings)
+        return build_causal_lm(text_config, under(tensors, INLINE_PREFIX), dtype)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **_settings(dtype))
     model, loading = loaded
     return model, loading
 
 
-def _refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:
-    """Refuse what transformers only logs: it makes up a missing or reshaped tensor and drops an unexpected one."""
+def build_causal_lm(
+    config: PretrainedConfig, tensors: dict[str, Tensor], dtype: torch.dtype
+) -> tuple[Any, dict[str, Any]]:
+    """Return the plain causal LM of a text config with these tensors, and what transformers says about the loading."""
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    model, loading = model_class.from_pretrained(None, config=config, state_dict=tensors, **_settings(dtype))
+    return model, loading
+
+
+def _settings(dtype: torch.dtype) -> dict[str, Any]:
+    # Mismatched sizes are reported and refused below by name; transformers' own error does not name the tensor.
+    return {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
+
+
+def refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:
+    """Refuse what transformers only logs: it makes up a missing or reshaped tensor and drops an unexpected one.
+
+    Raises:
+        ModelFilesError: names the first such tensor.
+    """
     for kind, keys in (("lacks", "missing_keys"), ("has an unexpected", "unexpected_keys")):
         if found := sorted(loading[keys]):
             raise ModelFilesError(f"{name} {kind} tensor {found[0]} ({len(found)} such in all).")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, WhisperFeatureExtractor
 
 from engine.matching import REVISION_DIGITS, REVISION_FILE
+from engine.systems.eight_bit import to_eight_bits
+from engine.systems.interleaved import CENTRES_FILE, MODEL_TYPE, PREFIX, UNITS_FOLDER
 from engine.systems.ultravox import UltravoxEars
 from precompute.mini.qwen2_audio import TrainedQwen2Audio
 from precompute.mini.speech_batch import WINDOW_S
@@ -50,6 +54,36 @@ def export_qwen2_audio(model: TrainedQwen2Audio, tokenizer: PreTrainedTokenizerF
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(folder)
     _save(model.published(), folder)
+
+
+def export_interleaved(
+    model: PreTrainedModel,
+    description: Mapping[str, Any],
+    centres: Path,
+    folder: Path,
+    *,
+    eight_bits: bool = False,
+) -> None:
+    """Write a unit language model in the published layout, its units' centres in a folder beside.
+
+    Args:
+        model: the causal LM.
+        description: what the config says beside the model's own settings: text model and unit encoder.
+        centres: file of the units' centres.
+        folder: to be filled.
+        eight_bits: 8 bits a weight with a scale for each row, instead of float16.
+    """
+    _empty(folder)
+    base = model.config.to_dict()
+    config = {"model_type": MODEL_TYPE, "vocab_size": base["vocab_size"], "base_config": base, **description}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / UNITS_FOLDER).mkdir(exist_ok=True)
+    shutil.copyfile(centres, folder / UNITS_FOLDER / CENTRES_FILE)
+    tensors = {PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+    if not eight_bits:
+        return _save(tensors, folder)
+    save_torch_state_dict(to_eight_bits(tensors), folder, max_shard_size=SHARD_BYTES, safe_serialization=True)
+    _write_revision(sorted(folder.glob("*.safetensors")), folder)
 
 
 def export_transcriber(model: TrainedTranscriber, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -8,6 +8,7 @@ minutes; its weights know nothing.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,17 @@ from torch import nn
 from engine.errors import UnknownKeyError
 from engine.matching import LANGUAGE_MODEL
 from engine.systems.checkpoint import fingerprint
-from precompute.mini import qwen2_audio, speech_llm, transcriber
+from precompute.mini import interleaved_job, qwen2_audio, speech_llm, transcriber
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
 from precompute.mini.export import export_backbone, export_ears, export_qwen2_audio, export_transcriber
+from precompute.mini.interleaving import ROWS
 from precompute.mini.loop import count_parameters
 from precompute.mini.qwen2 import QWEN2_SEED, new_qwen2
 from precompute.mini.word_errors import word_error_rate
 from precompute.mini.workshop import Recipe, Workshop, count_words
 from precompute.mini.world import WORLD_SEED, write_split
+
+logger = logging.getLogger(__name__)
 
 SOURCE_SEED, SPEECH_SOURCE_SEED, QWEN2_AUDIO_SOURCE_SEED, WEAK_SOURCE_SEED = 7, 8, 23, 24
 TEXT_DECAY = 0.05
@@ -39,8 +43,10 @@ FULL = Recipe(
     qwen2_steps=6_000,
     qwen2_audio_steps=3_200,
     weak_asr_steps=4_000,
+    interleaved_steps=2_400,
     flite_clips=2_500,
     held_out_clips=60,
+    unit_texts=20_000,
 )
 QUICK = Recipe(
     backbone_steps=25,
@@ -49,8 +55,10 @@ QUICK = Recipe(
     qwen2_steps=25,
     qwen2_audio_steps=12,
     weak_asr_steps=20,
+    interleaved_steps=8,
     flite_clips=10,
     held_out_clips=3,
+    unit_texts=12,
 )
 
 Record = dict[str, float]
@@ -137,6 +145,11 @@ def _qwen2_audio(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
     return record, model
 
 
+def _interleaved(shop: Workshop, folder: Path) -> tuple[Record, nn.Module]:
+    logger.info("interleaved: %d steps", shop.recipe.interleaved_steps)
+    return interleaved_job.train_grid(shop, folder)
+
+
 # In the order in which they need one another.
 STAGES: dict[str, Stage] = {
     "backbone": Stage("mini-llama", lambda: BATCH_EXCHANGES, _backbone),
@@ -145,6 +158,7 @@ STAGES: dict[str, Stage] = {
     "qwen2": Stage("mini-qwen2", lambda: BATCH_EXCHANGES, _qwen2),
     "qwen2_audio": Stage("mini-qwen2-audio", lambda: qwen2_audio.BATCH_CLIPS, _qwen2_audio),
     "weak_asr": Stage("mini-whisper-weak", lambda: transcriber.BATCH_CLIPS, _weak_asr),
+    "interleaved": Stage("mini-interleaved", lambda: ROWS, _interleaved),
 }
 
 

@@ -37,7 +37,10 @@ TOWER = "audio_tower."
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long each stage trains, how many flite clips it draws from, and how many clips judge a transcriber."""
+    """How long each stage trains, how many flite clips it draws from, and how many clips judge a transcriber.
+
+    `unit_texts` limits the texts that the interleaved minis hear, and their facts.
+    """
 
     backbone_steps: int
     transcriber_steps: int
@@ -45,8 +48,10 @@ class Recipe:
     qwen2_steps: int
     qwen2_audio_steps: int
     weak_asr_steps: int
+    interleaved_steps: int
     flite_clips: int
     held_out_clips: int
+    unit_texts: int
 
 
 @dataclass(frozen=True)
