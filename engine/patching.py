@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.answering import all_layers
-from engine.decode import run_arms
 from engine.hooks import RowEdits
 from engine.lens import unembed
+from engine.states import read_states
 from engine.systems.base import Prepared, WhiteBoxModel
 
 
@@ -60,9 +59,7 @@ def run_patched(
     """
     rows: list[Mapping[int, Replacement] | None] = [None]
     rows += [{layer: Replacement(stretch(donor, span[1] - span[0]))} for donor in donors]
-    edits = RowEdits(rows, span, prepared.embeddings.shape[1], "audio")
-    passed = run_arms(system, prepared, edits=edits, record_layers=all_layers(system), max_new_tokens=1)
-    return [{at: states[row] for at, states in passed.states.items()} for row in range(len(rows))]
+    return read_states(system, prepared, RowEdits(rows, span, prepared.embeddings.shape[1], "audio"))
 
 
 @torch.inference_mode()

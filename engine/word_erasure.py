@@ -14,14 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.answering import all_layers
 from engine.concepts import OTHER_WORD
-from engine.decode import run_arms
 from engine.erasure import Eraser
 from engine.hooks import Edit, RowEdits
 from engine.leace import bare_eraser, fit_leace
 from engine.matched_step import match_changes
 from engine.result import SpokenWord
+from engine.states import read_states
 from engine.systems.base import Prepared, WhiteBoxModel
 
 N_TARGETS = 64  # words with a class of their own; the others share one
@@ -134,6 +133,4 @@ def _run(
     span: tuple[int, int],
 ) -> tuple[list[dict[int, Tensor]], RowEdits]:
     edits = RowEdits(rows, span, prepared.embeddings.shape[1], "audio")
-    passed = run_arms(system, prepared, edits=edits, record_layers=all_layers(system), max_new_tokens=1)
-    by_row = [{layer: states[row] for layer, states in passed.states.items()} for row in range(len(rows))]
-    return by_row, edits
+    return read_states(system, prepared, edits), edits

@@ -45,10 +45,11 @@ class Boundaries:
     without_speech: float
 
 
-def excess_of(sums: Float[np.ndarray, "*resamples layers three"]) -> Curves:
-    """Return R by layer, (hits - control) / words, from sums of these three; NaN without words."""
+def excess_of(sums: Float[np.ndarray, "*places three"]) -> Float[np.ndarray, "*places"]:
+    """Return R, (hits - control) / words, from sums of these three; NaN without words."""
     hits, control, n_words = (sums[..., column] for column in range(3))
-    return np.divide(hits - control, n_words, out=np.full(np.shape(n_words), math.nan), where=n_words > 0)
+    empty = np.full(np.shape(n_words), math.nan)
+    return np.asarray(np.divide(hits - control, n_words, out=empty, where=n_words > 0))
 
 
 def phase_boundaries(
