@@ -13,7 +13,7 @@ MATCHES = {
     "exact": "Match: exact, both run the same backbone weights.",
     "ancestor": "Match: ancestor, the cascade runs the backbone that the speech LLM was trained from.",
     "self": "Match: self, the cascade's transcript goes into the speech LLM's own weights.",
-    "paper": "Match: called so in the paper; the backbones' configs differ, compare with care.",
+    "paper": "Match: called so in the paper; the checkpoints do not show it, compare with care.",
     "none": "Match: none, the two run different backbones; compare with care.",
 }
 

@@ -23,7 +23,6 @@ from engine.errors import EngineError
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, editing, recording
 from engine.lens import unembed
 from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import SYSTEMS
 
 LOGIT_TOLERANCE = 1e-3  # of a logit: rounding of float32 in another order stays well below
 LEAST_EFFECT = 0.01  # of a logit: taking the whole clip away must move it more than rounding could
@@ -249,7 +248,7 @@ def main() -> int:
     from engine.self_check import check_all, check_system, sentence_of
 
     parser = argparse.ArgumentParser(prog="python -m engine.check", description=main.__doc__)
-    parser.add_argument("name", nargs="?", help=f"one of: {', '.join(SYSTEMS)}")
+    parser.add_argument("name", nargs="?", help="key of a system; --all lists them")
     parser.add_argument("--all", action="store_true")
     arguments = parser.parse_args()
     if not arguments.name and not arguments.all:

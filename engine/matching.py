@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,8 @@ _CALLED_MATCHED = (
     ("qwen2-audio-7b", "qwen2-7b"),
     ("phi-4-multimodal", "phi-4-mini"),
 )
-_SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_key_value_heads", "vocab_size")
+# A text LLM's id on the hub -> its folder, None where it is not known.
+FindFolder = Callable[[str], Path | None]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -48,8 +49,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def language_model_folder(speech_llm: Path) -> Path:
-    """Return the folder that holds a speech LLM's language model: one beside it by name, or its own.
+def language_model_folder(speech_llm: Path, find: FindFolder = lambda name: None) -> Path:
+    """Return the folder that holds a speech LLM's language model: one of that name, or its own.
+
+    Args:
+        speech_llm: folder of the speech LLM.
+        find: where a model lies that a published config names by its id on the hub; one that it does not know is
+            looked for beside the speech LLM.
 
     Raises:
         ModelFilesError: the config does not say.
@@ -57,8 +63,9 @@ def language_model_folder(speech_llm: Path) -> Path:
     config = read_config(speech_llm)
     # As in the published configs: a named text model wins over an inline config.
     if config.get("text_model_id"):
-        return speech_llm.parent / str(config["text_model_id"])
-    if isinstance(config.get("text_config"), dict):
+        name = str(config["text_model_id"])
+        return find(name) or speech_llm.parent / name
+    if isinstance(config.get("text_config"), dict) or _hears_by_adapters(config):
         return speech_llm
     raise ModelFilesError(f"{speech_llm.name}/config.json names no text model; restore the folder.")
 
@@ -70,31 +77,40 @@ def language_model_shape(folder: Path) -> dict[str, Any]:
     return inline if isinstance(inline, dict) else config
 
 
-def match_of_folders(speech_llm: Path, reader: Path) -> MatchKind:
+def match_of_folders(
+    speech_llm: Path, reader: Path, find: FindFolder = lambda name: None, names: tuple[str, str] | None = None
+) -> MatchKind:
     """Return how a speech LLM is matched with a text LLM that reads transcripts.
 
     Args:
         speech_llm: folder of the speech LLM.
         reader: folder of the text LLM of a cascade or an oracle.
+        find: as for `language_model_folder`.
+        names: what the two checkpoints are called, where their folders may be called otherwise.
 
     Returns:
-        "exact" when both run the same language-model weights, which lie in a folder of their own; "self" when
-        the reader runs the speech LLM's own tensors; "ancestor" when the speech LLM's record names the reader's
-        weights as those it began with; "paper" when only the paper calls the two matched; else "none", also
-        where a text LLM's weights are missing and cannot be compared.
+        "exact" when both run the same language-model weights, which audio did not train; "self" when the reader
+        runs the speech LLM's own tensors; "ancestor" when the speech LLM's record names the reader's weights as
+        those it began with; "paper" when only the paper calls the two matched; else "none", also where a text
+        LLM's weights are missing and cannot be compared.
 
     Raises:
         ModelFilesError: a config is missing, or a config or a file of weights is damaged.
     """
-    own = language_model_folder(speech_llm)
+    own = language_model_folder(speech_llm, find)
     if own.resolve() != speech_llm.resolve():
         if _same_weights(own, reader):
             return "exact"
     elif _same_weights(speech_llm, reader):
-        return "self"
+        return "exact" if _hears_by_adapters(read_config(speech_llm)) else "self"
     elif _began_with(speech_llm, reader):
         return "ancestor"
-    return "paper" if _called_matched(speech_llm, reader) else "none"
+    return "paper" if _called_matched(*(names or (speech_llm.name, reader.name))) else "none"
+
+
+def _hears_by_adapters(config: Mapping[str, Any]) -> bool:
+    """Say whether what audio trained lies beside a language model that stayed as it was."""
+    return config.get("model_type") == "phi4_multimodal"
 
 
 def _same_weights(a: Path, b: Path) -> bool:
@@ -114,12 +130,9 @@ def _began_with(speech_llm: Path, reader: Path) -> bool:
     return recorded[:REVISION_DIGITS] == weights_name(reader)
 
 
-def _called_matched(speech_llm: Path, reader: Path) -> bool:
-    names = speech_llm.name.lower(), reader.name.lower()
-    if not any(names[0].startswith(a) and names[1].startswith(b) for a, b in _CALLED_MATCHED):
-        return False
-    shapes = [language_model_shape(folder) for folder in (language_model_folder(speech_llm), reader)]
-    return any(shapes[0].get(key) != shapes[1].get(key) for key in _SHAPE)
+def _called_matched(speech_llm: str, reader: str) -> bool:
+    names = speech_llm.lower(), reader.lower()
+    return any(names[0].startswith(a) and names[1].startswith(b) for a, b in _CALLED_MATCHED)
 
 
 def weights_name(folder: Path) -> str:

@@ -39,9 +39,14 @@ SHARED_BY_ADAPTERS = {
     "catalogue",
     "checkpoint",
     "lora",
+    "mini_rows",
+    "published_rows",
+    "services",
+    "spec",
     "text_llm",
     "tokenizer",
     "ultravox_checkpoint",
+    "weights",
 }
 LOADS_ADAPTERS = "registry"  # the one file that knows them all; none of them knows it
 UNSAFE_LOADERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -93,7 +93,19 @@ class WhiteBoxSystem(WhiteBoxModel, Protocol):
 
 @runtime_checkable
 class SpeechLLM(WhiteBoxSystem, Protocol):
-    """A system that hears without a transcript: what fitting its erasers needs beside."""
+    """A system that hears without a transcript: what fitting its erasers and probing its layers needs beside."""
+
+    @property
+    def ears(self) -> nn.Module:
+        """The modules before the backbone; a control draws their weights anew."""
+        ...
+
+    def features(
+        self,
+        samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
+    ) -> tuple[Float[Tensor, "mels frames"], int]:
+        """Return log-mel features of at most one window, and how many frames of 10 ms are the clip's."""
+        ...
 
     @property
     def frames_per_position(self) -> int:
@@ -110,6 +122,15 @@ class SpeechLLM(WhiteBoxSystem, Protocol):
         samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
     ) -> Float[Tensor, "frames d_audio"]:
         """Return the audio tower's normed states of one clip of at most one window, 20 ms each."""
+        ...
+
+
+@runtime_checkable
+class Transcribes(Protocol):
+    """The ears of a cascade."""
+
+    def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
+        """Return what is said in a clip, and its words with times in seconds."""
         ...
 
 

@@ -16,7 +16,7 @@ from ctranslate2 import StorageView
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
-from engine.systems.base import Heard, Prepared
+from engine.systems.base import Heard, Prepared, Transcribes
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM
 
@@ -107,7 +107,7 @@ class Transcriber:
 class Cascade:
     """A transcriber in front of a text LLM; white-box through the LLM's own modules."""
 
-    def __init__(self, spec: SystemSpec, transcriber: Transcriber, backbone: TextLLM) -> None:
+    def __init__(self, spec: SystemSpec, transcriber: Transcribes, backbone: TextLLM) -> None:
         self.spec = spec
         self.transcriber = transcriber
         self.backbone = backbone

@@ -1,141 +1,77 @@
-"""Rows that describe every system and pair: cheap to read, no model library is imported here.
+"""The catalogue: every system and pair by key, what can run here, and how a pair is matched.
 
-Whether a pair is matched is read from the checkpoints' own configs, not typed in.
+Cheap to read: no model library is imported. Whether a pair is matched is read from the checkpoints' own configs,
+not typed in.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from engine.errors import ModelFilesError, UnknownKeyError
-from engine.matching import MatchKind, language_model_folder, language_model_shape, match_of_folders
+from engine.matching import (
+    REVISION_DIGITS,
+    REVISION_FILE,
+    FindFolder,
+    MatchKind,
+    language_model_folder,
+    language_model_shape,
+    match_of_folders,
+)
+from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
+from engine.systems.published_rows import PUBLISHED_PAIRS, PUBLISHED_SYSTEMS, PUBLISHED_TRANSCRIBERS
+from engine.systems.services import unset_variables
+from engine.systems.spec import Pair, SystemInfo, SystemKind, SystemSpec
+from engine.systems.weights import (
+    CHECKPOINTS,
+    MODELS,
+    commit_of,
+    folder_by_id,
+    folder_of,
+    missing_weights,
+    size_gb,
+)
 
-SystemKind = Literal["speech_llm", "cascade", "text_llm", "unit_lm"]
+__all__ = [
+    "MODELS",
+    "PAIRS",
+    "SYSTEMS",
+    "TRANSCRIBERS",
+    "Pair",
+    "SystemInfo",
+    "SystemKind",
+    "SystemSpec",
+    "backbone_of",
+    "get_pair",
+    "get_spec",
+    "match_between",
+    "match_of",
+    "n_layers_of",
+    "ready_pairs",
+    "revision_in",
+    "revision_of",
+    "systems",
+    "transcriber_name",
+]
 
-MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
-
-
-@dataclass(frozen=True)
-class SystemSpec:
-    """One system.
-
-    Attributes:
-        family: names the adapter that loads it.
-        folder: of its own weights under assets/models; None when it only combines others.
-        backbone: folder of the text LLM it runs on.
-        transcriber: folder of the CTranslate2 transcriber, for a cascade.
-        capabilities: what the page may offer: answer, forced_choice, lens, erasure, transcript.
-    """
-
-    key: str
-    name: str
-    kind: SystemKind
-    family: str
-    folder: str | None
-    backbone: str
-    transcriber: str | None
-    capabilities: tuple[str, ...]
-    parameters_m: float
-    licence: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A speech LLM beside its cascade and the text oracle on the same backbone."""
-
-    key: str
-    name: str
-    speech_llm: str
-    cascade: str
-    text_oracle: str
-
-
-@dataclass(frozen=True)
-class SystemInfo:
-    """What `/systems` lists: a row with its state on this machine."""
-
-    key: str
-    name: str
-    kind: SystemKind
-    backbone: str
-    match: MatchKind  # the closest of its pairs
-    capabilities: tuple[str, ...]
-    status: Literal["ready", "unavailable"]
-    reason: str
-    revision: str
-
-
-_SPEAKS = ("answer", "forced_choice", "lens", "erasure")
-_WRITES = ("answer", "forced_choice", "transcript")
-_READS = ("answer", "forced_choice")
-_OWN = "mini-Qwen2-Audio's LLM"
-# Folder of a cascade's transcriber -> its name.
-TRANSCRIBERS = {"mini-whisper": "mini-Whisper", "mini-whisper-weak": "weak mini-Whisper"}
-
-
-def _speech_llm(key: str, name: str, family: str, backbone: str, parameters_m: float) -> SystemSpec:
-    return SystemSpec(key, name, "speech_llm", family, key, backbone, None, _SPEAKS, parameters_m, "MIT")
-
-
-def _cascade(key: str, ears: str, reader: str, backbone: str, parameters_m: float) -> SystemSpec:
-    name = f"{TRANSCRIBERS[ears]} -> {reader}"
-    return SystemSpec(key, name, "cascade", "cascade", None, backbone, ears, _WRITES, parameters_m, "MIT")
-
-
-def _oracle(key: str, name: str, folder: str, parameters_m: float) -> SystemSpec:
-    name = f"{name}, true transcript"
-    return SystemSpec(key, name, "text_llm", "text_llm", folder, folder, None, _READS, parameters_m, "MIT")
-
-
-# Millions of parameters that run for an answer: ears or transcriber, and the backbone.
-SYSTEMS: dict[str, SystemSpec] = {
-    spec.key: spec
-    for spec in (
-        _speech_llm("mini-ultravox", "mini-Ultravox", "ultravox", "mini-llama", 15.9),
-        _cascade("mini-cascade", "mini-whisper", "mini-Llama", "mini-llama", 16.3),
-        _oracle("mini-llama", "mini-Llama", "mini-llama", 10.0),
-        _speech_llm("mini-qwen2-audio", "mini-Qwen2-Audio", "qwen2_audio", "mini-qwen2-audio", 8.2),
-        _cascade("mini-cascade-qwen2", "mini-whisper", "mini-Qwen2", "mini-qwen2", 10.9),
-        _cascade("mini-cascade-self", "mini-whisper", _OWN, "mini-qwen2-audio", 10.9),
-        _cascade("mini-cascade-weak", "mini-whisper-weak", "mini-Llama", "mini-llama", 11.8),
-        _oracle("mini-qwen2", "mini-Qwen2", "mini-qwen2", 4.5),
-        _oracle("mini-qwen2-audio-llm", _OWN, "mini-qwen2-audio", 4.5),
-    )
-}
-
-
-def _pair(key: str, speech_llm: str, cascade: str, words: str) -> Pair:
-    """Return a pair; the oracle is the cascade's own backbone on the true transcript."""
-    backbone = SYSTEMS[cascade].backbone
-    oracle = next(s.key for s in SYSTEMS.values() if s.kind == "text_llm" and s.backbone == backbone)
-    return Pair(key, f"{SYSTEMS[speech_llm].name} and {words}", speech_llm, cascade, oracle)
-
-
-PAIRS: dict[str, Pair] = {
-    pair.key: pair
-    for pair in (
-        _pair("mini-ultravox", "mini-ultravox", "mini-cascade", "its cascade"),
-        _pair("mini-ultravox-weak", "mini-ultravox", "mini-cascade-weak", "a cascade with weak ears"),
-        _pair("mini-ultravox-other", "mini-ultravox", "mini-cascade-qwen2", "another backbone's cascade"),
-        _pair("mini-qwen2-audio", "mini-qwen2-audio", "mini-cascade-qwen2", "its ancestor's cascade"),
-        _pair("mini-qwen2-audio-self", "mini-qwen2-audio", "mini-cascade-self", "a cascade into its own LLM"),
-        _pair("mini-qwen2-audio-other", "mini-qwen2-audio", "mini-cascade", "another backbone's cascade"),
-    )
-}
+SYSTEMS: dict[str, SystemSpec] = MINI_SYSTEMS | PUBLISHED_SYSTEMS
+PAIRS: dict[str, Pair] = MINI_PAIRS | PUBLISHED_PAIRS
+TRANSCRIBERS = MINI_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
 
 
 def get_spec(key: str) -> SystemSpec:
     """Return the system's row.
 
     Raises:
-        UnknownKeyError: there is no such system; the message lists those there are.
+        UnknownKeyError: there is no such system; the message lists those that can run here.
     """
     if key not in SYSTEMS:
-        raise UnknownKeyError(f'There is no system "{key[:40]}". Choose one of: {", ".join(SYSTEMS)}.')
+        ready = [info.key for info in systems() if info.status == "ready"]
+        raise UnknownKeyError(f'There is no system "{key[:40]}". Choose one of: {", ".join(ready)}.')
     return SYSTEMS[key]
 
 
@@ -143,10 +79,10 @@ def get_pair(key: str) -> Pair:
     """Return the pair's row.
 
     Raises:
-        UnknownKeyError: there is no such pair; the message lists those there are.
+        UnknownKeyError: there is no such pair; the message lists those that can run here.
     """
     if key not in PAIRS:
-        raise UnknownKeyError(f'There is no pair "{key[:40]}". Choose one of: {", ".join(PAIRS)}.')
+        raise UnknownKeyError(f'There is no pair "{key[:40]}". Choose one of: {", ".join(ready_pairs())}.')
     return PAIRS[key]
 
 
@@ -163,14 +99,26 @@ def backbone_of(spec: SystemSpec, models: Path = MODELS) -> str:
     """
     if spec.kind != "speech_llm" or spec.folder is None:
         return spec.backbone
+    own = folder_of(spec.folder, models)
     try:
-        found = language_model_folder(models / spec.folder)
+        found = language_model_folder(own, _find(models))
     except ModelFilesError as error:
         raise ModelFilesError(
-            f"The config of {spec.name} is missing or damaged; restore assets/models/{spec.folder}."
+            f"The config of {spec.name} is missing or damaged; restore {_place(spec.folder)}."
         ) from error
+    for name in spec.folders:
+        if found == folder_of(name, models):
+            return name
     # As the config writes it: a name that leads elsewhere must not look like one of ours.
     return os.path.relpath(found, models)
+
+
+def _find(models: Path) -> FindFolder:
+    return lambda repository: folder_by_id(repository, models)
+
+
+def _place(folder: str) -> str:
+    return f"assets/models/{folder}" if folder not in CHECKPOINTS else f"{folder}, by fetching it again"
 
 
 def match_of(pair: Pair, models: Path = MODELS) -> MatchKind:
@@ -192,20 +140,26 @@ def match_between(system_a: str, system_b: str, models: Path = MODELS) -> MatchK
     """
     specs = [get_spec(key) for key in (system_a, system_b)]
     speech, reader = sorted(specs, key=lambda spec: spec.kind != "speech_llm")
-    if speech.kind != "speech_llm" or reader.kind == "speech_llm" or speech.folder is None:
+    if (
+        speech.kind != "speech_llm"
+        or reader.kind == "speech_llm"
+        or speech.folder is None
+        or reader.is_remote
+    ):
         return "none"
-    return match_of_folders(models / speech.folder, models / reader.backbone)
+    return match_of_folders(
+        folder_of(speech.folder, models),
+        folder_of(reader.backbone, models),
+        _find(models),
+        (speech.folder, reader.backbone),
+    )
 
 
 def ready_pairs(models: Path = MODELS) -> dict[str, Pair]:
-    """Return the pairs whose every system can run here; all of them when none can, so that a page can say why."""
+    """Return the pairs whose every system can run here; those that ship when none can: a page says why."""
     missing = {spec.key for spec in SYSTEMS.values() if _state(spec, models)}
-    ready = {
-        key: pair
-        for key, pair in PAIRS.items()
-        if not missing & {pair.speech_llm, pair.cascade, pair.text_oracle}
-    }
-    return ready or PAIRS
+    ready = {key: pair for key, pair in PAIRS.items() if not missing & set(pair.systems)}
+    return ready or MINI_PAIRS
 
 
 def n_layers_of(folder: str, models: Path = MODELS) -> int:
@@ -215,10 +169,10 @@ def n_layers_of(folder: str, models: Path = MODELS) -> int:
         ModelFilesError: the config is missing or damaged.
     """
     try:
-        return int(language_model_shape(models / folder)["num_hidden_layers"])
+        return int(language_model_shape(folder_of(folder, models))["num_hidden_layers"])
     except (ModelFilesError, KeyError, TypeError, ValueError) as error:
         raise ModelFilesError(
-            f"The config of {folder} is missing or damaged; restore assets/models/{folder}."
+            f"The config of {folder} is missing or damaged; restore {_place(folder)}."
         ) from error
 
 
@@ -244,10 +198,11 @@ def _info(spec: SystemSpec, models: Path) -> SystemInfo:
 
 def _state(spec: SystemSpec, models: Path) -> str:
     """Return why a system cannot run here, "" when it can."""
-    needed = [folder for folder in (spec.folder, spec.backbone, spec.transcriber) if folder]
-    missing = [folder for folder in dict.fromkeys(needed) if not _has_weights(models / folder)]
+    if spec.is_remote and (reason := unset_variables(spec)):
+        return reason
+    missing = missing_weights(spec.folders, models)
     if missing:
-        return f"weights are missing: {', '.join(missing)}"
+        return _missing_sentence(missing)
     try:
         backbone_of(spec, models)
     except ModelFilesError as error:
@@ -255,28 +210,32 @@ def _state(spec: SystemSpec, models: Path) -> str:
     return ""
 
 
+def _missing_sentence(missing: Sequence[str]) -> str:
+    what = f"weights are missing: {', '.join(missing)}"
+    gb = size_gb(missing)
+    return f"{what} ({gb:.1f} GB to fetch)" if gb else what
+
+
 def _closest_match(spec: SystemSpec, models: Path) -> MatchKind:
     """Return the closest match of the pairs that a system is in: some stand there as a contrast only."""
     found: set[MatchKind] = set()
     for pair in PAIRS.values():
-        if spec.key in (pair.speech_llm, pair.cascade, pair.text_oracle):
+        if spec.key in pair.systems:
             # Where the other half is missing or damaged, its own row says so.
             with suppress(ModelFilesError):
                 found.add(match_of(pair, models))
     return next((kind for kind in get_args(MatchKind) if kind in found), "none")
 
 
-def _has_weights(folder: Path) -> bool:
-    weights = any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
-    return weights and (folder / "config.json").exists()
-
-
 def revision_of(spec: SystemSpec, models: Path = MODELS) -> str:
-    """Return the revision of the weights that make a system what it is."""
-    return revision_in(models / (spec.folder or spec.transcriber or spec.backbone))
+    """Return the revision of the weights that make a system what it is; a service tells its own with each answer."""
+    name = spec.folder or spec.transcriber or spec.backbone
+    return revision_in(folder_of(name, models)) if name else "told with each answer"
 
 
 def revision_in(folder: Path) -> str:
-    """Return the revision written beside the weights when they were made, or "unversioned"."""
-    file = folder / "revision.txt"
-    return file.read_text(encoding="utf-8").strip() if file.exists() else "unversioned"
+    """Return the revision written beside the weights when they were made, or the hub's commit, or "unversioned"."""
+    file = folder / REVISION_FILE
+    if file.exists():
+        return file.read_text(encoding="utf-8").strip()
+    return commit_of(folder)[:REVISION_DIGITS] or "unversioned"

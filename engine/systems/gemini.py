@@ -29,9 +29,6 @@ from engine.systems.base import Reply
 from engine.systems.catalogue import SystemSpec
 from engine.wav_request import check_request_size, wav_of
 
-# In the order in which the SDK and Google's own pages take them.
-KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-
 # Why a candidate ended that mean "will not say", of those that the Gemini API documents.
 _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "ESCALATION")
 _SAID = ("STOP", "MAX_TOKENS")
@@ -62,7 +59,7 @@ class Gemini:
     Args:
         spec: catalogue row.
         settings: the model and how it is asked.
-        key: see `KEY_VARIABLES`.
+        key: see `engine.systems.services.GEMINI_KEYS`.
         caller: a test hands in one that does not really wait.
 
     Raises:

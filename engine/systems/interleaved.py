@@ -21,9 +21,9 @@ from transformers import AddedToken, AutoConfig, PreTrainedTokenizerBase
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.base import Heard, Prepared
-from engine.systems.catalogue import MODELS, SystemSpec
 from engine.systems.checkpoint import fingerprint, read_tensors, under
 from engine.systems.eight_bit import from_eight_bits
+from engine.systems.spec import SystemSpec
 from engine.systems.speech_units import (
     FRAME_S,
     HubertFrames,
@@ -34,6 +34,7 @@ from engine.systems.speech_units import (
 )
 from engine.systems.text_llm import build_causal_lm, refuse_what_does_not_fit
 from engine.systems.tokenizer import read_tokenizer
+from engine.systems.weights import MODELS
 
 MODEL_TYPE = "speech_language_model"
 PREFIX = "lm."

@@ -61,7 +61,7 @@ class Phi4Multimodal:
         model: Any = with_adapters(plain, factors, scale)
         decoder = model.get_decoder()
         self._backbone = backbone
-        self._ears = decoder.embed_tokens_extend.audio_embed
+        self.ears = decoder.embed_tokens_extend.audio_embed
         self._longest_prompt = int(model.config.original_max_position_embeddings) - LONGEST_ANSWER
         self.tokenizer = backbone.tokenizer
         self.language_model: nn.Module = model
@@ -84,18 +84,23 @@ class Phi4Multimodal:
     def hear(self, clip: AudioClip) -> Heard:
         """Return the projected embeddings of a clip of any length; the tower itself cuts beyond 40 s."""
         started = time.perf_counter()
-        projected = self._ears.up_proj_for_speech(self.frames(clip.samples))
-        embeddings = self._ears.down_proj_for_speech(nn.functional.gelu(projected))
+        projected = self.ears.up_proj_for_speech(self.frames(clip.samples))
+        embeddings = self.ears.down_proj_for_speech(nn.functional.gelu(projected))
         return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started)
 
     @torch.inference_mode()
     def frames(self, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:
         """Return the audio tower's normed states of one clip, 80 ms each, one for each position."""
+        mel, n_frames = self.features(samples)
+        states: Tensor = self.ears.encoder(mel.T[None], None)
+        return states[0, : -(-n_frames // FRAMES_PER_POSITION)]
+
+    def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
+        """Return log-mel features of 16 kHz samples of any length, and how many frames of 10 ms they are."""
         padded = np.pad(samples, (0, max(0, SHORTEST_SAMPLES - len(samples))))
         features = self._features(padded, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-        mel = features["audio_input_features"].to(self._ears.up_proj_for_speech.weight)
-        states: Tensor = self._ears.encoder(mel, None)
-        return states[0, : int(features["audio_embed_sizes"][0])]
+        mel: Tensor = features["audio_input_features"][0].to(self.ears.up_proj_for_speech.weight)
+        return mel.T, len(mel)
 
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return the prompt with the audio embeddings in the clip's place.

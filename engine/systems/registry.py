@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
+from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
+from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
-    from engine.systems.cascade import Cascade, Transcriber
-    from engine.systems.qwen2_audio import Qwen2Audio
+    from engine.systems.base import SpeechLLM, Transcribes
+    from engine.systems.cascade import Cascade
     from engine.systems.text_llm import TextLLM
-    from engine.systems.ultravox import Ultravox
 
 _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
 
 
-def load_speech_llm(key: str, models: Path = MODELS) -> Ultravox | Qwen2Audio:
+def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     """Return the speech LLM with this key, loaded at first use.
 
     Raises:
@@ -38,6 +39,12 @@ def load_cascade(key: str, models: Path = MODELS) -> Cascade:
     """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
     with _LOADING:
         return _cascade(key, models)
+
+
+def load_transcriber(folder: str, models: Path = MODELS) -> Transcribes:
+    """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`."""
+    with _LOADING:
+        return _transcriber(folder, models)
 
 
 def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
@@ -75,21 +82,37 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
     rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]
     if not rows:
         raise ModelFilesError(f"The catalogue has no text LLM in the folder {folder[:40]}.")
-    return TextLLM(rows[0], models / folder)
+    if any(spec.family == "phi4_multimodal" and spec.folder == folder for spec in SYSTEMS.values()):
+        from engine.systems.phi4_multimodal import require_native
+
+        require_native(folder_of(folder, models), rows[0].name)
+    return TextLLM(rows[0], folder_of(folder, models))
 
 
 @cache
-def _speech_llm(key: str, models: Path) -> Ultravox | Qwen2Audio:
+def _speech_llm(key: str, models: Path) -> SpeechLLM:
     spec = get_spec(key)
-    assert spec.folder is not None
-    backbone = _text_llm(backbone_of(spec, models), models)
+    assert spec.folder is not None, "a system behind a service is asked through load_behaviour"
+    backbone, folder = _text_llm(backbone_of(spec, models), models), folder_of(spec.folder, models)
     if spec.family == "qwen2_audio":
         from engine.systems.qwen2_audio import Qwen2Audio
 
-        return Qwen2Audio(spec, models / spec.folder, backbone)
-    from engine.systems.ultravox import Ultravox
+        return Qwen2Audio(spec, folder, backbone)
+    if spec.family == "phi4_multimodal":
+        from engine.systems.phi4_multimodal import Phi4Multimodal
 
-    return Ultravox(spec, models / spec.folder, backbone)
+        return Phi4Multimodal(spec, folder, backbone)
+    if spec.family == "voxtral":
+        from engine.systems.voxtral import Voxtral
+
+        return Voxtral(spec, folder, backbone)
+    from engine.systems.ultravox import Ultravox
+    from engine.systems.ultravox_checkpoint import Bases
+
+    if not spec.audio_base:
+        return Ultravox(spec, folder, backbone)
+    bases = Bases(folder_of(spec.backbone, models), folder_of(spec.audio_base, models))
+    return Ultravox(spec, folder, backbone, bases)
 
 
 @cache
@@ -103,7 +126,11 @@ def _cascade(key: str, models: Path) -> Cascade:
 
 
 @cache
-def _transcriber(folder: str, models: Path) -> Transcriber:
+def _transcriber(folder: str, models: Path) -> Transcribes:
+    if folder in PUBLISHED_TRANSCRIBERS:
+        from engine.systems.whisper import PublishedTranscriber
+
+        return PublishedTranscriber(folder_of(folder, models))
     from engine.systems.cascade import Transcriber
 
-    return Transcriber(models / folder, max_tokens=_TRANSCRIBER_TOKENS)
+    return Transcriber(folder_of(folder, models), max_tokens=_TRANSCRIBER_TOKENS)

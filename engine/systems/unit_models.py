@@ -6,33 +6,34 @@ They stand apart from the catalogue's systems: they answer no task, so that they
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UnknownKeyError
-from engine.systems.catalogue import MODELS, SystemSpec, revision_in
+from engine.systems.spec import SystemSpec
+from engine.systems.weights import CHECKPOINTS, MODELS, folder_of, missing_weights
 
 if TYPE_CHECKING:
     from engine.systems.interleaved import Interleaved
 
 _LOADING = threading.RLock()
 _CAN = ("lens", "erasure", "continue")
-HUBERT = "mhubert-base-25hz"
-HUBERT_CENTRES = "centres.safetensors"
+# In HuBERT's folder: the published centres are a pickle, which is not read here. Converted once, where it is trusted:
+# np.savez("centres.npz", centres=joblib.load(file).cluster_centers_)
+HUBERT_CENTRES = "centres.npz"
 
-
-def _row(key: str, name: str, text_model: str, parameters_m: float, licence: str = "MIT") -> SystemSpec:
-    return SystemSpec(key, name, "unit_lm", "interleaved", key, text_model, None, _CAN, parameters_m, licence)
-
-
-# Millions of parameters of the language model; `backbone` is the folder of its text model, for the vocabulary.
+# Millions of parameters of the language model; `backbone` is the folder that its text model's vocabulary is read from.
 UNIT_MODELS: dict[str, SystemSpec] = {
-    spec.key: spec
-    for spec in (
-        _row("mini-interleaved", "mini-interleaved", "mini-qwen2", 4.6),
-        _row("sims-7b", "SIMS-7B", "qwen2.5-7b", 7_618.0),
-        _row("sims-llama3.2-3b", "SIMS-Llama3.2-3B", "llama-3.2-3b", 3_214.0, "Llama 3.2"),
+    key: SystemSpec(key, name, "unit_lm", "interleaved", key, text, None, _CAN, parameters_m, licence, ears)
+    for key, name, text, ears, parameters_m, licence in (
+        ("mini-interleaved", "mini-interleaved", "mini-qwen2", "mini-whisper", 4.6, "MIT"),
+        ("sims-7b", "SIMS-7B", "qwen2.5-7b-vocabulary", "mhubert-base-25hz", 7_618.0, "MIT"),
+        (
+            *("sims-llama3.2-3b", "SIMS-Llama3.2-3B", "llama-3.2-3b-vocabulary", "mhubert-base-25hz"),
+            *(3_214.0, "Llama 3.2"),
+        ),
     )
 }
 
@@ -73,8 +74,19 @@ def load_checkpoint(folder: Path, models: Path = MODELS) -> Interleaved:
     """
     from engine.systems.interleaved import Interleaved, mini_parts
 
-    name = f"{folder.parent.name}/{folder.name}"
-    return Interleaved(_row(name, name, "mini-qwen2", 4.6), folder, mini_parts(folder, models))
+    spec = replace(get_unit_model("mini-interleaved"), name=f"{folder.parent.name}/{folder.name}")
+    return Interleaved(spec, folder, mini_parts(folder, models))
+
+
+def unavailable(spec: SystemSpec, models: Path = MODELS) -> str:
+    """Return why a model cannot run here, "" when it can; loads no weights."""
+    missing = missing_weights(spec.folders, models)
+    if missing:
+        return f"weights are missing: {', '.join(missing)}"
+    centres = folder_of(spec.audio_base, models) / HUBERT_CENTRES
+    if spec.audio_base in CHECKPOINTS and not centres.exists():
+        return f"the centres of its units are missing: convert them to {spec.audio_base}/{HUBERT_CENTRES}"
+    return ""
 
 
 @cache
@@ -82,13 +94,9 @@ def _load(key: str, models: Path) -> Interleaved:
     from engine.systems.interleaved import Interleaved, mini_parts, published_parts
 
     spec = get_unit_model(key)
-    folder = models / key
-    if key.startswith("mini-"):
+    folder = folder_of(key, models)
+    if spec.audio_base not in CHECKPOINTS:
         return Interleaved(spec, folder, mini_parts(folder, models))
-    hubert = models / HUBERT
-    return Interleaved(spec, folder, published_parts(models / spec.backbone, hubert, hubert / HUBERT_CENTRES))
-
-
-def unit_model_revision(key: str, models: Path = MODELS) -> str:
-    """Return the revision written beside a model's weights, or "unversioned"."""
-    return revision_in(models / get_unit_model(key).key)
+    hubert = folder_of(spec.audio_base, models)
+    parts = published_parts(folder_of(spec.backbone, models), hubert, hubert / HUBERT_CENTRES)
+    return Interleaved(spec, folder, parts)

@@ -87,13 +87,13 @@ class Voxtral:
     def hear(self, clip: AudioClip) -> Heard:
         """Return the projected embeddings of a clip, those of the silence behind it included."""
         started = time.perf_counter()
-        embeddings = self.ears(self.features(clip.samples))
+        embeddings = self.ears(self._windows(clip.samples))
         return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started)
 
     @torch.inference_mode()
     def frames(self, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:
         """Return the audio tower's normed states of one clip of at most one window, 20 ms each."""
-        states: Tensor = self.ears.audio_tower(self.features(samples)).last_hidden_state[0]
+        states: Tensor = self.ears.audio_tower(self._windows(samples)).last_hidden_state[0]
         n_frames = max(1, -(-len(samples) // HOP_SAMPLES))
         return states[: (n_frames - 1) // 2 + 1]
 
@@ -101,7 +101,11 @@ class Voxtral:
         """Return the prompt with the audio embeddings in the clip's place."""
         return self._backbone.prepare(heard, instruction, template=MARKED_TEMPLATE)
 
-    def features(self, samples: np.ndarray) -> Float[Tensor, "windows mels frames"]:
+    def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
+        """Return log-mel features of at most one window, and how many frames of 10 ms are the clip's."""
+        return self._windows(samples)[0], max(1, -(-len(samples) // HOP_SAMPLES))
+
+    def _windows(self, samples: np.ndarray) -> Float[Tensor, "windows mels frames"]:
         """Return log-mel features of 16 kHz samples, padded to whole windows; scaled once over the whole clip."""
         padded = np.pad(samples, (0, 1)) if len(samples) == 0 else samples
         features = self._features(

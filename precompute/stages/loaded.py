@@ -8,10 +8,9 @@ from pathlib import Path
 from transformers.utils import logging as transformers_logging
 
 from engine.batching import BatchFinding, check_batches
-from engine.systems.base import WhiteBoxSystem
-from engine.systems.cascade import Transcriber
-from engine.systems.catalogue import SYSTEMS, get_spec
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.base import Transcribes, WhiteBoxSystem
+from engine.systems.catalogue import get_spec
+from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm, load_transcriber
 from engine.systems.text_llm import TextLLM
 
 transformers_logging.disable_progress_bar()  # its bars would break ours
@@ -28,10 +27,9 @@ def text_llm(key: str, models: Path) -> TextLLM:
     return load_text_llm(key, models) if spec.kind == "text_llm" else load_cascade(key, models).backbone
 
 
-def transcriber(folder: str, models: Path) -> Transcriber:
-    """Return the transcriber that a cascade of the catalogue loads from this folder."""
-    key = next(spec.key for spec in SYSTEMS.values() if spec.transcriber == folder)
-    return load_cascade(key, models).transcriber
+def transcriber(folder: str, models: Path) -> Transcribes:
+    """Return the transcriber in this folder."""
+    return load_transcriber(folder, models)
 
 
 @cache

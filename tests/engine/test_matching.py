@@ -67,13 +67,14 @@ def test_a_record_that_names_nothing_is_no_ancestor(tmp_path: Path, origin: Any)
     assert match_of_folders(speech, text_llm(tmp_path, "text")) == "none"
 
 
-def test_the_papers_word_counts_only_where_the_configs_differ(tmp_path: Path) -> None:
+def test_the_papers_word_counts_for_the_pairs_that_it_names(tmp_path: Path) -> None:
     """Qwen2-Audio-7B is paired with Qwen2-7B there, which is another model in shape and origin."""
     speech = with_own_llm(tmp_path, "Qwen2-Audio-7B-Instruct")
     assert match_of_folders(speech, text_llm(tmp_path, "Qwen2-7B-Instruct")) == "paper"
     assert match_of_folders(speech, text_llm(tmp_path, "Qwen2.5-7B-Instruct")) == "none"
-    alike = text_llm(tmp_path, "Qwen2-7B", config={"intermediate_size": 11008})
-    assert match_of_folders(speech, alike) == "none"
+    renamed = text_llm(tmp_path, "elsewhere")
+    assert match_of_folders(speech, renamed) == "none"
+    assert match_of_folders(speech, renamed, names=(speech.name, "qwen2-7b-instruct")) == "paper"
     ours = with_own_llm(tmp_path, "mini-qwen2-audio")
     assert match_of_folders(ours, tmp_path / "Qwen2-7B-Instruct") == "none"
 
@@ -82,6 +83,20 @@ def test_what_is_known_goes_before_the_papers_word(tmp_path: Path) -> None:
     text_llm(tmp_path, "Llama-3.1-8B-Instruct")
     speech = on_shared_llm(tmp_path, "ultravox-v0_5-llama-3_1-8b", "Llama-3.1-8B-Instruct")
     assert match_of_folders(speech, tmp_path / "Llama-3.1-8B-Instruct") == "exact"
+
+
+def test_a_text_model_named_by_its_id_is_found_where_it_lies(tmp_path: Path) -> None:
+    """A published Ultravox names its Llama by the id on the hub, and not by a folder beside it."""
+    llama = text_llm(tmp_path, "fetched")
+    speech = on_shared_llm(tmp_path, "ultravox", "meta-llama/Llama-3.1-8B-Instruct")
+    assert match_of_folders(speech, llama) == "none"
+    found = {"meta-llama/Llama-3.1-8B-Instruct": llama}
+    assert match_of_folders(speech, llama, found.get) == "exact"
+
+
+def test_a_language_model_that_hears_by_adapters_is_the_same_without_them(tmp_path: Path) -> None:
+    speech = write_checkpoint(tmp_path / "phi", {"model_type": "phi4_multimodal"}, {"x": [1.0]})
+    assert match_of_folders(speech, speech) == "exact"
 
 
 def test_a_text_model_that_is_not_here_cannot_be_compared(tmp_path: Path) -> None:

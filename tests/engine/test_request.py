@@ -12,7 +12,7 @@ from engine.audio import AudioClip
 from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import EngineError, ErasureError, NoiseError, PromptError, UnknownKeyError
 from engine.request import ERASURES, MAX_REFERENCE_CHARACTERS, RunRequest, check_request
-from engine.systems.catalogue import PAIRS
+from engine.systems.mini_rows import MINI_PAIRS
 from engine.tasks import TASKS
 
 CLIP = AudioClip(np.full(8000, 0.1, np.float32), "clip.wav")
@@ -22,7 +22,7 @@ LONG = "x" * 10_000
 BAD: tuple[tuple[dict[str, Any], type[EngineError], str], ...] = (
     ({"task": "weather"}, UnknownKeyError, f'no task "weather". Choose one of: {", ".join(TASKS)}'),
     ({"task": LONG}, UnknownKeyError, "no task"),
-    ({"pair": "whisper"}, UnknownKeyError, f'no pair "whisper". Choose one of: {", ".join(PAIRS)}'),
+    ({"pair": "whisper"}, UnknownKeyError, f'no pair "whisper". Choose one of: {", ".join(MINI_PAIRS)}'),
     ({"scope": "words"}, UnknownKeyError, 'no scope "words". Choose one of: audio, prompt, all'),
     ({"method": "cubic"}, UnknownKeyError, 'no method "cubic". Choose one of: linear, affine'),
     (

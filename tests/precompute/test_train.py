@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 from engine.audio import AudioClip
 from engine.decode import run_arms
-from engine.systems.catalogue import SYSTEMS, get_spec
+from engine.systems.catalogue import get_spec
 from engine.systems.checkpoint import read_tensors
+from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.registry import load_cascade, load_speech_llm
 from engine.systems.ultravox import Ultravox
 from precompute.__main__ import main
@@ -91,7 +92,7 @@ def test_sizes_are_those_that_the_catalogue_states(trained: Folders) -> None:
     parts = {name: record[name]["parameters"] / 1e6 for name in FOLDERS}
     own_llm = read_tensors(trained[1] / "mini-qwen2-audio", lambda name: name.startswith("language_model."))
     backbones = {**parts, "mini-qwen2-audio": sum(tensor.numel() for tensor in own_llm.values()) / 1e6}
-    for key, spec in SYSTEMS.items():
+    for key, spec in MINI_SYSTEMS.items():
         total = backbones[spec.backbone]
         if spec.kind == "cascade":
             total += parts[spec.transcriber or ""]

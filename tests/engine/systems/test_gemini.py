@@ -24,7 +24,8 @@ from engine.request import Question
 from engine.secret import Secret, secret_from
 from engine.systems.base import BehaviourModel, WhiteBoxModel
 from engine.systems.catalogue import SystemSpec
-from engine.systems.gemini import KEY_VARIABLES, Gemini, GeminiSettings
+from engine.systems.gemini import Gemini, GeminiSettings
+from engine.systems.services import GEMINI_KEYS
 from engine.tasks import TASKS, instruction_for
 from tests.engine.fake_service import (
     FAULTS,
@@ -52,7 +53,7 @@ ANSWER = {
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
-        *KEY_VARIABLES,
+        *GEMINI_KEYS,
         "GOOGLE_GEMINI_BASE_URL",
         "GOOGLE_GENAI_API_VERSION",
         "HTTP_PROXY",
@@ -286,4 +287,4 @@ def test_the_fingerprint_is_of_what_shapes_an_answer() -> None:
 
 def test_googles_variable_stands_before_ours_as_in_the_sdk() -> None:
     both = {"GEMINI_API_KEY": "b", "GOOGLE_API_KEY": "a"}
-    assert secret_from(KEY_VARIABLES, "Gemini", both).reveal() == "a"
+    assert secret_from(GEMINI_KEYS, "Gemini", both).reveal() == "a"

@@ -1,0 +1,260 @@
+"""Where weights lie: beside the code, in a folder of one's own, or fetched from the hub at a pinned revision.
+
+A model folder has one name in the catalogue. `folder_of` finds it; `missing_weights` says what a system lacks, with
+its size, before anything is fetched; `fetch` gets it. No model library is imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelFilesError
+
+MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
+HOME_VARIABLE = "CASCADE_LENS_WEIGHTS"
+GB = 1e9
+COMMIT_DIGITS = 40
+SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
+
+TEXT_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
+EARS_FILES = ("*.json", "*.bin", "*.txt")
+VOCABULARY_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder as the hub publishes it.
+
+    Attributes:
+        repository: its id there.
+        revision: commit that is fetched; a branch or pull request where no commit is known to us, and the commit
+            it led to is recorded with every result.
+        gb: size of what is fetched, in 10^9 bytes.
+        gated: its owner asks for an agreement first.
+        files: patterns of what is fetched; nothing else is.
+        leave: patterns of what is not.
+    """
+
+    repository: str
+    revision: str
+    gb: float
+    gated: bool = False
+    files: tuple[str, ...] = TEXT_FILES
+    leave: tuple[str, ...] = ("original/*", "consolidated*", "*.pth")
+
+
+CHECKPOINTS: Mapping[str, Checkpoint] = {
+    "ultravox-v0_6-llama-3_1-8b": Checkpoint("fixie-ai/ultravox-v0_6-llama-3_1-8b", "main", 1.4),
+    "ultravox-v0_5-llama-3_1-8b": Checkpoint("fixie-ai/ultravox-v0_5-llama-3_1-8b", "main", 1.4),
+    "ultravox-v0_5-llama-3_2-1b": Checkpoint("fixie-ai/ultravox-v0_5-llama-3_2-1b", "main", 1.4),
+    "whisper-large-v3-turbo": Checkpoint(
+        "openai/whisper-large-v3-turbo",
+        "41f01f3fe87f28c78e2fbf8b568835947dd65ed9",
+        0.001,
+        files=("config.json", "preprocessor_config.json"),
+    ),
+    "llama-3.1-8b-instruct": Checkpoint(
+        "meta-llama/Llama-3.1-8B-Instruct", "0e9e39f249a16976918f6564b8830bc894c89659", 16.1, gated=True
+    ),
+    "llama-3.2-1b-instruct": Checkpoint(
+        "meta-llama/Llama-3.2-1B-Instruct", "9213176726f574b556790deb65791e0c5aa438b6", 2.5, gated=True
+    ),
+    "qwen2-7b-instruct": Checkpoint(
+        "Qwen/Qwen2-7B-Instruct", "f2826a00ceef68f0f2b946d945ecc0477ce4450c", 15.2
+    ),
+    "qwen2.5-7b-instruct": Checkpoint(
+        "Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28", 15.2
+    ),
+    "phi-4-mini-instruct": Checkpoint(
+        "microsoft/Phi-4-mini-instruct", "cfbefacb99257ffa30c83adab238a50856ac3083", 7.7
+    ),
+    "qwen2-audio-7b-instruct": Checkpoint(
+        "Qwen/Qwen2-Audio-7B-Instruct", "0a095220c30b7b31434169c3086508ef3ea5bf0a", 16.8
+    ),
+    "qwen2-audio-7b": Checkpoint("Qwen/Qwen2-Audio-7B", "dd84470756e6277a71d4d7188773a43cde92696e", 16.8),
+    # The main revision runs only with code of its own; this one has the weights for transformers' class.
+    "phi-4-multimodal": Checkpoint(
+        "microsoft/Phi-4-multimodal-instruct", "refs/pr/70", 12.1, files=(*TEXT_FILES, "speech-lora/*")
+    ),
+    "voxtral-mini-3b-2507": Checkpoint(
+        "mistralai/Voxtral-Mini-3B-2507", "3060fe34b35ba5d44202ce9ff3c097642914f8f3", 9.4
+    ),
+    "faster-whisper-large-v3": Checkpoint(
+        "Systran/faster-whisper-large-v3",
+        "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+        3.1,
+        files=EARS_FILES,
+    ),
+    "faster-whisper-large-v3-turbo": Checkpoint(
+        "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+        "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+        1.6,
+        files=EARS_FILES,
+    ),
+    "faster-whisper-small": Checkpoint(
+        "Systran/faster-whisper-small", "536b0662742c02347bc0e980a01041f333bce120", 0.5, files=EARS_FILES
+    ),
+    # Stored in float32. Their vocabularies are their text models' with units behind, their units HuBERT's.
+    "sims-7b": Checkpoint("slprl/SIMS-7B", "main", 30.5),
+    "sims-llama3.2-3b": Checkpoint("slprl/SIMS-Llama3.2-3B", "main", 14.4),
+    "qwen2.5-7b-vocabulary": Checkpoint("Qwen/Qwen2.5-7B", "main", 0.01, files=VOCABULARY_FILES),
+    "llama-3.2-3b-vocabulary": Checkpoint(
+        "meta-llama/Llama-3.2-3B", "main", 0.01, gated=True, files=VOCABULARY_FILES
+    ),
+    "mhubert-base-25hz": Checkpoint("slprl/mhubert-base-25hz", "main", 0.4),
+}
+# Ids by which a published config may call a text model that has another name today.
+FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
+
+_OVERRIDES: dict[str, Path] = {}
+
+
+def weights_home() -> Path:
+    """Return the folder of fetched weights: CASCADE_LENS_WEIGHTS, else one in the user's cache."""
+    named = os.environ.get(HOME_VARIABLE, "").strip()
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "cascade-lens" / "weights"
+
+
+def use_folders(folders: Mapping[str, Path]) -> None:
+    """Take these model folders from where they lie, as a profile says.
+
+    Raises:
+        ModelFilesError: a name is no model folder's, or its place does not exist.
+    """
+    for name, place in folders.items():
+        if name not in CHECKPOINTS:
+            raise ModelFilesError(
+                f'The profile places "{name[:60]}", which is no model folder; choose from: {", ".join(CHECKPOINTS)}.'
+            )
+        if not place.is_dir():
+            raise ModelFilesError(f"The profile's folder for {name} does not exist; mend its path.")
+    _OVERRIDES.clear()
+    _OVERRIDES.update(folders)
+
+
+def folder_of(name: str, models: Path = MODELS) -> Path:
+    """Return where a model folder lies, or where it would, if it is nowhere: nothing is fetched.
+
+    A folder below `models` goes first, then a profile's own place, then the fetched ones.
+    """
+    beside = models / name
+    if name not in CHECKPOINTS or beside.exists():
+        return beside
+    return _OVERRIDES.get(name) or weights_home() / name
+
+
+def folder_by_id(repository: str, models: Path = MODELS) -> Path | None:
+    """Return where the model with this id on the hub lies, None for one that the catalogue does not have."""
+    wanted = FORMER_REPOSITORIES.get(repository, repository)
+    found = (name for name, row in CHECKPOINTS.items() if row.repository == wanted)
+    return next((folder_of(name, models) for name in found), None)
+
+
+def commit_of(folder: Path) -> str:
+    """Return the commit of a fetched folder, "" for any other."""
+    name = folder.resolve().name
+    is_commit = len(name) == COMMIT_DIGITS and not set(name) - set("0123456789abcdef")
+    return name if is_commit else ""
+
+
+def missing_weights(names: Iterable[str], models: Path = MODELS) -> tuple[str, ...]:
+    """Return the model folders that are not here; a folder is here with a config and weights, if it has any."""
+    return tuple(name for name in dict.fromkeys(names) if not _is_here(name, folder_of(name, models)))
+
+
+def _is_here(name: str, folder: Path) -> bool:
+    if not (folder / "config.json").exists():
+        return False
+    row = CHECKPOINTS.get(name)
+    if row is not None and not any("*" in pattern for pattern in row.files):
+        return all((folder / file).exists() for file in row.files)
+    return any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
+
+
+def size_gb(names: Iterable[str]) -> float:
+    """Return how much these folders would fetch, in gigabytes; 0 for those that ship."""
+    return sum(CHECKPOINTS[name].gb for name in names if name in CHECKPOINTS)
+
+
+def fetch(name: str, report: Callable[[str], None] = lambda line: None) -> None:
+    """Fetch a model folder at its pinned revision; what the hub's own cache holds is not fetched twice.
+
+    Args:
+        name: of the folder.
+        report: called with a line of what is being done.
+
+    Raises:
+        ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
+    """
+    from huggingface_hub import get_token, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    row = CHECKPOINTS[name]
+    if row.gated and not get_token():
+        raise ModelFilesError(
+            f"{row.repository} is gated: accept its licence on its page, then set HF_TOKEN to a token that may read it."
+        )
+    check_room(name)
+    report(f"{row.repository}: {row.gb:.1f} GB")
+    try:
+        found = snapshot_download(
+            row.repository,
+            revision=row.revision,
+            allow_patterns=list(row.files),
+            ignore_patterns=list(row.leave),
+        )
+    except GatedRepoError as error:
+        raise ModelFilesError(
+            f"{row.repository} is gated, and this token may not read it: accept its licence on its page."
+        ) from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        raise ModelFilesError(
+            f"{row.repository} ({row.gb:.1f} GB) is not here and the hub cannot be reached: connect to the network, "
+            f"or put it into {HOME_VARIABLE}."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelFilesError(
+            f"{row.repository} could not be fetched ({type(error).__name__}); what came is kept: start again to go on."
+        ) from error
+    _link(name, Path(found))
+
+
+def check_room(name: str) -> None:
+    """Refuse to fetch what the disk cannot take.
+
+    Raises:
+        ModelFilesError: too little room; the sentence says how much is needed.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free_gb = shutil.disk_usage(place).free / GB
+    wanted_gb = CHECKPOINTS[name].gb
+    if free_gb < wanted_gb + SPARE_GB:
+        raise ModelFilesError(
+            f"{CHECKPOINTS[name].repository} needs {wanted_gb:.1f} GB and {free_gb:.1f} GB are free: make room for it "
+            f"and {SPARE_GB:.0f} GB more."
+        )
+
+
+def _link(name: str, snapshot: Path) -> None:
+    """Give a snapshot of the hub's cache the folder's name."""
+    link = weights_home() / name
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(snapshot, target_is_directory=True)
+    except OSError as error:
+        raise ModelFilesError(
+            f"{name} is fetched, but {HOME_VARIABLE} cannot take a link to it; choose another folder."
+        ) from error
