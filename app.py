@@ -13,8 +13,8 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 from dashboard.layout import build_dashboard, launch_options
+from dashboard.preparing import prepare, take_profile
 from dashboard.security import close_doors
-from dashboard.session import warm_up
 from dashboard.tables import use_results
 
 close_doors()
@@ -30,16 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Cascade Lens, in the browser.")
     parser.add_argument("--host", default=None, help="address to listen on; a Space sets its own")
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
-    parser.add_argument("--profile", choices=["mini"], default="mini", help="which models: those that ship")
+    parser.add_argument(
+        "--profile",
+        default="mini",
+        help="which models: mini (ship), small, paper, or a YAML file of your own",
+    )
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
     chosen = parser.parse_args(arguments)
-    trouble = use_results(chosen.results)
+    trouble = use_results(chosen.results) or take_profile(chosen.profile)
     if trouble:
         parser.error(trouble)
     demo.launch(
         server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
     )
-    warm_up()
+    prepare()
     demo.block_thread()
 
 

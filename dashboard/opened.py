@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard.tables import SOURCES, clip_of, folder_of, one_answer_of
 from engine import voice
 from engine.errors import ClipError, EngineError
-from engine.systems.catalogue import ready_pairs
+from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _example(source: str, row: Mapping[str, Any], samples: Any, words: Any) -> E
 
 def pair_for(systems: tuple[str, ...]) -> str | None:
     """Return the clip page's pair that runs most of these systems, None where it runs none of them."""
-    pairs = ready_pairs()
+    pairs = offered_pairs()
 
     def shared(key: str) -> int:
         pair = pairs[key]

@@ -22,7 +22,8 @@ from dashboard.form import Form
 from engine.errors import EngineError
 from engine.request import RunRequest
 from engine.result import RunResult
-from engine.systems.catalogue import ready_pairs
+from engine.systems.catalogue import get_spec
+from engine.systems.profiles import offered_pairs, profile_in_use
 
 if TYPE_CHECKING:
     from engine.lens import TokenTrack
@@ -267,7 +268,11 @@ def _load_all() -> None:
 
     from engine.systems import registry
 
-    for pair in ready_pairs().values():
+    shipped = profile_in_use().key == "mini"
+    # The minis fit beside one another; of published models the first pair is what a person meets.
+    for pair in list(offered_pairs().values())[: None if shipped else 1]:
+        if any(get_spec(key).is_remote for key in pair.systems):
+            continue
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)

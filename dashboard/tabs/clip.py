@@ -220,6 +220,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         left.task_note,
         left.prompt,
         left.pair,
+        left.profile_note,
         left.noise,
         left.snr_box,
         left.snr,

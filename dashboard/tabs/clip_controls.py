@@ -10,7 +10,7 @@ from dashboard.choices import Offer, offer
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, small
-from engine.systems.catalogue import ready_pairs
+from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 SNR_SLIDER_DB = (-5, 20)
@@ -20,7 +20,7 @@ STRENGTH_STEP = 0.25
 
 def ask_card() -> dict[str, Any]:
     first = next(iter(TASKS.values()))
-    pairs = ready_pairs()
+    pairs = offered_pairs()
     pair = next(iter(pairs.values()))
     with gr.Column(elem_classes="card", elem_id="card-ask"):
         gr.HTML(card_title("Ask"))
@@ -53,12 +53,14 @@ def ask_card() -> dict[str, Any]:
             elem_classes="inline",
         )
         match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
+        profile_note = gr.HTML("", elem_id="profile-note")
     return {
         "task": task,
         "task_note": task_note,
         "prompt": prompt,
         "pair": choice,
         "match_note": match_note,
+        "profile_note": profile_note,
     }
 
 
@@ -103,7 +105,7 @@ def noise_card() -> dict[str, Any]:
 
 def erase_card() -> dict[str, Any]:
     """Build the switches of the erasures, and where and how they act."""
-    offered = offer(next(iter(ready_pairs())))
+    offered = offer(next(iter(offered_pairs())))
     with gr.Column(elem_classes="card", elem_id="card-erase"):
         gr.HTML(card_title("Erase"))
         erasures = gr.CheckboxGroup(

@@ -17,15 +17,16 @@ from dashboard.choices import offer
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
+from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
 from dashboard.tabs.clip_controls import erasure_choices, layer_label
-from dashboard.tabs.clip_texts import problem, sentence_html, small, task_hint
+from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
 from engine.request import ERASURES
-from engine.systems.catalogue import ready_pairs
+from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
 Update = Any
@@ -58,6 +59,7 @@ class Restored(NamedTuple):
     task_note: Update
     prompt: Update
     pair: Update
+    profile_note: Update
     noise: Update
     snr_box: Update
     snr: Update
@@ -207,7 +209,7 @@ def link_to(values: tuple[Any, ...], has_result: bool) -> str:
 def restore(query: dict[str, str]) -> Restored:
     """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
-    view = view_of(query, examples=known, pairs=ready_pairs(), conditions=ERASURES)
+    view = view_of(query, examples=known, pairs=offered_pairs(), conditions=ERASURES)
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
@@ -217,7 +219,8 @@ def restore(query: dict[str, str]) -> Restored:
     return Restored(
         *clip,
         *_restored_question(view, example),
-        view.pair or SKIP,
+        _restored_pair(view),
+        profile_note(state_of_profile()),
         *_restored_noise(view),
         *_restored_erasure(view),
         bool(view.run and example),
@@ -260,6 +263,13 @@ def _restored_question(view: View, example: Example | None) -> QuestionUpdate:
     if prompt is None and example is not None and example.task == task:
         prompt = example.prompt
     return _question(task, prompt)
+
+
+def _restored_pair(view: View) -> Update:
+    """Return the pairs that can run by now, too: weights may have come since the page was built."""
+    pairs = offered_pairs()
+    value = view.pair or next(iter(pairs))
+    return gr.update(choices=[(one.name, one.key) for one in pairs.values()], value=value)
 
 
 def _restored_noise(view: View) -> tuple[Update, Update, Update]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from dashboard.preparing import ProfileState
 from engine.tasks import FREE_FORMS, TASKS
 
 
@@ -31,3 +32,13 @@ def task_hint(task_key: str) -> str:
     """Return what decides the answer and, for own prompts, which forms the minis know; plain text."""
     task = TASKS[task_key]
     return f"{task.help} Known forms: {' '.join(FREE_FORMS)}" if task.kind == "free" else task.help
+
+
+def profile_note(state: ProfileState | None) -> str:
+    """Return how far the page's profile is, each system's sentence folded below; nothing for what ships."""
+    if state is None:
+        return ""
+    told = f"Profile {state.key}: {state.n_ready} of {state.n_systems} systems ready"
+    doing = small(f"{state.now}. Load the page again to see what is new.") if state.now else ""
+    rows = "".join(f"<li>{escape(line)}</li>" for line in state.lines)
+    return f'{doing}<details class="profile-state"><summary>{escape(told)}</summary><ul>{rows}</ul></details>'

@@ -6,11 +6,13 @@ its size, before anything is fetched; `fetch` gets it. No model library is impor
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ModelFilesError
 
@@ -18,6 +20,7 @@ MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HOME_VARIABLE = "CASCADE_LENS_WEIGHTS"
 GB = 1e9
 COMMIT_DIGITS = 40
+HUB_TIMEOUT_S = 10.0
 SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
 
 TEXT_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
@@ -172,6 +175,13 @@ def _is_here(name: str, folder: Path) -> bool:
     row = CHECKPOINTS.get(name)
     if row is not None and not any("*" in pattern for pattern in row.files):
         return all((folder / file).exists() for file in row.files)
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError):
+            return False
+        return all((folder / shard).exists() for shard in shards)
     return any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
 
 
@@ -190,61 +200,92 @@ def fetch(name: str, report: Callable[[str], None] = lambda line: None) -> None:
     Raises:
         ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
     """
-    from huggingface_hub import get_token, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
     row = CHECKPOINTS[name]
-    if row.gated and not get_token():
-        raise ModelFilesError(
-            f"{row.repository} is gated: accept its licence on its page, then set HF_TOKEN to a token that may read it."
-        )
-    check_room(name)
-    report(f"{row.repository}: {row.gb:.1f} GB")
+    found = _cached(name)
+    if found is None:
+        if not _hub_answers():
+            raise ModelFilesError(
+                f"{row.repository} ({row.gb:.1f} GB) is not here and the hub does not answer: connect to the "
+                f"network, or put it into the folder that {HOME_VARIABLE} names, as {name}."
+            )
+        if reason := obstacle(name):
+            raise ModelFilesError(reason)
+        report(f"{row.repository}: {row.gb:.1f} GB")
+        try:
+            found = Path(snapshot_download(row.repository, **_asked_for(row)))
+        except GatedRepoError as error:
+            raise ModelFilesError(
+                f"{row.repository} is gated, and this token may not read it: accept its licence on its page."
+            ) from error
+        except (HTTPError, OSError) as error:
+            raise ModelFilesError(
+                f"{row.repository} could not be fetched ({type(error).__name__}); what came is kept: start again "
+                "to go on."
+            ) from error
+    _link(name, found)
+
+
+def _asked_for(row: Checkpoint) -> dict[str, Any]:
+    return {"revision": row.revision, "allow_patterns": [*row.files], "ignore_patterns": [*row.leave]}
+
+
+def _cached(name: str) -> Path | None:
+    """Return the folder in the hub's own cache that has all of it already."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    row = CHECKPOINTS[name]
     try:
-        found = snapshot_download(
-            row.repository,
-            revision=row.revision,
-            allow_patterns=list(row.files),
-            ignore_patterns=list(row.leave),
+        found = Path(snapshot_download(row.repository, local_files_only=True, **_asked_for(row)))
+    except LocalEntryNotFoundError:
+        return None
+    return found if _is_here(name, found) else None
+
+
+def _hub_answers() -> bool:
+    """Say whether the hub can be reached: asked once, where the library would try for half a minute a model."""
+    from httpx2 import HTTPError
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+    except (OSError, HTTPError):  # the library's own offline mode is an OSError
+        return False
+    return True
+
+
+def obstacle(name: str) -> str:
+    """Return why a model folder cannot be had as things stand, told without asking the hub; "" if it can."""
+    from huggingface_hub import get_token
+
+    row = CHECKPOINTS[name]
+    if _cached(name) is not None:
+        return ""
+    if row.gated and not get_token():
+        return (
+            f"{row.repository} is gated: accept its licence on its page, then set HF_TOKEN to a token that may "
+            "read it."
         )
-    except GatedRepoError as error:
-        raise ModelFilesError(
-            f"{row.repository} is gated, and this token may not read it: accept its licence on its page."
-        ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise ModelFilesError(
-            f"{row.repository} ({row.gb:.1f} GB) is not here and the hub cannot be reached: connect to the network, "
-            f"or put it into {HOME_VARIABLE}."
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelFilesError(
-            f"{row.repository} could not be fetched ({type(error).__name__}); what came is kept: start again to go on."
-        ) from error
-    _link(name, Path(found))
+    free = free_gb()
+    if free < row.gb + SPARE_GB:
+        return (
+            f"{row.repository} needs {row.gb:.1f} GB and {free:.1f} GB are free: make room for it and "
+            f"{SPARE_GB:.0f} GB more."
+        )
+    return ""
 
 
-def check_room(name: str) -> None:
-    """Refuse to fetch what the disk cannot take.
-
-    Raises:
-        ModelFilesError: too little room; the sentence says how much is needed.
-    """
+def free_gb() -> float:
+    """Return how much room the disk of the hub's cache has, in 10^9 bytes."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     cache = Path(HF_HUB_CACHE)
     place = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    free_gb = shutil.disk_usage(place).free / GB
-    wanted_gb = CHECKPOINTS[name].gb
-    if free_gb < wanted_gb + SPARE_GB:
-        raise ModelFilesError(
-            f"{CHECKPOINTS[name].repository} needs {wanted_gb:.1f} GB and {free_gb:.1f} GB are free: make room for it "
-            f"and {SPARE_GB:.0f} GB more."
-        )
+    return shutil.disk_usage(place).free / GB
 
 
 def _link(name: str, snapshot: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,8 @@ def test_every_system_is_checked_or_named_with_the_reason(everything: dict[str, 
     assert set(everything) == set(SYSTEMS)
     checked = {key for key, one in everything.items() if one.findings}
     assert checked == {"mini-ultravox", "mini-llama"}
-    assert all("missing" in one.notes[0] for key, one in everything.items() if key not in checked)
+    left_out = [one.notes[0] for key, one in everything.items() if key not in checked]
+    assert all(re.search("missing|set .* in the environment", note) for note in left_out)
     # An eraser fitted on 24 clips of random ears is too loose for these two; that is not this test's matter.
     loose = {"an eraser applied twice is itself", "no probe reads an erased concept"}
     failed = {f.name for one in everything.values() for f in one.findings if not f.passed}

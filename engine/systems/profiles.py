@@ -1,0 +1,223 @@
+"""Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
+
+`mini` ships, `small` and `paper` fetch published weights, and a YAML file makes one of one's own. Reading a profile
+loads no model; `preparation` says what each system lacks before anything is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.errors import ModelFilesError, UnknownKeyError
+from engine.systems.catalogue import (
+    PAIRS,
+    SYSTEMS,
+    Pair,
+    SystemSpec,
+    get_pair,
+    get_spec,
+    ready_pairs,
+    systems,
+)
+from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
+
+DTYPES = ("", "bfloat16", "float32")
+# The nine systems of arXiv 2602.17598, Table 1: the paper's id -> ours.
+PAPER_SYSTEMS: Mapping[str, str] = {
+    "cascade_s": "whisper-large-v3-qwen2.5-7b",
+    "cascade_w": "whisper-small-qwen2.5-7b",
+    "casc_qwen2": "whisper-large-v3-qwen2-7b",
+    "casc_llama31": "whisper-large-v3-llama-3.1-8b",
+    "casc_phi4mini": "whisper-large-v3-phi-4-mini",
+    "qwen2_audio": "qwen2-audio-7b-instruct",
+    "ultravox": "ultravox-v0.6-8b",
+    "phi4_mm": "phi-4-multimodal",
+    "gemini": "gemini",
+}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a page offers and a run works through.
+
+    Attributes:
+        systems: keys, in order.
+        pairs: keys of the pairs that the page offers first.
+        device: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or "cuda:1".
+        dtype: of published weights: "" or "bfloat16", or "float32".
+        memory_gib: that models may take on the device at a time, in GiB; None for what is free.
+        folders: model folder -> where it lies, for weights that are here already.
+    """
+
+    key: str
+    name: str
+    systems: tuple[str, ...]
+    pairs: tuple[str, ...]
+    device: str = ""
+    dtype: str = ""
+    memory_gib: float | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+
+PROFILES: Mapping[str, Profile] = {
+    profile.key: profile
+    for profile in (
+        Profile("mini", "the small models that ship", tuple(MINI_SYSTEMS), tuple(MINI_PAIRS)),
+        Profile(
+            "small",
+            "Ultravox on Llama-3.2-1B beside its cascade",
+            ("ultravox-v0.5-1b", "whisper-small-llama-3.2-1b", "llama-3.2-1b-instruct"),
+            ("ultravox-v0.5-1b",),
+        ),
+        Profile(
+            "paper",
+            "the nine systems of arXiv 2602.17598",
+            tuple(PAPER_SYSTEMS.values()),
+            ("ultravox-v0.6-8b", "qwen2-audio-7b-instruct", "phi-4-multimodal", "gemini"),
+        ),
+    )
+}
+
+
+def read_profile(named: str) -> Profile:
+    """Return a profile by its key, or the one that a YAML file holds.
+
+    A file's keys are those of `Profile`; `systems` it must have, `pairs` are by default those whose systems it names.
+
+    Raises:
+        UnknownKeyError: there is no such profile, or the file names a system or pair that does not exist.
+        ModelFilesError: the file cannot be read, or holds what a profile does not have.
+    """
+    if named in PROFILES:
+        return PROFILES[named]
+    file = Path(named)
+    if file.suffix not in (".yaml", ".yml"):
+        raise UnknownKeyError(
+            f'There is no profile "{named[:60]}". Choose {", ".join(PROFILES)}, or a YAML file of your own.'
+        )
+    try:
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelFilesError(
+            f"The profile {file.name} cannot be read; see the README for an example."
+        ) from error
+    if not isinstance(written, dict):
+        raise ModelFilesError(f"The profile {file.name} holds no keys; see the README for an example.")
+    return _own_profile(file, written)
+
+
+def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
+    known = {one.name for one in fields(Profile)}
+    if unknown := sorted(str(key) for key in written if key not in known):
+        raise ModelFilesError(
+            f'The profile {file.name} holds "{unknown[0][:40]}"; it may hold {", ".join(sorted(known))}.'
+        )
+    keys = _words(file, written, "systems")
+    if not keys:
+        raise ModelFilesError(f"The profile {file.name} names no systems; list their keys under systems.")
+    for key in keys:
+        get_spec(key)
+    pairs = _words(file, written, "pairs") or tuple(
+        p.key for p in PAIRS.values() if set(p.systems) <= set(keys)
+    )
+    for key in pairs:
+        get_pair(key)
+    dtype, memory = str(written.get("dtype") or ""), written.get("memory_gib")
+    if dtype not in DTYPES:
+        raise ModelFilesError(f"The profile {file.name} asks for {dtype[:20]}; take bfloat16 or float32.")
+    if memory is not None and not (isinstance(memory, int | float) and memory > 0):
+        raise ModelFilesError(f"The profile {file.name}: memory_gib must be a number above 0.")
+    folders = written.get("folders") or {}
+    if not isinstance(folders, Mapping):
+        raise ModelFilesError(f"The profile {file.name}: folders must map a model folder to its path.")
+    return Profile(
+        key=str(written.get("key") or file.stem),
+        name=str(written.get("name") or file.stem),
+        systems=keys,
+        pairs=pairs,
+        device=str(written.get("device") or ""),
+        dtype=dtype,
+        memory_gib=None if memory is None else float(memory),
+        # As in other files of settings: a path is told from where the file lies.
+        folders={str(name): file.parent / Path(str(place)).expanduser() for name, place in folders.items()},
+    )
+
+
+def _words(file: Path, written: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = written.get(key) or ()
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        raise ModelFilesError(f"The profile {file.name}: {key} must be a list of keys.")
+    return tuple(value)
+
+
+_IN_USE: list[Profile] = [PROFILES["mini"]]
+
+
+def use_profile(profile: Profile) -> None:
+    """Take this profile for this process: the places of its weights, and what it may use.
+
+    Raises:
+        ModelFilesError: a folder that it names does not exist.
+    """
+    use_folders(profile.folders)
+    _IN_USE[0] = profile
+
+
+def profile_in_use() -> Profile:
+    """Return the profile of this process; `mini` until another is taken."""
+    return _IN_USE[0]
+
+
+def offered_pairs(models: Path = MODELS) -> dict[str, Pair]:
+    """Return the pairs that a page offers: what can run here, the profile's first."""
+    ready = ready_pairs(models)
+    order = dict.fromkeys((*profile_in_use().pairs, *ready))
+    return {key: ready[key] for key in order if key in ready}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a profile's systems still need.
+
+    Attributes:
+        folders: model folders to be fetched, each once, in order.
+        gb: their size, in 10^9 bytes.
+        n_ready: systems that can run.
+        lines: one sentence a system, its state and the remedy.
+    """
+
+    folders: tuple[str, ...]
+    gb: float
+    n_ready: int
+    lines: tuple[str, ...]
+
+
+def preparation(
+    profile: Profile, failures: Mapping[str, str] | None = None, models: Path = MODELS
+) -> Preparation:
+    """Return what must be fetched or set before the profile's systems can run; fetches nothing.
+
+    Args:
+        profile: whose systems.
+        failures: model folder -> why it could not be fetched, for the sentences.
+        models: folder of the models.
+    """
+    state = {info.key: info for info in systems(models)}
+    names = [folder for key in profile.systems for folder in SYSTEMS[key].folders]
+    lines = tuple(_line(SYSTEMS[key], state[key].reason, failures or {}) for key in profile.systems)
+    folders = missing_weights(names, models)
+    n_ready = sum(not state[key].reason for key in profile.systems)
+    return Preparation(folders, size_gb(folders), n_ready, lines)
+
+
+def _line(spec: SystemSpec, reason: str, failures: Mapping[str, str]) -> str:
+    if not reason:
+        return f"{spec.name} is ready."
+    failed = next((failures[folder] for folder in spec.folders if folder in failures), "")
+    return f"{spec.name} cannot run yet: {failed or reason + '.'}"
