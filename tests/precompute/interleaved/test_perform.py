@@ -1,4 +1,4 @@
-"""Every measurement on the real models after two steps of training: they know nothing, and the numbers are consistent."""
+"""Every measurement on the real models after two steps of training: they know nothing, and numbers agree."""
 
 from __future__ import annotations
 
