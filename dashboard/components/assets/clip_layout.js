@@ -31,6 +31,7 @@ function wordLanes() {
 
 /** The whole clip fits when columns stay wide enough; a clip that must scroll anyway gets readable columns. */
 function columnWidth(fit) {
+  if (!hasLens()) return fit;
   if (state.columnPx !== null) return Math.max(MIN_COLUMN_PX, fit, state.columnPx);
   return fit >= MIN_COLUMN_PX ? fit : READABLE_COLUMN_PX;
 }
@@ -84,7 +85,7 @@ function drawLeft() {
     label.style.height = (strip.name === 'ruler' ? 14 : strip.height) + 'px';
     left.append(label);
   }
-  left.append(emergenceChart(left.clientWidth));
+  if (hasLens()) left.append(emergenceChart(left.clientWidth));
   for (const row of [...state.shown].reverse()) left.append(layerButton(row));
   if (keep !== null) left.querySelector(`[data-row="${keep}"]`)?.focus();
 }
