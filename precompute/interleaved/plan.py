@@ -24,7 +24,7 @@ from precompute.mini.voices import test_voices
 from precompute.mini.world import WORLD_SEED
 from precompute.plan import Plan, Settings, make_plan
 
-FULL_ITEMS, QUICK_ITEMS = 40, 4  # of each of the four words-only tasks
+FULL_ITEMS, QUICK_ITEMS = 30, 4  # of each of the four words-only tasks
 FULL_FIT, QUICK_FIT = 100, 20  # further items of each task, to fit the eraser on
 ERASED_FACTS_SHARE = 0.5
 SNAPSHOTS = Path("build") / "interleaved"
