@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,15 +27,19 @@ K = 20
 CLIP = UnitClip("the queen scored", np.array([1, 1, 5, 5, 6, 7, 7, 8, 9]), (0, 3, 5))
 
 
-@pytest.fixture
-def vocabulary(tokenizers: tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]) -> Vocabulary:
-    copy = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(tokenizers[0].backend_tokenizer.to_str()),
+def copy_of(chat: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A chat tokenizer that may be extended without the other tests seeing it."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(chat.backend_tokenizer.to_str()),
         bos_token="<|begin|>",
         eos_token="<|end|>",
         pad_token="<|pad|>",
     )
-    return Vocabulary(copy, K)
+
+
+@pytest.fixture
+def vocabulary(tokenizers: tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]) -> Vocabulary:
+    return Vocabulary(copy_of(tokenizers[0]), K)
 
 
 def test_ids_are_text_then_units_then_the_two_tags(vocabulary: Vocabulary) -> None:
@@ -64,7 +69,7 @@ def test_an_interleaved_document_says_every_word_once_in_one_of_two_ways(vocabul
         document = vocabulary.interleaved(CLIP, random.Random(seed))
         assert document[0] in tags and document[-1] == vocabulary.tokenizer.eos_token_id
         found = [i for i in document[:-1] if i in tags]
-        assert all(a != b for a, b in zip(found, found[1:], strict=False)), "a switch changes the modality"
+        assert all(a != b for a, b in pairwise(found)), "a switch changes the modality"
         borders = draw_borders(len(words), _after_one_draw(seed))
         assert len(found) == len(borders) - 1
         seen.add((found[0], len(found)))

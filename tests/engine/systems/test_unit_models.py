@@ -47,5 +47,5 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_lists_those_there_are() -> None:
-    with pytest.raises(UnknownKeyError, match='no speech-text model "x".*mini-interleaved, sims-7b'):
+    with pytest.raises(UnknownKeyError, match=r'no speech-text model "x".*mini-interleaved, sims-7b'):
         get_unit_model("x")
