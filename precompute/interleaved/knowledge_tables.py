@@ -19,7 +19,10 @@ HOW = "The end with the higher mean log-probability of a unit; the whole stateme
 BY_SUM = "The end with the higher log-probability as a whole; ends differ in length."
 HALVES = {
     True: "Facts that training said aloud in other forms.",
-    False: "Facts that training gave as text only; a model that read speech only never met them.",
+    False: (
+        "Facts that training gave as text only, or not at all where it gave speech only. Their wrong ends are other "
+        "facts' right ones and may have been said aloud, so a model that knows sounds alone falls below chance."
+    ),
 }
 ONE_TRAINING = (
     "Checkpoints of one training: both figures change with the steps, so this says nothing of cause."
