@@ -33,9 +33,15 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
         help="what is answered, or how: probes, lens, erasure; or the phases of speech-text models",
     )
     shared.add_argument(
-        "--executor", choices=("inline", "pool"), default="pool", help="here, or in processes"
+        "--executor",
+        choices=("inline", "pool", "ray"),
+        default="pool",
+        help="here, in processes, or on a Ray cluster (docs/cluster.md)",
     )
-    shared.add_argument("--workers", type=int, help="processes of the pool; one a core by default")
+    shared.add_argument("--workers", type=int, help="processes at most; one a core by default")
+    shared.add_argument(
+        "--address", help="auto or host:port of a Ray cluster; by default one is started here"
+    )
     shared.add_argument(
         "--snapshots", type=Path, help="of the interleaved trainings (default: build/interleaved)"
     )
@@ -73,14 +79,15 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
     from precompute.plan import make_plan
     from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
     plan = make_plan(_settings(arguments))
     shown = format_plan(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown.rsplit("\n\n", 1)[1] + "\n")
-    report = run_plan(plan, arguments.out, make_executor(arguments.executor, n_workers, PERFORM), sys.stderr)
+    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
+    report = run_plan(plan, arguments.out, executor, sys.stderr)
     failed = f"; {report.n_failed:,} failed, each with its reason in the table" if report.n_failed else ""
     sys.stdout.write(
         f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
@@ -97,14 +104,14 @@ def _run_mechanism_job(arguments: argparse.Namespace) -> int:
     from precompute.mechanism.run import run_mechanism
     from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
     plan = make_mechanism_plan(_settings(arguments))
     shown = format_mechanism_plan(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM)
+    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
     report = run_mechanism(plan, arguments.out, executor, sys.stderr)
     failed = (
         f"; {report.n_failed:,} failed, each with its reason in mechanism.json" if report.n_failed else ""
