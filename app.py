@@ -36,8 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="which models: mini (ship), small, paper, or a YAML file of your own",
     )
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
+    parser.add_argument(
+        "--memory-gib", type=float, help="memory that models may take together; what is free by default"
+    )
     chosen = parser.parse_args(arguments)
-    trouble = use_results(chosen.results) or take_profile(chosen.profile)
+    trouble = use_results(chosen.results) or take_profile(chosen.profile, chosen.memory_gib)
     if trouble:
         parser.error(trouble)
     demo.launch(

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from engine.errors import ModelFilesError
-from engine.systems.checkpoint import weight_files
+from engine.systems.checkpoint import read_tensors
+from engine.systems.eight_bit import from_eight_bits
 from engine.systems.qwen2_audio import POOLED_STATES
+from engine.systems.speech_units import FRAME_S
 from precompute.mini.backbone import BACKBONE_SEED
 from precompute.mini.ctc_head import CTC_SEED
 from precompute.mini.evaluate import BOOTSTRAP_SEED
 from precompute.mini.fit_erasers import ERASER_SEED
 from precompute.mini.held_out import HELD_OUT_SEED
+from precompute.mini.interleaved import INTERLEAVED_SEED
+from precompute.mini.interleaving import ROW_TOKENS
 from precompute.mini.qwen2 import QWEN2_SEED
 from precompute.mini.qwen2_audio import QWEN2_AUDIO_SEED
 from precompute.mini.speech_llm import SPEECH_LLM_SEED
@@ -33,6 +35,8 @@ from precompute.mini.train import (
     WEAK_SOURCE_SEED,
 )
 from precompute.mini.transcriber import STRONG, TRANSCRIBER_SEED, WEAK, Size
+from precompute.mini.unit_fit import UNITS_SEED
+from precompute.mini.unit_voice_job import VOICE_SEED
 from precompute.mini.voices import test_voices, train_voices, unseen_engine_voices
 from precompute.mini.workshop import FLITE_SEED
 from precompute.mini.world import World
@@ -49,6 +53,10 @@ _DATA = {
     "qwen2": ("sentences with questions and answers, as text", "exchanges"),
     "qwen2_audio": ("the same clips with their answers, and text; all of its language model learns", "clips"),
     "weak_asr": ("sentences said by synthetic voices, augmented", "clips"),
+    "interleaved": (
+        "sentences and facts as text, as speech units, and as spans of both in turn",
+        f"rows of {ROW_TOKENS} ids",
+    ),
 }
 
 
@@ -76,13 +84,14 @@ def architecture(models: Path, record: dict[str, Any]) -> str:
         "qwen2": _text_llm,
         "qwen2_audio": _qwen2_audio,
         "weak_asr": lambda folder: _transcriber(folder, WEAK),
+        "interleaved": _interleaved,
     }
     rows = [
         (
             folder,
             shape_of[stage](models / folder),
             f"{_parameters(models / folder, record):,}",
-            EIGHT_BIT if stage in ("transcriber", "weak_asr") else HALF,
+            EIGHT_BIT if stage in ("transcriber", "weak_asr", "interleaved") else HALF,
         )
         for stage, folder in _trained(record)
     ]
@@ -137,6 +146,15 @@ def _qwen2_audio(folder: Path) -> str:
     )
 
 
+def _interleaved(folder: Path) -> str:
+    config = _config(folder)
+    ears = config["unit_encoder"]
+    return (
+        f"{_layers(config['base_config'])}; speech units of {round(1000 * FRAME_S)} ms from layer {ears['layer']} of "
+        f"{ears['model']}'s encoder"
+    )
+
+
 def _transcriber(folder: Path, size: Size) -> str:
     return (
         f"{size.encoder_layers} encoder layers of width {size.d_model}, {_decoder_layers(folder)} decoder "
@@ -145,18 +163,10 @@ def _transcriber(folder: Path, size: Size) -> str:
 
 
 def _parameters(folder: Path, record: dict[str, Any]) -> int:
-    """Count the scalars in a folder's safetensors, from their headers; CTranslate2's are as recorded."""
+    """Count the scalars in a folder's safetensors, those of scales left out; CTranslate2's are as recorded."""
     if (folder / "model.bin").exists():
         return int(record["models"][folder.name]["parameters"])
-    total = 0
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                size = 1
-                for side in tensors.get_slice(name).get_shape():
-                    size *= side
-                total += size
-    return total
+    return sum(tensor.numel() for tensor in from_eight_bits(read_tensors(folder)).values())
 
 
 def _decoder_layers(folder: Path) -> int:
@@ -199,6 +209,7 @@ def _seeds(record: dict[str, Any]) -> dict[str, object]:
         "backbones": f"{BACKBONE_SEED} and {QWEN2_SEED}",
         "transcribers": TRANSCRIBER_SEED,
         "speech LLMs": f"{SPEECH_LLM_SEED} and {QWEN2_AUDIO_SEED}",
+        "interleaved, its units and their voice": f"{INTERLEAVED_SEED}, {UNITS_SEED} and {VOICE_SEED}",
         "flite pool": FLITE_SEED,
         "speech batches": ", ".join(map(str, speech)),
         "erasers": f"{ERASER_SEED} (CTC head {CTC_SEED})",
