@@ -123,7 +123,7 @@ class RowEdits:
                 count[layer] = count.get(layer, 0) + ratio.numel()
         return edited
 
-    def _placed(self, index: int, layer: int, device: torch.device) -> Projection:
+    def _placed(self, index: int, layer: int, device: torch.device) -> Edit:
         """Return a row's projection on the states' device; erasers lie on the CPU and travel once for all passes."""
         if (index, layer) not in self._here:
             row = self.rows[index]
