@@ -1,4 +1,4 @@
-"""The tables of the ledger of claims: what the paper claims, what was measured, and whether it holds.
+"""The tables of the ledger of claims: what the papers claim, what was measured, and whether it holds.
 
 `engine.records` lists them with the others and reads and writes them.
 """
@@ -29,11 +29,11 @@ CLAIMS_TABLES: dict[str, tuple[Column, ...]] = {
         words("title", "The claim in a few words."),
         words("says", "The claim in a sentence of our own."),
         words("published", "The paper's figure."),
-        words("source", "Where it stands in arXiv 2602.17598."),
+        words("source", "Where it stands in arXiv 2602.17598, where no other paper is named."),
         words("measure", "What is measured here."),
         words("rule", "When it holds; settled before anything was measured."),
         words("caveat", "What to know before believing either."),
-        words("shown", "Where it is measured: benchmark, or a section of mechanism."),
+        words("shown", "Where it is measured: benchmark, a section of mechanism, or interleaved."),
         words("verdict", "holds, does not hold, cannot be said or not measured."),
         *(_SYSTEM, _OTHER, words("task", "Key of the task; may be empty."), _DETAIL),
         number("measured", "as measure", "The cell that decides: the one that is least on the claim's side."),

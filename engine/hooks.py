@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,19 @@ Scope = Literal["audio", "prompt", "all"]
 # Hooks sit on modules that systems and threads share: who runs a backbone holds this, so that no run is edited
 # or recorded by another's hooks.
 BACKBONE_LOCK = threading.RLock()
+
+
+@runtime_checkable
+class Edit(Protocol):
+    """What is done to states [rows, positions, d_model]: a projection, or a replacement."""
+
+    def __call__(self, states: Tensor, /) -> Tensor:
+        """Return as many states."""
+        ...
+
+    def to(self, device: torch.device) -> Edit:
+        """Return the same edit on a device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,10 @@ class Projection:
 
 @dataclass
 class RowEdits:
-    """Edits of a batch: each row has its own projections by layer, or none.
+    """Edits of a batch: each row has its own by layer, or none.
 
     Attributes:
-        rows: for each row of the batch its projections by layer; None leaves the row alone.
+        rows: for each row of the batch its edits by layer; None leaves the row alone.
         span: the clip's positions, first and one after the last.
         n_prompt: length of the prompt.
         scope: audio positions only, the whole prompt, or the generated positions too.
@@ -68,13 +81,13 @@ class RowEdits:
         count: how many terms are in each sum.
     """
 
-    rows: Sequence[Mapping[int, Projection] | None]
+    rows: Sequence[Mapping[int, Edit] | None]
     span: tuple[int, int]
     n_prompt: int
     scope: Scope
     change: list[dict[int, float]] = field(init=False)
     count: list[dict[int, int]] = field(init=False)
-    _here: dict[tuple[int, int], Projection] = field(init=False, default_factory=dict)
+    _here: dict[tuple[int, int], Edit] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.change = [{} for _ in self.rows]
@@ -110,7 +123,7 @@ class RowEdits:
                 count[layer] = count.get(layer, 0) + ratio.numel()
         return edited
 
-    def _placed(self, index: int, layer: int, device: torch.device) -> Projection:
+    def _placed(self, index: int, layer: int, device: torch.device) -> Edit:
         """Return a row's projection on the states' device; erasers lie on the CPU and travel once for all passes."""
         if (index, layer) not in self._here:
             row = self.rows[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from concept_erasure import LeaceFitter
 from jaxtyping import Float
 from torch import Tensor
 
+from engine.erasure import Eraser
 from engine.moments import Moments
 
 SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
@@ -61,6 +63,26 @@ def leace_of(moments: Moments) -> Leace:
     # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
     kept = eraser.proj_right.abs().amax(1) > 0
     return Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
+
+
+def bare_eraser(condition: str, found: Mapping[int, Leace], targets: tuple[str, ...], fit: str) -> Eraser:
+    """Return erasers just fitted, layer by layer, as an Eraser that carries no probe."""
+    return Eraser(
+        condition=condition,
+        layers=tuple(sorted(found)),
+        left={layer: one.left.float() for layer, one in found.items()},
+        right={layer: one.right.float() for layer, one in found.items()},
+        mean={layer: one.mean.float() for layer, one in found.items()},
+        kept_rank={layer: len(one.right) for layer, one in found.items()},
+        probe_weight={},
+        probe_bias={},
+        probe_before={},
+        probe_after={},
+        probe_chance={},
+        targets=targets,
+        measure="",
+        fit=fit,
+    )
 
 
 def cross_correlation(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> float:

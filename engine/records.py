@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine import interleaved_records, mechanism_records
 from engine.claims_records import CLAIMS_KEYS, CLAIMS_TABLES, CLAIMS_WORDS
 from engine.columns import (
     AUDIO,
@@ -35,12 +36,6 @@ from engine.columns import (
     words,
 )
 from engine.errors import TableError, UnknownKeyError
-from engine.mechanism_records import (
-    MECHANISM_CLIP_TABLES,
-    MECHANISM_KEYS,
-    MECHANISM_TABLES,
-    MECHANISM_WORDS,
-)
 from engine.tables import Column, as_declared, check_columns, read_csv, read_parquet, write_csv, write_parquet
 
 if TYPE_CHECKING:
@@ -191,7 +186,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         words("hardware", "What it ran on."),
         *SERVED_COST,
     ),
-    **MECHANISM_TABLES,
+    **mechanism_records.MECHANISM_TABLES,
+    **interleaved_records.INTERLEAVED_TABLES,
     **CLAIMS_TABLES,
 }
 
@@ -205,13 +201,15 @@ KEYS: dict[str, tuple[str, ...]] = {
     "shared_errors": (*_CELL, "system_a", "system_b", "item_id", "clip_id"),
     "confound": (*_CELL, "system", "matched", "mismatched"),
     "cost": ("system", "task"),
-    **MECHANISM_KEYS,
+    **mechanism_records.MECHANISM_KEYS,
+    **interleaved_records.INTERLEAVED_KEYS,
     **CLAIMS_KEYS,
 }
 _STATUS_COLUMNS = {
     "answers": ("label_status", LABEL_STATUSES),
     "shared_errors": ("kind", SHARED_ERROR_KINDS),
-    **MECHANISM_WORDS,
+    **mechanism_records.MECHANISM_WORDS,
+    **interleaved_records.INTERLEAVED_WORDS,
     **CLAIMS_WORDS,
 }
 
@@ -231,7 +229,8 @@ def columns_of(name: str) -> tuple[Column, ...]:
 _PARQUET = {
     **{name: f"{name}.parquet" for name in ("answers", "clips")},
     "shared_errors": "tables/shared_errors.parquet",
-    **{name: f"mechanism/{name}.parquet" for name in MECHANISM_CLIP_TABLES},
+    **{name: f"mechanism/{name}.parquet" for name in mechanism_records.MECHANISM_CLIP_TABLES},
+    **{name: f"interleaved/{name}.parquet" for name in interleaved_records.INTERLEAVED_CLIP_TABLES},
 }
 
 

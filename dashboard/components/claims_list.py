@@ -15,6 +15,7 @@ from engine.stats.power import NIL
 
 Row = Mapping[str, Any]
 
+INTERLEAVED = "interleaved"
 SIGNS = {
     "holds": ("✓", "good"),
     "does not hold": ("✗", "bad"),
@@ -28,6 +29,7 @@ PARTS = {
     "Behaviour": ("benchmark",),
     "What the states hold": ("probes", "lens", "implicit"),
     "What erasure does": ("erasure", "damage"),
+    "Interleaved models (arXiv 2606.22473)": (INTERLEAVED,),
 }
 HOW = (
     "A claim holds where the 95 % interval of every cell lies on its side of the line. It does not hold as stated "
@@ -37,8 +39,9 @@ HOW = (
     "fail by chance."
 )
 STAND_INS = (
-    "Small models stand in for the paper's: mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio. A claim is "
-    "tried here, not proved: what a mini shows says nothing certain of a large model."
+    "Small models stand in for the papers': mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio, "
+    "mini-interleaved for the speech-text models. A claim is tried here, not proved: what a mini shows says nothing "
+    "certain of a large model."
 )
 _HEADS = ("Claim", "Published", "Measured here", "Verdict", "Caveat")
 _CELL_HEADS = ("Cell", "Measured", "Must be", "n", "Outcome", "Note")
@@ -182,6 +185,8 @@ def _cell_name(source: str, row: Row) -> str:
 
 def address_of(source: str, claim: Row) -> str:
     """Return the link to the page where a claim's figure is measured."""
+    if claim["shown"] == INTERLEAVED:
+        return "?" + urlencode({"tab": INTERLEAVED, "source": source})
     if claim["shown"] != ON_BENCHMARK:
         return "?" + urlencode({"tab": "mechanism", "section": claim["shown"], "source": source})
     said = {"tab": "benchmark", "source": source, "on": claim["task"]}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.erasure import Eraser
 from engine.hooks import Projection, RowEdits, editing, recording
-from engine.leace import fit_leace
+from engine.leace import bare_eraser, fit_leace
 from engine.lens import read_lens
 from engine.result import SpokenWord
 from engine.stats.agreement import bootstrap_kappa
@@ -171,23 +171,8 @@ def _pitch_eraser(states: Tensor, fit: Clips) -> Eraser:
 
 def _eraser(condition: str, states: Tensor, labels: Tensor, targets: tuple[str, ...]) -> Eraser:
     """Fit the instrument's LEACE and hand it over as the instrument's Eraser; its probes are measured apart."""
-    found = fit_leace(states.double(), labels)
-    layer = ERASED_LAYER
-    return Eraser(
-        condition=condition,
-        layers=(layer,),
-        left={layer: found.left.float()},
-        right={layer: found.right.float()},
-        mean={layer: found.mean.float()},
-        kept_rank={layer: len(found.right)},
-        probe_weight={},
-        probe_bias={},
-        probe_before={},
-        probe_after={},
-        probe_chance={},
-        targets=targets,
-        measure="",
-        fit=f"{N_FIT} clips",
+    return bare_eraser(
+        condition, {ERASED_LAYER: fit_leace(states.double(), labels)}, targets, f"{N_FIT} clips"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.records import columns_of, read_table
 from engine.tables import as_declared
-from precompute.claims import agreement, damage, erasing, errors, implicit, noise, states
+from precompute.claims import agreement, damage, erasing, errors, implicit, noise, phases, states
 from precompute.claims.measured import Measured
 from precompute.claims.verdict import Trial, cell_row, claim_figures
 from precompute.mechanism.clip_tables import FOLDER, RECORD
@@ -21,6 +21,10 @@ WORDS = Path(__file__).resolve().parents[2] / "assets" / "text" / "claims.toml"
 SAID = ("family", "title", "says", "published", "source", "measure", "rule", "caveat", "shown")
 MECHANISM = (
     "This run has no tables of it: add them with `python -m precompute run --stage mechanism --out DIR`, "
+    "then `python -m precompute summarize --out DIR`."
+)
+INTERLEAVED = (
+    "This run has no tables of it: add them with `python -m precompute run --stage interleaved --out DIR`, "
     "then `python -m precompute summarize --out DIR`."
 )
 
@@ -46,6 +50,12 @@ TRIES: dict[str, tuple[tuple[str, ...], Try]] = {
     "acoustic_harms_text": (("erasure",), erasing.acoustic_harms),
     "acoustic_damages_text": (("damage",), damage.text_damage),
     "random_negligible": (("erasure",), erasing.random_is_negligible),
+    "latent_transcription": (("interleaved",), phases.latent_transcription),
+    "three_phases": (("interleaved", "phases"), phases.three_phases),
+    "both_needed": (("interleaved",), phases.both_needed),
+    "bigger_deeper": (("interleaved",), phases.bigger_deeper),
+    "knowledge_relation": (("interleaved", "spoken_knowledge"), phases.knowledge_relation),
+    "latent_text_used": (("interleaved", "phase_causal"), phases.latent_text_used),
 }
 
 
@@ -86,11 +96,18 @@ def claims_tables(
     claims, cells = [], []
     for place, words in enumerate(claim_words(), start=1):
         found = trials_of(run, words["key"])
-        missing = words["needs"] if words["shown"] == "benchmark" or run.has("erasure") else MECHANISM
+        missing = _missing(run, words)
         head = {"claim": words["key"], "place": place, **{name: words[name] for name in SAID}}
         claims.append(head | claim_figures(found, missing))
         cells += [{"claim": words["key"]} | cell_row(trial) for trial in found]
     return {"claims": claims, "claim_cells": cells}
+
+
+def _missing(run: Measured, words: Mapping[str, str]) -> str:
+    """Return what to say of a claim that has no cell: which stage was not run, or what it needs."""
+    if words["shown"] == "interleaved":
+        return words["needs"] if run.has("interleaved") else INTERLEAVED
+    return words["needs"] if words["shown"] == "benchmark" or run.has("erasure") else MECHANISM
 
 
 def trials_of(run: Measured, claim: str) -> list[Trial]:

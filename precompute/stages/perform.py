@@ -6,6 +6,7 @@ Model libraries are loaded when the first unit comes.
 from __future__ import annotations
 
 from engine.systems.residency import using
+from precompute.interleaved.units import InterleavedUnit
 from precompute.mechanism.units import MechanismUnit
 from precompute.settings import take_profile_of_run
 from precompute.units import ListenUnit, MemoryUnit, Outcome, ReadUnit, Unit
@@ -29,6 +30,10 @@ def perform(unit: Unit) -> Outcome:
         from precompute.mechanism.perform import measure as measure_mechanism
 
         return measure_mechanism(unit)
+    if isinstance(unit, InterleavedUnit):
+        from precompute.interleaved.perform import measure as measure_interleaved
+
+        return measure_interleaved(unit)
     from precompute.stages.memory import measure
 
     assert isinstance(unit, MemoryUnit)

@@ -13,6 +13,7 @@ import pytest
 
 from engine.claims_records import CLAIMS_WORDS
 from engine.errors import TableError, UnknownKeyError
+from engine.interleaved_records import INTERLEAVED_WORDS
 from engine.mechanism_records import MECHANISM_WORDS
 from engine.records import KEYS, TABLES, columns_of, read_table, validate, write_table
 
@@ -33,7 +34,7 @@ def a_row(name: str, **changes: object) -> dict[str, object]:
         row |= {"label_status": "parsed"}
     if name == "shared_errors":
         row |= {"kind": "asr"}
-    allowed_words = MECHANISM_WORDS | CLAIMS_WORDS
+    allowed_words = MECHANISM_WORDS | INTERLEAVED_WORDS | CLAIMS_WORDS
     if name in allowed_words:
         column, allowed = allowed_words[name]
         row |= {column: allowed[0]}

@@ -12,13 +12,24 @@ import pytest
 from engine.claims_records import VERDICTS
 from engine.records import file_of, read_table
 from precompute.claims.measured import Measured
-from precompute.claims.tables import MECHANISM, SAID, TRIES, WORDS, claim_words, claims_tables, trials_of
+from precompute.claims.tables import (
+    INTERLEAVED,
+    MECHANISM,
+    SAID,
+    TRIES,
+    WORDS,
+    claim_words,
+    claims_tables,
+    trials_of,
+)
 from precompute.stages.cells import read_run
 from precompute.stages.summary import summarize
 from tests.precompute.claims.hand_made import EARS, FROZEN, pair, run_of
 from tests.precompute.invented_run import invent_run, kind_of, match
 
-SECTIONS = {"benchmark", "lens", "probes", "noise_lens", "implicit", "erasure", "damage", "used"}
+SECTIONS = {
+    *("benchmark", "lens", "probes", "noise_lens", "implicit", "erasure", "damage", "used", "interleaved"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,8 @@ def test_words_and_code_know_the_same_claims() -> None:
         assert set(claim) == {"key", "needs", *SAID} and all(claim.values()), claim["key"]
         assert claim["shown"] in SECTIONS
         assert claim["rule"].endswith(".") and claim["caveat"].endswith(".") and claim["says"].endswith(".")
-        assert re.search(r"Table|Figure|[Ss]ection", claim["source"]), claim["key"]
+        place = r"2606\.22473" if claim["shown"] == "interleaved" else r"Table|Figure|[Ss]ection"
+        assert re.search(place, claim["source"]), claim["key"]
 
 
 def test_the_words_stand_in_the_table_as_they_are(finished: Path) -> None:
@@ -83,7 +95,8 @@ def test_without_mechanism_its_claims_say_which_command(finished: Path) -> None:
     for claim in claim_words():
         row = found[claim["key"]]
         if claim["shown"] != "benchmark":
-            assert row["verdict"] == "not measured" and row["note"] == MECHANISM
+            said = INTERLEAVED if claim["shown"] == "interleaved" else MECHANISM
+            assert row["verdict"] == "not measured" and row["note"] == said
     assert found["near_equivalence"]["note"].startswith("It needs a speech LLM with two cascades")
 
 

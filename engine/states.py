@@ -1,0 +1,33 @@
+"""A prompt's states at every layer, plain or edited: one pass of the backbone, and nothing is generated."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from engine.answering import all_layers
+from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
+from engine.systems.base import Prepared, WhiteBoxModel
+
+
+@torch.inference_mode()
+def read_states(
+    system: WhiteBoxModel, prepared: Prepared, edits: RowEdits | None = None
+) -> list[dict[int, Tensor]]:
+    """Return for each row of `edits` (one plain row without them) layer -> states [positions, d_model], float32.
+
+    Args:
+        system: whose backbone runs.
+        prepared: the prompt, the same for every row.
+        edits: of the residual stream; what they count is filled in.
+    """
+    n_rows = len(edits.rows) if edits else 1
+    with ExitStack() as stack:
+        stack.enter_context(BACKBONE_LOCK)
+        if edits and edits.layers():
+            stack.enter_context(editing(system.decoder_layers, edits))
+        with recording(system.decoder_layers, all_layers(system)) as states:
+            system.language_model(inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1), use_cache=False)
+    return [{layer: recorded[row] for layer, recorded in states.items()} for row in range(n_rows)]
