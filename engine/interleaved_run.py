@@ -1,0 +1,283 @@
+"""One clip through an interleaved model: its units, what each layer holds at each of them, and how the model goes on.
+
+After arXiv 2606.22473 as far as it was at hand (see `engine.phases`, which holds the definitions). The dashboard and
+its endpoint call `read_interleaved`; nothing of a run stays on a model, and no logits leave this file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.audio import AudioClip
+from engine.errors import PromptError
+from engine.interleaved_continue import Continuation, Parts, continue_clip
+from engine.lens import TOP_K, best_ranks, candidate_ids, unembed
+from engine.phases import CURRENT, NEXT, AskedWords, ask_words, hits_at, text_share, word_ranks
+from engine.result import SpokenWord
+from engine.stats.boundaries import SPEECH_BELOW, phase_boundaries
+from engine.systems.speech_units import Units, word_positions
+from engine.word_recall import TOPS
+
+N_CONTROLS = 10  # other transcripts whose words are asked for at the same places
+NOTHING, CURRENT_WORD, NEXT_WORD = 0, 1, 2
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class UnitLens:
+    """The logit lens at a clip's units; ranks are among text tokens alone, 0 where no word is asked for.
+
+    Attributes:
+        layers: 0 is the input of the first block, i the output of block i.
+        ends_s: when each position ends, in seconds; positions are merged units, so they differ in length.
+        units: which unit stands at each position.
+        top_ids: ids by falling probability over the whole vocabulary; top_probabilities after its softmax.
+        entropy_nats: of the full distribution.
+        token_text: text of every id in `top_ids`; a unit's is its mark, such as <Un17>.
+        text_share: probability on text over that on text and units, 0 to 1.
+        current_rank, next_rank: best rank of a word spoken here, and of the word after the last of them.
+        spoken: for each position the indices into `words` of the words that overlap it in time.
+        words_from: where the words and their times come from.
+    """
+
+    layers: tuple[int, ...]
+    ends_s: Float[np.ndarray, "positions"]  # noqa: F821 - jaxtyping axis name
+    units: Int[np.ndarray, "positions"]  # noqa: F821
+    top_ids: Int[np.ndarray, "layers positions k"]
+    top_probabilities: Float[np.ndarray, "layers positions k"]
+    entropy_nats: Float[np.ndarray, "layers positions"]
+    token_text: dict[int, str]
+    text_share: Float[np.ndarray, "layers positions"]
+    current_rank: Int[np.ndarray, "layers positions"]
+    next_rank: Int[np.ndarray, "layers positions"]
+    spoken: tuple[tuple[int, ...], ...]
+    words: tuple[SpokenWord, ...]
+    words_from: str
+
+
+@dataclass(frozen=True)
+class ClipRecall:
+    """R of one clip at one k and d, layer by layer; one clip has no interval.
+
+    Attributes:
+        score: share of the clip's words that stand among the top k of their own positions; NaN without words.
+        control: the same for the words of other transcripts at the same places, mean over them.
+        n_words: words asked for.
+    """
+
+    k: int
+    d: int
+    score: tuple[float, ...]
+    control: tuple[float, ...]
+    n_words: int
+
+    @property
+    def excess(self) -> tuple[float, ...]:
+        """R: score minus control."""
+        return tuple(one - other for one, other in zip(self.score, self.control, strict=True))
+
+
+@dataclass(frozen=True)
+class ClipPhases:
+    """Where this clip's phases lie at one k; None where R is nowhere above its control, or there is no such layer."""
+
+    k: int
+    current: int | None
+    following: int | None
+    speech: int | None
+
+
+@dataclass(frozen=True)
+class InterleavedResult:
+    """Everything one clip yields.
+
+    Attributes:
+        model: key or folder of the model; `fingerprint` is that of its weights.
+        recalls: for each k of TOPS, the current word and then the next.
+        phases: for each k.
+        n_controls: other transcripts behind the controls.
+        waveform: 16 kHz mono samples as the model heard them.
+    """
+
+    model: str
+    fingerprint: str
+    audio_name: str
+    audio_changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    waveform: Float[np.ndarray, "samples"]  # noqa: F821
+    lens: UnitLens
+    recalls: tuple[ClipRecall, ...]
+    phases: tuple[ClipPhases, ...]
+    n_controls: int
+    continuation: Continuation
+    seconds: float
+
+
+def read_interleaved(
+    parts: Parts,
+    clip: AudioClip,
+    words: Sequence[SpokenWord],
+    words_from: str,
+    other_transcripts: Sequence[str],
+    *,
+    continue_after: str = "half",
+    progress: Progress | None = None,
+) -> InterleavedResult:
+    """Run one clip through an interleaved model.
+
+    Args:
+        parts: the model, and what makes its units audible.
+        clip: of at least one unit.
+        words: with their times, in order; may be none, and then no word is asked for.
+        words_from: where they come from, in words.
+        other_transcripts: of other clips; the first N_CONTROLS are the control.
+        continue_after: "half" or "whole": how much of the clip the model hears before it goes on.
+        progress: called with a share of 1 and what is being done.
+
+    Raises:
+        PromptError: `continue_after` is neither.
+        VoiceError, ModelFilesError: what makes units audible is damaged.
+    """
+    if continue_after not in ("half", "whole"):
+        raise PromptError('The model can go on after "half" or "whole" of a clip; choose one of them.')
+    report = progress or (lambda share, what: None)
+    started = time.perf_counter()
+    system = parts.system
+    report(0.2, "making units of the sound")
+    units = system.encode(clip)
+    spans = word_positions(words, units.ends_s)
+    report(0.4, "reading every layer at every unit")
+    states = parts.states(units)
+    controls = tuple(other_transcripts)[:N_CONTROLS]
+    asked = {
+        d: [ask_words(system.tokenizer, words, spans, other.split(), d) for other in controls]
+        for d in (CURRENT, NEXT)
+    }
+    lens, recalls = _read(parts, states, units, words, words_from, spans, asked)
+    report(0.7, "letting the model go on")
+    continuation = continue_clip(parts, units, words, spans, continue_after)
+    return InterleavedResult(
+        model=system.spec.key,
+        fingerprint=system.fingerprint,
+        audio_name=clip.name,
+        audio_changes=tuple(clip.changes),
+        warnings=tuple(clip.warnings),
+        waveform=clip.samples,
+        lens=lens,
+        recalls=recalls,
+        phases=tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
+        n_controls=len(controls),
+        continuation=continuation,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@torch.inference_mode()
+def _read(
+    parts: Parts,
+    states: dict[int, Tensor],
+    units: Units,
+    words: Sequence[SpokenWord],
+    words_from: str,
+    spans: Sequence[tuple[int, int]],
+    asked: dict[int, list[AskedWords]],
+) -> tuple[UnitLens, tuple[ClipRecall, ...]]:
+    """Unembed each layer once and keep ranks, shares and top tokens."""
+    system, kinds = parts.system, parts.kinds
+    layers = tuple(sorted(states))
+    spoken = words_at(spans, len(units.ids))
+    candidates = [
+        [i - kinds.text.start for i in candidate_ids(system.tokenizer, word.text)] for word in words
+    ]
+    here = [[i for w in at for i in candidates[w]] for at in spoken]
+    after = [candidates[at[-1] + 1] if at and at[-1] + 1 < len(words) else [] for at in spoken]
+    cells: list[tuple[np.ndarray, ...]] = []
+    ranks: dict[int, list[list[np.ndarray]]] = {d: [] for d in asked}
+    for layer in layers:
+        logits = unembed(system, states[layer])
+        of_text = logits[:, kinds.text.start : kinds.text.stop]
+        log_probabilities = logits.log_softmax(-1)
+        top = log_probabilities.topk(TOP_K, dim=-1)
+        entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
+        share = text_share(logits, kinds)
+        kept = (top.indices.int(), top.values.exp(), entropy, share)
+        cells.append(
+            (*(one.cpu().numpy() for one in kept), best_ranks(of_text, here), best_ranks(of_text, after))
+        )
+        for d, each in asked.items():
+            ranks[d].append([word_ranks(logits, kinds.text, one) for one in each])
+    top_ids, probabilities, entropies, shares, current, following = (
+        np.stack(rows) for rows in zip(*cells, strict=True)
+    )
+    text = {int(i): str(system.tokenizer.decode([int(i)])) for i in np.unique(top_ids)}
+    lens = UnitLens(
+        layers, units.ends_s, units.ids, top_ids, probabilities, entropies, text, shares,
+        current, following, spoken, tuple(words), words_from,
+    )  # fmt: skip
+    return lens, tuple(_recall(ranks[d], d, k) for k in TOPS for d in (CURRENT, NEXT))
+
+
+def words_at(spans: Sequence[tuple[int, int]], n_positions: int) -> tuple[tuple[int, ...], ...]:
+    """Return for each position the words whose spans hold it; a position on a border has two."""
+    return tuple(
+        tuple(word for word, (start, stop) in enumerate(spans) if start <= position < stop)
+        for position in range(n_positions)
+    )
+
+
+def _recall(ranks: Sequence[Sequence[np.ndarray]], d: int, k: int) -> ClipRecall:
+    """Return recall of the clip's words (row 0, alike in each control) and the mean of the controls' (row 1)."""
+    n_words = ranks[0][0].shape[1] if ranks and ranks[0] else 0
+    if not n_words:
+        nothing = (float("nan"),) * len(ranks)
+        return ClipRecall(k, d, nothing, nothing, 0)
+    score = [float(hits_at(layer[0][0], k).mean()) for layer in ranks]
+    control = [float(np.mean([hits_at(one[1], k).mean() for one in layer])) for layer in ranks]
+    return ClipRecall(k, d, tuple(score), tuple(control), n_words)
+
+
+def _phases(
+    recalls: Sequence[ClipRecall], shares: Float[np.ndarray, "layers positions"], k: int
+) -> ClipPhases:
+    """Return the peaks of R and the return to speech, as `phase_boundaries` defines them over one clip."""
+    current, following = (one for one in recalls if one.k == k)
+    if not current.n_words or not following.n_words:
+        return ClipPhases(k, None, None, None)
+    totals = np.stack([shares.sum(1), np.full(len(shares), shares.shape[1], float)], axis=1)[None]
+    found = phase_boundaries(_sums(current), _sums(following), totals, seed=0)
+    peaks = [int(one.value) for one in (found.current, found.following)]
+    is_read = [max(one.excess) > 0 for one in (current, following)]
+    return ClipPhases(
+        k,
+        peaks[0] if is_read[0] else None,
+        peaks[1] if is_read[1] else None,
+        int(found.speech.value) if is_read[1] and not np.isnan(found.speech.value) else None,
+    )
+
+
+def _sums(recall: ClipRecall) -> Float[np.ndarray, "one layers three"]:
+    """Return hits, control's hits and words at each layer."""
+    shares = np.array([recall.score, recall.control, np.ones(len(recall.score))])
+    return (shares.T * recall.n_words)[None]
+
+
+def phase_of_cells(lens: UnitLens, k: int) -> tuple[Int[np.ndarray, "layers positions"], np.ndarray]:
+    """Return which word each cell holds at k, and whether units outweigh text in it.
+
+    Returns:
+        CURRENT_WORD or NEXT_WORD where it stands among the top k text tokens of this one position (the better rank
+        where both do, the current word of equals), else NOTHING; and True where less than half of the probability on
+        text and units is on text.
+    """
+    current = (lens.current_rank > 0) & (lens.current_rank <= k)
+    following = (lens.next_rank > 0) & (lens.next_rank <= k)
+    first = current & (~following | (lens.current_rank <= lens.next_rank))
+    word = np.where(first, CURRENT_WORD, np.where(following, NEXT_WORD, NOTHING))
+    return word, lens.text_share < SPEECH_BELOW
