@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from engine.audio import AudioClip
 from engine.decode import run_arms
 from engine.errors import EngineError
+from engine.interleaved_result import CUT, ENDED, OTHER_KIND, Continuation
 from engine.phases import TokenKinds
 from engine.result import SpokenWord
 from engine.systems.base import Heard, Prepared, Transcribes, WhiteBoxModel
 from engine.systems.speech_units import Units
 
 MAX_TEXT_TOKENS, MAX_UNITS = 24, 80
-ENDED, CUT, OTHER_KIND = "ended", "cut at its limit", "changed over"
 
 
 @runtime_checkable
@@ -85,31 +84,6 @@ class Parts:
         passed = run_arms(self.system, prepared, record_layers=layers, max_new_tokens=1)
         start, stop = prepared.span
         return {layer: states[0, start:stop] for layer, states in passed.states.items()}
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """How the model goes on after what it heard.
-
-    Attributes:
-        after_s: how much of the clip it heard, in seconds.
-        said_next: the words of the clip that it did not hear, "" where there are none.
-        text: what it writes when it is told to write, up to the first token that is none of text.
-        text_end, speech_end: ENDED by the model, CUT, or OTHER_KIND: it went over to units, or to text.
-        units: what it says when it goes on in speech, 0 to k - 1.
-        sound: 16 kHz mono samples of them; None, and `no_sound` says why.
-        heard: what the transcriber hears in that sound, "" for nothing; None where it was not asked.
-    """
-
-    after_s: float
-    said_next: str
-    text: str
-    text_end: str
-    units: tuple[int, ...]
-    speech_end: str
-    sound: Float[np.ndarray, "samples"] | None  # noqa: F821 - jaxtyping axis name
-    no_sound: str
-    heard: str | None
 
 
 def continue_clip(

@@ -8,116 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.audio import AudioClip
 from engine.errors import PromptError
-from engine.interleaved_continue import Continuation, Parts, continue_clip
+from engine.interleaved_continue import Parts, continue_clip
+from engine.interleaved_result import ClipPhases, ClipRecall, InterleavedResult, UnitLens
 from engine.lens import TOP_K, best_ranks, candidate_ids, unembed
 from engine.phases import CURRENT, NEXT, AskedWords, ask_words, hits_at, text_share, word_ranks
 from engine.result import SpokenWord
-from engine.stats.boundaries import SPEECH_BELOW, phase_boundaries
-from engine.systems.speech_units import Units, word_positions
+from engine.stats.boundaries import phase_boundaries
+from engine.systems.speech_units import FRAME_S, Units, word_positions
 from engine.word_recall import TOPS
 
 N_CONTROLS = 10  # other transcripts whose words are asked for at the same places
-NOTHING, CURRENT_WORD, NEXT_WORD = 0, 1, 2
 Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class UnitLens:
-    """The logit lens at a clip's units; ranks are among text tokens alone, 0 where no word is asked for.
-
-    Attributes:
-        layers: 0 is the input of the first block, i the output of block i.
-        ends_s: when each position ends, in seconds; positions are merged units, so they differ in length.
-        units: which unit stands at each position.
-        top_ids: ids by falling probability over the whole vocabulary; top_probabilities after its softmax.
-        entropy_nats: of the full distribution.
-        token_text: text of every id in `top_ids`; a unit's is its mark, such as <Un17>.
-        text_share: probability on text over that on text and units, 0 to 1.
-        current_rank, next_rank: best rank of a word spoken here, and of the word after the last of them.
-        spoken: for each position the indices into `words` of the words that overlap it in time.
-        words_from: where the words and their times come from.
-    """
-
-    layers: tuple[int, ...]
-    ends_s: Float[np.ndarray, "positions"]  # noqa: F821 - jaxtyping axis name
-    units: Int[np.ndarray, "positions"]  # noqa: F821
-    top_ids: Int[np.ndarray, "layers positions k"]
-    top_probabilities: Float[np.ndarray, "layers positions k"]
-    entropy_nats: Float[np.ndarray, "layers positions"]
-    token_text: dict[int, str]
-    text_share: Float[np.ndarray, "layers positions"]
-    current_rank: Int[np.ndarray, "layers positions"]
-    next_rank: Int[np.ndarray, "layers positions"]
-    spoken: tuple[tuple[int, ...], ...]
-    words: tuple[SpokenWord, ...]
-    words_from: str
-
-
-@dataclass(frozen=True)
-class ClipRecall:
-    """R of one clip at one k and d, layer by layer; one clip has no interval.
-
-    Attributes:
-        score: share of the clip's words that stand among the top k of their own positions; NaN without words.
-        control: the same for the words of other transcripts at the same places, mean over them.
-        n_words: words asked for.
-    """
-
-    k: int
-    d: int
-    score: tuple[float, ...]
-    control: tuple[float, ...]
-    n_words: int
-
-    @property
-    def excess(self) -> tuple[float, ...]:
-        """R: score minus control."""
-        return tuple(one - other for one, other in zip(self.score, self.control, strict=True))
-
-
-@dataclass(frozen=True)
-class ClipPhases:
-    """Where this clip's phases lie at one k; None where R is nowhere above its control, or there is no such layer."""
-
-    k: int
-    current: int | None
-    following: int | None
-    speech: int | None
-
-
-@dataclass(frozen=True)
-class InterleavedResult:
-    """Everything one clip yields.
-
-    Attributes:
-        model: key or folder of the model; `fingerprint` is that of its weights.
-        recalls: for each k of TOPS, the current word and then the next.
-        phases: for each k.
-        n_controls: other transcripts behind the controls.
-        waveform: 16 kHz mono samples as the model heard them.
-    """
-
-    model: str
-    fingerprint: str
-    audio_name: str
-    audio_changes: tuple[str, ...]
-    warnings: tuple[str, ...]
-    waveform: Float[np.ndarray, "samples"]  # noqa: F821
-    lens: UnitLens
-    recalls: tuple[ClipRecall, ...]
-    phases: tuple[ClipPhases, ...]
-    n_controls: int
-    continuation: Continuation
-    seconds: float
 
 
 def read_interleaved(
@@ -218,7 +127,7 @@ def _read(
     )
     text = {int(i): str(system.tokenizer.decode([int(i)])) for i in np.unique(top_ids)}
     lens = UnitLens(
-        layers, units.ends_s, units.ids, top_ids, probabilities, entropies, text, shares,
+        layers, FRAME_S, units.ends_s, units.ids, top_ids, probabilities, entropies, text, shares,
         current, following, spoken, tuple(words), words_from,
     )  # fmt: skip
     return lens, tuple(_recall(ranks[d], d, k) for k in TOPS for d in (CURRENT, NEXT))
@@ -266,18 +175,3 @@ def _sums(recall: ClipRecall) -> Float[np.ndarray, "one layers three"]:
     """Return hits, control's hits and words at each layer."""
     shares = np.array([recall.score, recall.control, np.ones(len(recall.score))])
     return (shares.T * recall.n_words)[None]
-
-
-def phase_of_cells(lens: UnitLens, k: int) -> tuple[Int[np.ndarray, "layers positions"], np.ndarray]:
-    """Return which word each cell holds at k, and whether units outweigh text in it.
-
-    Returns:
-        CURRENT_WORD or NEXT_WORD where it stands among the top k text tokens of this one position (the better rank
-        where both do, the current word of equals), else NOTHING; and True where less than half of the probability on
-        text and units is on text.
-    """
-    current = (lens.current_rank > 0) & (lens.current_rank <= k)
-    following = (lens.next_rank > 0) & (lens.next_rank <= k)
-    first = current & (~following | (lens.current_rank <= lens.next_rank))
-    word = np.where(first, CURRENT_WORD, np.where(following, NEXT_WORD, NOTHING))
-    return word, lens.text_share < SPEECH_BELOW

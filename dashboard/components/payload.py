@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from dashboard.components.packing import (
     finite,
@@ -73,10 +74,10 @@ def clip_payload(
     base["erasures"] = [_erasure(outcome) for outcome in result.erasures]
     base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else _comparison(comparison)
-    pictures = _pictures(result)
+    drawn = pictures(result.waveform)
     for precision in _precisions(result.lens):
         payload = {**base, "lens": _lens(result.lens, precision, preset_layers)}
-        payload.update(_packed(result.lens, pictures, precision))
+        payload.update(_packed(result.lens, drawn, precision))
         if payload_bytes(payload) <= MAX_BYTES:
             return payload
     raise ValueError(f"the result does not fit into {MAX_BYTES} bytes")
@@ -168,7 +169,7 @@ def _lane(lane: Lane, result: RunResult) -> dict[str, Any]:
         "heard_from": lane.heard_from,
         "against": against,
         "parts": parts,
-        "words": _words(lane.words),
+        "words": words_value(lane.words),
         "answer": answer_value(lane.answer),
         "right": _is_right(lane, result),
         "seconds": finite(lane.seconds, 3),
@@ -241,7 +242,8 @@ def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
     }
 
 
-def _words(words: Sequence[SpokenWord]) -> list[list[Any]]:
+def words_value(words: Sequence[SpokenWord]) -> list[list[Any]]:
+    """Return words as the view reads them: text, start and end in seconds."""
     return [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in words]
 
 
@@ -257,7 +259,7 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "top_k": precision.top_k,
         "fine": precision.fine,
         "entropy_top": _entropy_top(lens),
-        "words": _words(lens.words),
+        "words": words_value(lens.words),
         "words_from": lens.words_from,
         "spoken": [list(indices) for indices in lens.spoken],
         "precision": [finite(value, 4) for value in lens.precision],
@@ -272,12 +274,13 @@ def _entropy_top(lens: LensReadout) -> float:
     return top if top > 0 else 1.0
 
 
-def _pictures(result: RunResult) -> dict[str, Any]:
-    shape, peak = envelope(result.waveform)
-    return {"peak": round(peak, 4), "arrays": {"envelope": shape, "mel": mel_picture(result.waveform)}}
+def pictures(waveform: Float[np.ndarray, " samples"]) -> dict[str, Any]:
+    """Return what is drawn of a sound: its peak, and arrays for `pack`."""
+    shape, peak = envelope(waveform)
+    return {"peak": round(peak, 4), "arrays": {"envelope": shape, "mel": mel_picture(waveform)}}
 
 
-def _packed(lens: LensReadout, pictures: dict[str, Any], precision: Precision) -> dict[str, Any]:
+def _packed(lens: LensReadout, drawn: dict[str, Any], precision: Precision) -> dict[str, Any]:
     """Return the arrays as a blob; token ids become indices into the vocabulary that is sent along."""
     ids = np.asarray(lens.top_ids)[:, :, : precision.top_k]
     used, places = np.unique(ids, return_inverse=True)
@@ -289,7 +292,7 @@ def _packed(lens: LensReadout, pictures: dict[str, Any], precision: Precision) -
         else quantise_square_root(probabilities),
         "entropy": quantise_linear(lens.entropy_nats, _entropy_top(lens), 2 if precision.fine else 1),
         "word_rank": smallest_unsigned(np.asarray(lens.word_rank)),
-        **pictures["arrays"],
+        **drawn["arrays"],
     }
     texts = [lens.token_text[int(token)] for token in used]
-    return {"peak": pictures["peak"], **pack(arrays, texts)}
+    return {"peak": drawn["peak"], **pack(arrays, texts)}
