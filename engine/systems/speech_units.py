@@ -8,11 +8,11 @@ safetensors or .npz file alone; the published ones are a pickle and have to be c
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from engine.audio import SAMPLE_RATE_HZ
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.audio_tower import layer_states
-from engine.systems.checkpoint import load_strictly, read_tensors
+from engine.systems.text_llm import REPORTED, refuse_what_does_not_fit
 from engine.systems.whisper_encoder import WhisperEars
 
 FRAME_S = 0.04
@@ -37,6 +37,10 @@ HUBERT_PAD_SAMPLES = 40
 _HUBERT_FRAME_SAMPLES = 640
 # HuBERT's convolutions need a little more than one frame of sound.
 _HUBERT_SHORTEST_SAMPLES = 960
+
+
+# Takes of the layers' states [1, positions, width] what is wanted, [1, positions, ...].
+_Chosen = Callable[[Iterator[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,7 @@ def nearest(
     return found
 
 
+@runtime_checkable
 class FrameEncoder(Protocol):
     """What makes a frame's features out of sound, 25 frames a second.
 
@@ -166,12 +171,6 @@ class WhisperFrames:
         return torch.stack(pairs).numpy()
 
 
-class _Chosen(Protocol):
-    """Takes of the layers' states [1, positions, width] what is wanted, [1, positions, ...]."""
-
-    def __call__(self, states: Iterator[Tensor], /) -> Tensor: ...
-
-
 class HubertFrames:
     """Layer 11 of a HuBERT at 25 frames a second, the encoder of the published units."""
 
@@ -183,16 +182,21 @@ class HubertFrames:
             raise ModelFilesError(
                 f"{folder.name} has no readable config.json; restore the folder."
             ) from error
-        if int(np.prod(config.conv_stride)) != _HUBERT_FRAME_SAMPLES:
+        stride = int(np.prod(config.conv_stride))
+        if stride != _HUBERT_FRAME_SAMPLES or config.num_hidden_layers < HUBERT_LAYER:
             raise ModelFilesError(
-                f"{folder.name} makes frames of {int(np.prod(config.conv_stride))} samples, units need "
-                f"{_HUBERT_FRAME_SAMPLES} (40 ms); take slprl/mhubert-base-25hz."
+                f"{folder.name} makes frames of {stride} samples in {config.num_hidden_layers} layers, units need "
+                f"{_HUBERT_FRAME_SAMPLES} (40 ms) and {HUBERT_LAYER}; take slprl/mhubert-base-25hz."
             )
-        if config.num_hidden_layers < HUBERT_LAYER:
-            raise ModelFilesError(f"{folder.name} has no layer {HUBERT_LAYER}; take slprl/mhubert-base-25hz.")
-        self._model = HubertModel(config)
-        load_strictly(self._model, read_tensors(folder), folder.name)
-        self._model.float().eval().requires_grad_(False)
+        try:
+            loaded: Any = HubertModel.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, **REPORTED
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ModelFilesError(f"{folder.name} could not be loaded: {type(error).__name__}.") from error
+        model, loading = loaded
+        refuse_what_does_not_fit(folder.name, loading)
+        self._model = model.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def features(self, samples: np.ndarray) -> Float[np.ndarray, "frames width"]:

@@ -28,6 +28,8 @@ from engine.systems.tokenizer import read_tokenizer
 USER_TEMPLATE = CLIP_MARK + "{instruction}"
 # Where the language model lies in the published checkpoint of a speech LLM that holds its own.
 INLINE_PREFIX = "language_model."
+# A tensor of another shape is reported and refused here by name; transformers' own error does not name it.
+REPORTED: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
 class TextLLM:
@@ -85,7 +87,7 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     if text_config is not None:
         tensors = read_tensors(folder, lambda name: name.startswith(INLINE_PREFIX))
         return build_causal_lm(text_config, under(tensors, INLINE_PREFIX), dtype)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, **_settings(dtype))
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **REPORTED)
     model, loading = loaded
     return model, loading
 
@@ -95,13 +97,10 @@ def build_causal_lm(
 ) -> tuple[Any, dict[str, Any]]:
     """Return the plain causal LM of a text config with these tensors, and what transformers says about the loading."""
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    model, loading = model_class.from_pretrained(None, config=config, state_dict=tensors, **_settings(dtype))
+    model, loading = model_class.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=dtype, **REPORTED
+    )
     return model, loading
-
-
-def _settings(dtype: torch.dtype) -> dict[str, Any]:
-    # Mismatched sizes are reported and refused below by name; transformers' own error does not name the tensor.
-    return {"dtype": dtype, "output_loading_info": True, "ignore_mismatched_sizes": True}
 
 
 def refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:

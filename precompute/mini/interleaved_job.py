@@ -16,9 +16,10 @@ from safetensors.numpy import save_file
 from torch import nn
 from transformers import Qwen2ForCausalLM
 
-from engine.systems.interleaved import CENTRES_FILE
-from engine.systems.speech_units import CENTRES, WhisperFrames, nearest, read_centres
+from engine.systems.interleaved import CENTRES_FILE, UNITS_FOLDER
+from engine.systems.speech_units import CENTRES, UnitEncoder, WhisperFrames, nearest, read_centres
 from engine.systems.tokenizer import read_tokenizer
+from engine.unit_voice import VOICE_FILE, read_unit_voice
 from precompute.mini.corpora.facts import Fact, all_facts
 from precompute.mini.export import export_interleaved
 from precompute.mini.held_out import held_out_items, say_item
@@ -34,6 +35,7 @@ from precompute.mini.unit_fit import (
     say_plain,
 )
 from precompute.mini.unit_speech import Saying, UnitClip, encode_clips, word_frames
+from precompute.mini.unit_voice_job import intelligibility, record_voice
 from precompute.mini.voices import test_voices
 from precompute.mini.workshop import Recipe, Workshop
 from precompute.mini.world import WORLD_SEED, build_world
@@ -68,12 +70,17 @@ class UnitWorld:
         return {"text_model_id": TEXT_MODEL, "unit_encoder": {"model": EARS, "layer": self.layer}}
 
 
+def training_texts(shop: Workshop) -> list[str]:
+    """Return the sentences that are said in training, each once, in alphabetical order."""
+    return sorted({sentence.text for sentence in shop.sentences})[: shop.recipe.unit_texts]
+
+
 def make_unit_world(shop: Workshop) -> UnitWorld:
     """Choose the layer, fit the centres and say all training speech, each unless it is there."""
     build = shop.build / FOLDER
     build.mkdir(parents=True, exist_ok=True)
     ears = shop.models / EARS
-    texts = sorted({sentence.text for sentence in shop.sentences})[: shop.recipe.unit_texts]
+    texts = training_texts(shop)
     chosen, centres = build / "layer.json", build / CENTRES_FILE
     if not chosen.exists():
         judged = sorted({s.text for s in build_world().validation})[: shop.recipe.unit_texts]
@@ -145,5 +152,12 @@ def train_grid(shop: Workshop, folder: Path) -> tuple[dict[str, float], nn.Modul
         records = {key: job.result() for key, job in jobs.items()}
     _, _, model = _arm(shop, MAIN, world)
     export_interleaved(model, world.description, world.centres, folder, eight_bits=True)
+    encoder = UnitEncoder(WhisperFrames(shop.models / EARS, world.layer), read_centres(world.centres))
+    voice_file = folder / UNITS_FOLDER / VOICE_FILE
+    record_voice(encoder, training_texts(shop), voice_file)
+    heard = intelligibility(
+        encoder, read_unit_voice(voice_file), shop.models / EARS, shop.recipe.held_out_clips
+    )
     controls = {f"{key} {name}": value for key in ARMS if key != MAIN for name, value in records[key].items()}
-    return {**records[MAIN], **controls}, model
+    errors = {f"word_error_rate of {sound}": rate for sound, rate in heard.items()}
+    return {**records[MAIN], **errors, **controls}, model

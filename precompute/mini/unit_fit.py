@@ -50,13 +50,15 @@ def normalised_information(units: Int[np.ndarray, "frames"], letters: Sequence[s
     """Return I(letter; unit) / H(letter), 0 to 1; nan where only one letter occurs."""
     _, rows = np.unique(units, return_inverse=True)
     _, columns = np.unique(np.array(letters), return_inverse=True)
+    if not columns.any():
+        return float("nan")
     joint = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(joint, (rows, columns), 1 / len(units))
     of_unit, of_letter = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
     seen = joint > 0
     information = (joint[seen] * np.log(joint[seen] / (of_unit * of_letter)[seen])).sum()
     entropy = -(of_letter * np.log(of_letter)).sum()
-    return float(information / entropy) if entropy > 0 else float("nan")
+    return float(information / entropy)
 
 
 def fit_centres(

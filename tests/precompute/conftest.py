@@ -26,8 +26,10 @@ TINY = Recipe(
     qwen2_steps=2,
     qwen2_audio_steps=2,
     weak_asr_steps=2,
+    interleaved_steps=2,
     flite_clips=POOL_CLIPS,
     held_out_clips=1,
+    unit_texts=12,
 )
 
 
@@ -73,3 +75,4 @@ def make_batches_small(patch: pytest.MonkeyPatch) -> None:
     clips = [f"{name}.BATCH_CLIPS" for name in ("transcriber", "speech_llm", "qwen2_audio")]
     for name in ("backbone.BATCH_EXCHANGES", "qwen2_audio.BATCH_EXCHANGES", *clips):
         patch.setattr(f"precompute.mini.{name}", 2)
+    patch.setattr("precompute.mini.interleaved_job.PROCESSES", 1)
