@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 
 from engine.errors import ErasureError
 from engine.systems.catalogue import MODELS, get_pair
+from engine.systems.mini_rows import MINI_SYSTEMS
+from engine.systems.weights import weights_home
 
 Method = Literal["linear", "affine"]
 SCOPES = ("audio", "prompt", "all")
@@ -43,9 +45,15 @@ def preset_layers(n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
 
 
+def erasers_folder(system: str, models: Path = MODELS) -> Path:
+    """Return where a speech LLM's erasers lie: beside its weights, or for fetched ones beside those of the others."""
+    beside = models / system / "erasers"
+    return beside if system in MINI_SYSTEMS or beside.exists() else weights_home() / "erasers" / system
+
+
 def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
     """Return where a pair's eraser lies."""
-    return models / get_pair(pair).speech_llm / "erasers" / f"{condition}.safetensors"
+    return erasers_folder(get_pair(pair).speech_llm, models) / f"{condition}.safetensors"
 
 
 def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:

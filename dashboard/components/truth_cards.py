@@ -26,6 +26,7 @@ _HEARING_HEADS = (
     "KL of the first token (nats)",
 )
 # A figure and, where it has one, the control that it stands beside.
+MOST_SHOWN = 5
 _PAIRS = (
     ("cascade", "cascade_control"),
     ("lens", "lens_control"),
@@ -41,10 +42,20 @@ def checks_html(checked: Sequence[Checked], sentence: str) -> str:
     """Return the self-check: one sentence, then a table for each system; the first and every failing one open."""
     here = [one for one in checked if one.findings]
     tables = "".join(_system(one, is_open=not row or not one.passed) for row, one in enumerate(here))
-    away = "".join(f"<li>{_name(one)}: {escape(note)}</li>" for one in checked for note in one.notes)
-    left_out = f'<h3>Not checked</h3><ul class="small">{away}</ul>' if away else ""
+    left_out = _left_out("Not checked", here) + _left_out(
+        "Systems that are not here", [one for one in checked if not one.findings]
+    )
     passed = all(one.passed for one in checked)
     return f"{_verdict(sentence, passed)}{tables}{left_out}"
+
+
+def _left_out(title: str, checked: Sequence[Checked]) -> str:
+    """Return what was not checked and why, folded where the list is long."""
+    notes = [f"<li>{_name(one)}: {escape(note)}</li>" for one in checked for note in one.notes]
+    if not notes:
+        return ""
+    is_open = " open" if len(notes) <= MOST_SHOWN else ""
+    return f'<details{is_open}><summary>{title} ({len(notes)})</summary><ul class="small">{"".join(notes)}</ul></details>'
 
 
 def _system(one: Checked, *, is_open: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.conditions import CONDITIONS
+from engine.conditions import CONDITIONS, erasers_folder
 from engine.ctranslate2_file import n_encoder_layers, read_arrays
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.probes import assign_folds
@@ -71,7 +71,7 @@ class MechanismPlan:
 
     def erasers_of(self, spec: SystemSpec) -> Path | None:
         """Return the folder of a system's erasers, None unless all of them are fitted."""
-        folder = self.models / str(spec.folder) / "erasers"
+        folder = erasers_folder(spec.key, self.models)
         fitted = all((folder / f"{condition}.safetensors").exists() for condition in CONDITIONS)
         return folder if fitted else None
 
@@ -90,7 +90,7 @@ class MechanismPlan:
         question = clip.item.question
         return keys.measurement_key(
             "erase",
-            (*self.behaviour.folders_of(spec), self.models / str(spec.folder) / "erasers"),
+            (*self.behaviour.folders_of(spec), erasers_folder(spec.key, self.models)),
             keys.render_key(clip.recipe),
             *(
                 keys.DECODING,
@@ -111,7 +111,7 @@ class MechanismPlan:
         """Return the key of one layer's probes, or of what erasing does to them."""
         folders = [self.models / who] if who == self.ears else [*self.behaviour.folders_of(SYSTEMS[who])]
         if stage == "damage":
-            folders.append(self.models / who / "erasers")
+            folders.append(erasers_folder(who, self.models))
         clips = json.dumps(
             [[clip.recipe.to_json(), clip.fold, clip.sex, clip.emotion] for clip in self.probed]
         )

@@ -7,8 +7,9 @@ import random
 from pathlib import Path
 
 from engine.audio import clip_from_samples
+from engine.conditions import erasers_folder
 from engine.errors import EngineError
-from engine.systems.catalogue import MODELS, get_spec
+from engine.systems.catalogue import get_spec
 from engine.systems.registry import load_speech_llm
 from precompute.mini.ctc_head import fit_ctc_head
 from precompute.mini.fit_erasers import ERASER_SEED, choose_first_words, collect_states, fit_erasers
@@ -45,7 +46,7 @@ def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
     fit = collect_states(system, head, fit_sentences, voices, first_words, ERASER_SEED)
     held = collect_states(system, head, held_sentences, voices, first_words, ERASER_SEED + 1)
     note = f"{n_fit} training sentences, {len(voices)} espeak-ng voices, seed {ERASER_SEED}"
-    folder = out or MODELS / key / "erasers"
+    folder = out or erasers_folder(key)
     records = fit_erasers(fit, held, system.fingerprint, folder, note)
     lines = ["condition  layer  rank  probe before  after   chance"]
     for condition, record in records.items():
