@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from engine.conditions import CONDITIONS, available_conditions, preset_layers
 from engine.errors import EngineError
-from engine.systems.catalogue import backbone_of, get_pair, get_spec, match_of, n_layers_of
+from engine.systems.catalogue import SYSTEMS, backbone_of, get_pair, get_spec, match_of, n_layers_of
+from engine.systems.services import UNAVAILABLE, destination_of, unset_variables
 
 MATCHES = {
     "exact": "Match: exact, both run the same backbone weights.",
@@ -36,16 +37,59 @@ class Offer:
         erase_note: why others are not offered, "" when all are.
         layers: in words, for the label of the custom layers.
         match_note: whether both lanes run the same backbone, or why that cannot be told.
+        service_note: what Run sends to whom, "" where everything runs here.
+        has_states: whether the speech LLM's states are here, to be read and erased.
     """
 
     conditions: tuple[Condition, ...]
     erase_note: str
     layers: str
     match_note: str
+    service_note: str = ""
+    has_states: bool = True
 
 
 def offer(pair: str) -> Offer:
     """Return what can be offered for this pair; missing or damaged files make it smaller, never fail."""
+    specs = [get_spec(key) for key in get_pair(pair).systems]
+    if specs[0].is_remote:
+        erased = f"Off: {UNAVAILABLE['erasure'][0].lower()}{UNAVAILABLE['erasure'][1:]}"
+        return Offer((), erased, "off", UNAVAILABLE["match"], service_note(pair), False)
+    found = _offer(pair)
+    if not any(spec.is_remote for spec in specs):
+        return found
+    return replace(found, match_note=UNAVAILABLE["match"], service_note=service_note(pair))
+
+
+def service_note(pair: str) -> str:
+    """Return what Run sends out and where to, before anything was sent; "" where everything runs here."""
+    speech, cascade, oracle = (get_spec(key) for key in get_pair(pair).systems)
+    sent = [f"the clip and the question to {destination_of(speech)}"] if speech.is_remote else []
+    if cascade.is_remote or oracle.is_remote:
+        reader = cascade if cascade.is_remote else oracle
+        sent.append(f"the transcript, not the sound, with the question to {destination_of(reader)}")
+    if not sent:
+        return ""
+    return f"Run sends {', and '.join(sent)}. Nothing is sent before."
+
+
+def unset_services() -> tuple[str, ...]:
+    """Return one sentence for each service that cannot be asked yet: what to set in the environment."""
+    found: dict[str, str] = {}
+    for spec in SYSTEMS.values():
+        if spec.is_remote and spec.kind != "cascade" and (unset := unset_variables(spec)):
+            found.setdefault(
+                unset, f"{spec.name.split(',')[0]} is unavailable: {unset}, then start the page anew."
+            )
+    return tuple(found.values())
+
+
+def needs_press(pair: str) -> bool:
+    """Say whether a run of this pair sends something out, and so waits for a person to press Run."""
+    return any(get_spec(key).is_remote for key in get_pair(pair).systems)
+
+
+def _offer(pair: str) -> Offer:
     try:
         found, missing = conditions(pair)
         note = f"Not fitted for this pair, so not offered: {', '.join(missing)}." if missing else ""

@@ -135,6 +135,7 @@ def percentile_of(value: float, values: Float[np.ndarray, " clips"]) -> float:
 def place_of(result: RunResult, spread: Spread) -> str:
     """Return one sentence on where the clip lies at the layer of its highest precision, and what to know of it."""
     lens = result.lens
+    assert lens is not None, "only what was read has a place"
     known = [
         (precision, layer)
         for layer, precision in zip(lens.layers, lens.precision, strict=True)
@@ -149,17 +150,17 @@ def place_of(result: RunResult, spread: Spread) -> str:
         f"{percentile_of(precision, others):.0f} of the benchmark's {spread.phrase} "
         f"(n = {len(others):,}, median {np.median(others):.2f}; ties count half)."
     )
-    return " ".join([sentence, *_notes(result, spread)])
+    return " ".join([sentence, *_notes(lens.words_from, spread)])
 
 
-def _notes(result: RunResult, spread: Spread) -> list[str]:
+def _notes(words_from: str, spread: Spread) -> list[str]:
     notes = []
     if spread.level != spread.asked:
         which = "clean speech" if spread.level == CLEAN else "the nearest that it has"
         notes.append(f"The benchmark has no lens {spread.asked.phrase}: these clips are {which}.")
-    if not result.lens.words_from.startswith("reference"):
+    if not words_from.startswith("reference"):
         notes.append(
-            f"This clip is judged against the words of {result.lens.words_from}, those against their true words."
+            f"This clip is judged against the words of {words_from}, those against their true words."
         )
     if not spread.has_band:
         notes.append(f"No band is drawn for fewer than {FEWEST_FOR_BAND} clips.")

@@ -16,6 +16,7 @@ from dashboard.choices import all_layers
 from dashboard.opened import Opened, opened_of_digest
 from engine.errors import ClipError, PromptError, UnknownKeyError
 from engine.request import RunRequest
+from engine.systems.catalogue import get_pair, get_spec
 from engine.tasks import get_task
 
 if TYPE_CHECKING:
@@ -123,13 +124,13 @@ def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
 
     Args:
         pair: whose layers.
-        choice: one of LAYER_CHOICES.
+        choice: one of LAYER_CHOICES; not read where a service keeps the states.
         text: for "custom": numbers and ranges, such as "1-4, 8".
 
     Raises:
         UnknownKeyError: the text is not such a list, or names a layer that is not there.
     """
-    if choice == "preset":
+    if choice == "preset" or get_spec(get_pair(pair).speech_llm).is_remote:
         return None
     if choice == "all":
         return all_layers(pair)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.result import Answer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
+from engine.result import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
 
 
 def result_to_json(result: RunResult) -> dict[str, Any]:
     """Return the run as dictionaries, lists, strings and finite numbers; None where nothing was measured.
 
     `erasure` is the first outcome, `erasures` holds all of them. `lens.top_tokens` and
-    `lens.top_probabilities` are [layers][positions][k], most probable first.
+    `lens.top_probabilities` are [layers][positions][k], most probable first. `not_measured` says why a part is
+    null where a service answered; each of `systems` says it of its own.
     """
     outcomes = [_erasure(outcome) for outcome in result.erasures]
     return {
@@ -37,9 +38,10 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
             "snr_db": _finite(result.snr_db),
             "snr_db_achieved": _finite(result.snr_db_achieved),
         },
-        "lens": _lens(result.lens),
+        "lens": None if result.lens is None else _lens(result.lens),
         "erasure": outcomes[0] if outcomes else None,
         "erasures": outcomes,
+        "not_measured": dict(result.not_measured),
         "seconds": _finite(result.seconds),
     }
 
@@ -52,6 +54,7 @@ def _system(lane: Lane) -> dict[str, Any]:
         "heard": lane.heard,
         "heard_from": lane.heard_from,
         **_answer(lane.answer),
+        **_service(lane.answer),
         "label_status": lane.answer.status,
         "log_likelihood": _finite(lane.answer.log_likelihood),
         "seconds": _finite(lane.seconds),
@@ -60,12 +63,21 @@ def _system(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: AnyAnswer) -> dict[str, Any]:
+    shares = answer.forced_choice
     return {
         "answer": answer.text,
         "label": answer.label,
-        "forced_choice": {label: _finite(value) for label, value in answer.forced_choice.items()},
+        "forced_choice": None
+        if shares is None
+        else {label: _finite(value) for label, value in shares.items()},
     }
+
+
+def _service(answer: AnyAnswer) -> dict[str, Any]:
+    """Return what a service told beside its answer; null for a system that runs here."""
+    names = ("model_version", "note", "not_measured", "prompt_tokens", "answer_tokens")
+    return {name: getattr(answer, name, None) for name in names}
 
 
 def _lens(lens: LensReadout) -> dict[str, Any]:

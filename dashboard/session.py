@@ -272,7 +272,7 @@ def _load_all() -> None:
     # The minis fit beside one another; of published models the first pair is what a person meets.
     for pair in list(offered_pairs().values())[: None if shipped else 1]:
         if any(get_spec(key).is_remote for key in pair.systems):
-            continue
+            continue  # a service is asked only when somebody presses Run
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)

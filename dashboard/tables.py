@@ -221,7 +221,9 @@ def changed_ns(path: Path) -> int:
 @lru_cache(maxsize=6)
 def _answers(path: Path, tasks: tuple[str, ...], changed: int) -> pd.DataFrame:
     del changed
-    unused = {"aliases", "forced_choice", "forced_label", "seconds", "audio_s"}
+    unused = {"aliases", "forced_choice", "forced_label", "seconds", "audio_s"} | {
+        column.name for column in TABLES["answers"] if column.later
+    }
     columns = [column.name for column in TABLES["answers"] if column.name not in unused]
     return filtered(path, [("task", "in", list(tasks))], columns)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.result import Agreement, Answer
+from engine.result import Agreement, AnyAnswer
 from engine.tasks import Task, is_right, normalise
 
 _WHY_UNREAD = {
@@ -13,7 +13,7 @@ _WHY_UNREAD = {
 
 
 def compare(
-    task: Task, speech: Answer, cascade: Answer, gold: str | None, aliases: tuple[str, ...] = ()
+    task: Task, speech: AnyAnswer, cascade: AnyAnswer, gold: str | None, aliases: tuple[str, ...] = ()
 ) -> Agreement:
     """Return the agreement class of two answers; answers that were not parsed are never counted as alike."""
     unread = [

@@ -15,9 +15,11 @@ from jaxtyping import Float
 from engine.audio import AudioClip
 from engine.decode import Decoded, Pass, run_arms, run_prompts
 from engine.hooks import RowEdits
+from engine.remote import Tell
 from engine.request import Question
 from engine.result import Answer, BehaviourAnswer
-from engine.systems.base import UNAVAILABLE, BehaviourModel, Heard, Prepared, WhiteBoxModel
+from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel
+from engine.systems.services import UNAVAILABLE
 from engine.tasks import parse_answer
 
 
@@ -54,13 +56,21 @@ def answer_batch(
     return answers
 
 
-def answer_behaviour(system: BehaviourModel, given: AudioClip | str, question: Question) -> BehaviourAnswer:
+def answer_behaviour(
+    system: BehaviourModel, given: AudioClip | str, question: Question, tell: Tell | None = None
+) -> BehaviourAnswer:
     """Return a behaviour-only system's answer to one question about a clip, or about a transcript.
+
+    Args:
+        system: who is asked.
+        given: the clip, or the transcript.
+        question: what is asked.
+        tell: see `BehaviourModel.ask`.
 
     Raises:
         ServiceError: the service gave no reply; in a benchmark that is a failed row with this sentence.
     """
-    reply = system.ask(given, question.instruction)
+    reply = system.ask(given, question.instruction, tell)
     label, status = parse_answer(question.task, reply.text, question.labels)
     if reply.refusal:
         label, status = None, "refused"
@@ -74,6 +84,8 @@ def answer_behaviour(system: BehaviourModel, given: AudioClip | str, question: Q
         model_version=reply.model_version,
         note=f"Refused by the service: {reply.refusal}." if reply.refusal else reply.note,
         seconds=reply.seconds,
+        prompt_tokens=reply.prompt_tokens,
+        answer_tokens=reply.answer_tokens,
     )
 
 

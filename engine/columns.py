@@ -20,6 +20,23 @@ def number(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "float", unit, meaning, True)
 
 
+# What a service sends beside an answer; tables from before there were services lack these.
+SERVED_ANSWER = (
+    Column("model_version", "str", "", "Which model answered, as a service says; else empty.", later=True),
+    Column(
+        "note",
+        "str",
+        "",
+        "A service's answer: why it refused, or that it was cut off; else empty.",
+        later=True,
+    ),
+    Column("prompt_tokens", "float", "tokens", "Of the prompt, as a service counts them.", True, True),
+    Column("answer_tokens", "float", "tokens", "Of the answer, thoughts included.", True, True),
+)
+SERVED_COST = (
+    Column("prompt_tokens_per_clip", "float", "tokens", "Mean, as a service counts them.", True, True),
+    Column("answer_tokens_per_clip", "float", "tokens", "Mean, thoughts included.", True, True),
+)
 TASK = words("task", "Key of the task.")
 NOISE = words("noise", "clean, babble, white or room.")
 SNR = number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")

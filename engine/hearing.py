@@ -23,8 +23,9 @@ from engine.request import Question, RunRequest, check_request
 from engine.result import Answer
 from engine.run import clip_as_heard
 from engine.systems.base import Heard, WhiteBoxSystem
-from engine.systems.catalogue import get_pair
+from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_speech_llm
+from engine.systems.services import require_states
 from engine.tasks import normalise
 
 Progress = Callable[[float, str], None]
@@ -94,10 +95,12 @@ def did_it_hear(request: RunRequest, progress: Progress | None = None) -> Hearin
         progress: called with a share of 1 and what is being done.
 
     Raises:
-        EngineError: something in the request cannot be used, or no example clip ships here.
+        EngineError: something in the request cannot be used, the speech LLM is behind a service, or no example
+            clip ships here.
     """
     report = progress or (lambda share, what: None)
-    question = check_request(request)
+    question = check_request(replace(request, erasures=()))
+    require_states(get_spec(get_pair(request.pair).speech_llm), "hearing")
     clip = clip_as_heard(request)
     other = _other_clip(request, clip)
     report(0.1, "loading the models")

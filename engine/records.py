@@ -1,8 +1,7 @@
 """The tables of the benchmark: every column declared once, with its unit and its meaning.
 
-`precompute` writes them and the dashboard reads them, both through here. A table that is half-written or
-of another making is refused with one sentence; no value is ever filled in. Pandas and pyarrow are loaded
-when a table is first read or written.
+`precompute` writes them and the dashboard reads them, both through here. A table that is half-written or of another
+making is refused with one sentence; but for columns that came later, nothing is filled in. Pandas comes at first use.
 """
 
 from __future__ import annotations
@@ -27,6 +26,8 @@ from engine.columns import (
     N_ITEMS,
     NOISE,
     NOTE,
+    SERVED_ANSWER,
+    SERVED_COST,
     SNR,
     TASK,
     VOICE,
@@ -47,7 +48,6 @@ __all__ = [
 
 LABEL_STATUSES = ("parsed", "unparsed", "refused", "empty", "failed")
 SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
-
 
 _SYSTEM_A = words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
 _SYSTEM_B = words("system_b", "Second system.")
@@ -88,6 +88,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         words("forced_label", "The most probable of the allowed answers.", optional=True),
         number("seconds", "s", "Time of this row; a shared stage counts in each row that needs it."),
         AUDIO,
+        *SERVED_ANSWER,
     ),
     "clips": CLIP_COLUMNS,
     "accuracy": (
@@ -183,6 +184,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         number("real_time_factor", "s per s", "Time over the length of the audio."),
         number("peak_memory_mb", "MB", "Most memory held while it ran; none when it was not measured."),
         words("hardware", "What it ran on."),
+        *SERVED_COST,
     ),
     **mechanism_records.MECHANISM_TABLES,
     **interleaved_records.INTERLEAVED_TABLES,

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,9 @@ from engine.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
+# Told what is waited for; what it raises ends the waiting.
+Tell = Callable[[str], None]
+TELL_EVERY_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -100,17 +104,22 @@ class Caller:
         self._next_start = float("-inf")
         self._lock = threading.Lock()
 
-    def call(self, attempt: Callable[[], Value | Failure]) -> Called[Value]:
+    def call(self, attempt: Callable[[], Value | Failure], tell: Tell | None = None) -> Called[Value]:
         """Return the value of the first attempt that gives one.
+
+        Args:
+            attempt: asks once.
+            tell: called every `TELL_EVERY_S` seconds with what is waited for. When it raises, an attempt under
+                way is left to its own time limit and its reply is dropped.
 
         Raises:
             ServiceError: no attempt did. Its sentence is ours; no error of a library is chained to it, since
                 such an error may hold the request, and with it the key.
         """
         for n_attempts in range(1, self.patience.attempts + 1):
-            self._wait_for_turn()
+            self._wait_for_turn(tell)
             began = self._clock()
-            found = attempt()
+            found = attempt() if tell is None else _told(attempt, tell, f"waiting for {self.name} to answer")
             if not isinstance(found, Failure):
                 return Called(found, self._clock() - began, n_attempts)
             failure = found
@@ -118,17 +127,26 @@ class Caller:
             if wait_s is None:
                 break
             logger.info("%s: attempt %d gave nothing, waiting %.1f s", self.name, n_attempts, wait_s)
-            self._sleep(wait_s)
+            self._pause(
+                wait_s, tell, f"{self.name} {failure.what.split(';')[0]}: asking again in {wait_s:.0f} s"
+            )
         times = f" ({n_attempts} attempts)" if n_attempts > 1 else ""
         raise ServiceError(f"{self.name} {failure.what}{times}.")
 
-    def _wait_for_turn(self) -> None:
+    def _wait_for_turn(self, tell: Tell | None) -> None:
         with self._lock:
             now = self._clock()
             start = max(now, self._next_start)
             self._next_start = start + 60.0 / self.patience.requests_per_minute
         if start > now:
-            self._sleep(start - now)
+            self._pause(start - now, tell, f"waiting for a turn: {self.name} is asked so many times a minute")
+
+    def _pause(self, seconds: float, tell: Tell | None, what: str) -> None:
+        while tell is not None and seconds > TELL_EVERY_S:
+            tell(what)
+            self._sleep(TELL_EVERY_S)
+            seconds -= TELL_EVERY_S
+        self._sleep(seconds)
 
     def _wait_after(self, failure: Failure, n_attempts: int) -> float | None:
         """Return seconds until the next attempt, None when there shall be none."""
@@ -141,8 +159,28 @@ class Caller:
         return max(failure.wait_s or 0.0, backoff_s * self._jitter.uniform(0.5, 1.0))
 
 
+def _told(attempt: Callable[[], Value], tell: Tell, what: str) -> Value:
+    """Return what an attempt gives, made on a thread of its own so that `tell` may end the waiting."""
+    future: Future[Value] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(attempt())
+        except Exception as error:  # carried to the thread that waits
+            future.set_exception(error)
+
+    tell(what)
+    threading.Thread(target=work, name="request", daemon=True).start()
+    while not wait([future], TELL_EVERY_S).done:
+        tell(what)
+    return future.result()
+
+
 def fingerprint_of(service: str, kind: str, settings: Mapping[str, Any]) -> str:
-    """Return a sha256 over everything that shapes a service's answers: its settings, but for `patience`."""
+    """Return a sha256 over everything that shapes a service's answers: its settings, but for `patience`.
+
+    A cascade and an oracle ask alike, so that a prompt of both is answered once.
+    """
     shape = {name: value for name, value in settings.items() if name != "patience"}
-    shape |= {"service": service, "kind": kind}
+    shape |= {"service": service, "given": "clip" if kind == "speech_llm" else "text"}
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,8 @@ from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import ErasureError, NoiseError, PromptError, UnknownKeyError
 from engine.noise import OWN
 from engine.result import SpokenWord
-from engine.systems.catalogue import get_pair
+from engine.systems.catalogue import get_pair, get_spec
+from engine.systems.services import require_states
 from engine.tasks import Task, get_task, instruction_for, labels_for
 
 MAX_REFERENCE_CHARACTERS = 500
@@ -75,6 +76,7 @@ def check_request(request: RunRequest) -> Question:
         PromptError: prompt, choices, reference or transcript cannot be used.
         NoiseError: own noise without a noise file.
         ErasureError: the strength is no number from 0 to 1.
+        ServiceError: an erasure for a speech LLM whose states stay with a service.
     """
     task = get_task(request.task)
     get_pair(request.pair)
@@ -90,6 +92,8 @@ def check_request(request: RunRequest) -> Question:
             raise PromptError(
                 f"The {what} has {len(text):,} characters; the limit is {MAX_REFERENCE_CHARACTERS}. Shorten it."
             )
+    if request.erasures:
+        require_states(get_spec(get_pair(request.pair).speech_llm), "erasure")
     if request.layers is not None and not request.layers:
         raise UnknownKeyError("No layer is chosen; choose at least one layer to erase at.")
     if not 0 <= request.strength <= 1:

@@ -6,7 +6,8 @@ were not measured are None, never 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,7 @@ class BehaviourAnswer:
         model_version: which model answered, as the service says; "" where it does not say.
         note: the service's word for a refusal, or that the answer was cut off; else "".
         seconds: wall time of the request that answered, waits and failed attempts left out.
+        prompt_tokens, answer_tokens: as the service counts them; None where it does not.
     """
 
     text: str
@@ -77,6 +79,11 @@ class BehaviourAnswer:
     model_version: str
     note: str
     seconds: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+AnyAnswer = Answer | BehaviourAnswer
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,13 @@ class Lane:
 
     Attributes:
         heard: the text the backbone was given (cascade, oracle), or for a speech LLM the
-            text read from its own states at the layer that names `heard_from`.
+            text read from its own states at the layer that names `heard_from`; "" where a service
+            does not say.
         heard_from: where `heard` comes from, such as "logit lens, layer 9" or "mini-Whisper".
         words: `heard` with times where the system gives them, else empty.
-        seconds: wall time from the clip to the answer; encoder_seconds is the part before the backbone.
+        seconds: wall time from the clip to the answer; encoder_seconds is the part before the backbone,
+            None where a service does all.
+        revision: of the weights; of a service the model that answered, as it says.
     """
 
     key: str
@@ -97,9 +107,9 @@ class Lane:
     heard: str
     heard_from: str
     words: tuple[SpokenWord, ...]
-    answer: Answer
+    answer: AnyAnswer
     seconds: float
-    encoder_seconds: float
+    encoder_seconds: float | None
     revision: str
 
 
@@ -208,10 +218,12 @@ class RunResult:
         snr_db_achieved: None on a clean clip.
         waveform: 16 kHz mono samples as the models heard them.
         lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
+        lens: None for a speech LLM behind a service.
         match: "exact" when both lanes run the same backbone weights, else the catalogue's word.
         erasures: one outcome per condition asked for.
         reference: the true transcript, or None.
         gold: the right answer where the clip has one, else None.
+        not_measured: lens, erasure or match -> why a service does not let it be known; empty for systems here.
     """
 
     task: str
@@ -228,8 +240,9 @@ class RunResult:
     waveform: Float[np.ndarray, "samples"]  # noqa: F821 - jaxtyping axis name
     lanes: tuple[Lane, ...]
     agreement: Agreement
-    lens: LensReadout
+    lens: LensReadout | None
     erasures: tuple[ErasureOutcome, ...]
     reference: str | None
     gold: str | None
     seconds: float
+    not_measured: Mapping[str, str] = field(default_factory=dict)

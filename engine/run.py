@@ -1,7 +1,8 @@
 """run(request) -> RunResult: the one path from a clip to what the page shows, live and in batch.
 
-The audio is encoded once; plain, erased and control arms are rows of one batch over one prompt. Nothing of
-a run stays on a model; what was heard is kept in a small cache keyed by system and clip content.
+The audio is encoded once; plain, erased and control arms are rows of one batch over one prompt. Where a
+service answers in a system's place, its answer is all there is. Nothing of a run stays on a model; what was
+heard is kept in a small cache keyed by system and clip content.
 """
 
 from __future__ import annotations
@@ -11,37 +12,45 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from engine.agreement import compare
-from engine.answering import all_layers, answer_arms, answer_one
+from engine.answering import all_layers
 from engine.audio import AudioClip
-from engine.bench import Bench, ClipFacts, outcomes
 from engine.clock import align_reference
-from engine.conditions import Method, preset_layers
 from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
-from engine.hooks import Scope
-from engine.lens import TokenTrack, candidate_ids, lens_text, read_lens, track
+from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
+from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
 from engine.request import Question, RunRequest, check_request
-from engine.result import Lane, LensReadout, Role, RunResult, SpokenWord
-from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import Pair, SystemSpec, get_pair, match_of, revision_of, transcriber_name
-from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
+from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
+from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
+from engine.systems.catalogue import Pair, get_pair, get_spec, match_of, transcriber_name
+from engine.systems.registry import (
+    batch_is_exact,
+    load_behaviour,
+    load_cascade,
+    load_served_cascade,
+    load_speech_llm,
+    load_text_llm,
+)
+from engine.systems.services import UNAVAILABLE, require_states
+
+if TYPE_CHECKING:
+    from engine.systems.cascade import Cascade, ServedCascade
+    from engine.systems.text_llm import TextLLM
 
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
 
-CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"
 HEARD_CLIPS_KEPT = 16
 
 Progress = Callable[[float, str], None]
+# Words on the clock, and where they come from.
+Words = tuple[tuple[SpokenWord, ...], str]
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,12 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
 
     Args:
         request: what to do.
-        progress: called with a share of 1 and what is being done.
+        progress: called with a share of 1 and what is being done, several times a second while a service is
+            asked; what it raises ends the run.
 
     Raises:
-        EngineError: something in the request cannot be used; the message says what to do.
+        EngineError: something in the request cannot be used, or a service gave no answer; the message says
+            what to do.
     """
     report = progress or (lambda share, what: None)
     started = time.perf_counter()
@@ -72,10 +83,9 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     sound = _add_noise(request)
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
-    load_speech_llm(pair.speech_llm)
-    lanes, words, words_from = _text_lanes(request, question, sound, pair, report)
-    report(0.45, "the speech LLM listens and answers")
-    speech_lane, lens, erasures = _speech(request, question, sound, words, words_from)
+    (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
+    lanes, words = _text_lanes(request, question, sound, pair, report)
+    speech_lane, lens, erasures = _speech(request, question, sound, words, report)
     report(1.0, "done")
     return RunResult(
         task=request.task,
@@ -97,27 +107,54 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         reference=request.reference,
         gold=request.gold,
         seconds=time.perf_counter() - started,
+        not_measured=_not_measured(pair),
     )
+
+
+def _not_measured(pair: Pair) -> dict[str, str]:
+    hears, reads = (get_spec(key).is_remote for key in (pair.speech_llm, pair.cascade))
+    what = (*(("lens", "erasure") if hears else ()), *(("match",) if hears or reads else ()))
+    return {key: UNAVAILABLE[key] for key in what}
 
 
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
-) -> tuple[list[Lane], tuple[SpokenWord, ...], str]:
+) -> tuple[list[Lane], Words]:
     """Return the lanes that read a transcript, and the words on the clock with where they come from."""
-    cascade = load_cascade(pair.cascade)
+    cascade = _cascade(pair)
     report(0.15, "the cascade transcribes")
     heard = hear(cascade, sound.clip)
     where = transcriber_name(cascade.spec)
-    words, words_from = _words(request, heard, sound.clip, where)
+    words = _words(request, heard, sound.clip, where)
     if request.transcript_override is not None:
-        heard, where = cascade.backbone.hear_text(request.transcript_override), "edited by hand"
-    lanes = [_text_lane(cascade, heard, question, "cascade", where)]
+        heard, where = _as_heard(cascade, request.transcript_override), "edited by hand"
+
+    def tell(what: str) -> None:
+        report(0.35, f"the transcript is sent out; {what}")
+
+    lanes = [text_lane(cascade, heard, question, "cascade", where, tell)]
     if request.reference:
         report(0.35, "the text oracle answers")
-        oracle = load_text_llm(pair.text_oracle)
-        given = oracle.hear_text(request.reference, words)
-        lanes.append(_text_lane(oracle, given, question, "text_oracle", "the true transcript"))
-    return lanes, words, words_from
+        remote = get_spec(pair.text_oracle).is_remote
+        oracle: TextLLM | BehaviourModel = (load_behaviour if remote else load_text_llm)(pair.text_oracle)
+        given = _as_heard(oracle, request.reference, words[0])
+        lanes.append(text_lane(oracle, given, question, "text_oracle", "the true transcript", tell))
+    return lanes, words
+
+
+def _cascade(pair: Pair) -> Cascade | ServedCascade:
+    remote = get_spec(pair.cascade).is_remote
+    return load_served_cascade(pair.cascade) if remote else load_cascade(pair.cascade)
+
+
+def _as_heard(
+    reader: Cascade | ServedCascade | TextLLM | BehaviourModel, text: str, words: tuple[SpokenWord, ...] = ()
+) -> Heard:
+    """Return a text in place of what a reader heard."""
+    if isinstance(reader, BehaviourModel):
+        return words_alone(text, words)
+    text_llm: TextLLM = getattr(reader, "backbone", reader)  # a cascade's own
+    return text_llm.hear_text(text, words)
 
 
 def track_token(request: RunRequest, text: str) -> TokenTrack:
@@ -125,86 +162,38 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
 
     Raises:
         PromptError: the text is empty; a longer one is followed by its first token.
+        ServiceError: the speech LLM's states stay with a service.
     """
     question = check_request(request)
-    speech = load_speech_llm(get_pair(request.pair).speech_llm)
+    pair = get_pair(request.pair)
+    require_states(get_spec(pair.speech_llm), "lens")
+    speech = load_speech_llm(pair.speech_llm)
     candidates = candidate_ids(speech.tokenizer, text.strip()) if text.strip() else ()
     if not candidates:
         raise PromptError("Type a word to follow it through the layers.")
     prepared = speech.prepare(hear(speech, _add_noise(request).clip), question.instruction)
     passed = run_arms(speech, prepared, record_layers=all_layers(speech), max_new_tokens=1)
-    return track(speech, _at_span(passed.states, prepared), candidates[0])
+    return track(speech, at_span(passed.states, prepared), candidates[0])
 
 
 def _speech(
-    request: RunRequest, question: Question, sound: _Sound, words: tuple[SpokenWord, ...], words_from: str
-) -> tuple[Lane, LensReadout, tuple]:
-    """Run the speech LLM with all arms in one batch; return its lane, the lens and the bench."""
-    speech = load_speech_llm(get_pair(request.pair).speech_llm)
-    heard = hear(speech, sound.clip)
-    bench = Bench(
-        {key: load_eraser(request.pair, key, speech.fingerprint) for key in dict.fromkeys(request.erasures)},
-        request.layers or preset_layers(len(speech.decoder_layers)),
-        cast(Scope, request.scope),  # checked by check_request
-        cast(Method, request.method),
-        request.seed,
-        request.strength,
-    )
-    batched = batch_is_exact(speech.spec.key)
-    started = time.perf_counter()
-    prepared = speech.prepare(heard, question.instruction)
-    edits = bench.edits(prepared.span, prepared.embeddings.shape[1])
-    passed, answers, right_scores = answer_arms(
-        speech, prepared, question, gold=request.gold, edits=edits, batched=batched
-    )
-    seconds = heard.seconds + time.perf_counter() - started
-    lens = read_lens(
-        speech,
-        _at_span(passed.states, prepared),
-        seconds_per_position=heard.seconds_per_position,
-        words=words,
-        words_from=words_from,
-        other_transcripts=control_transcripts(),
-    )
-    layer = clearest_layer(lens)
-    lane = Lane(
-        key=speech.spec.key,
-        role="speech_llm",
-        name=speech.spec.name,
-        heard=lens_text(lens, layer),
-        heard_from=f"logit lens, layer {layer}",
-        words=(),
-        answer=answers[0],
-        seconds=seconds,
-        encoder_seconds=heard.seconds,
-        revision=revision_of(speech.spec),
-    )
-    facts = ClipFacts(words, sound.clip.samples, heard.seconds_per_position, prepared.span)
-    return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
-
-
-def _text_lane(system: WhiteBoxModel, heard: Heard, question: Question, role: Role, where: str) -> Lane:
-    started = time.perf_counter()
-    answer = answer_one(system, heard, question)
-    spec: SystemSpec = system.spec
-    return Lane(
-        key=spec.key,
-        role=role,
-        name=spec.name,
-        heard=heard.text,
-        heard_from=where,
-        words=heard.words,
-        answer=answer,
-        seconds=heard.seconds + time.perf_counter() - started,
-        encoder_seconds=heard.seconds,
-        revision=revision_of(spec),
-    )
-
-
-def clearest_layer(lens: LensReadout) -> int:
-    """Return the layer whose reading best matches the words on the clock (the top one where none does)."""
-    precision = np.nan_to_num(np.array(lens.precision), nan=-1.0)
-    return lens.layers[int(precision.argmax())] if precision.max() > 0 else lens.layers[-1]
+    request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
+) -> tuple[Lane, LensReadout | None, tuple[ErasureOutcome, ...]]:
+    """Return the speech LLM's lane, and the lens and the bench where its states are here."""
+    key = get_pair(request.pair).speech_llm
+    if get_spec(key).is_remote:
+        system = load_behaviour(key)
+        lane = served_speech_lane(
+            system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
+        )
+        return lane, None, ()
+    report(0.45, "the speech LLM listens and answers")
+    speech = load_speech_llm(key)
+    erasers = {
+        one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
+    }
+    heard, batched = hear(speech, sound.clip), batch_is_exact(key)
+    return speech_lane(speech, heard, sound.clip, question, request, erasers, words, batched=batched)
 
 
 def _unless_blank(text: str | None) -> str | None:
@@ -226,9 +215,7 @@ def _add_noise(request: RunRequest) -> _Sound:
     return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)
 
 
-def _words(
-    request: RunRequest, heard: Heard, clip: AudioClip, transcriber: str
-) -> tuple[tuple[SpokenWord, ...], str]:
+def _words(request: RunRequest, heard: Heard, clip: AudioClip, transcriber: str) -> Words:
     """Return the words on the clock: exact times, else the reference on the cascade's clock, else the cascade's."""
     if request.reference_words:
         return request.reference_words, "reference, exact times"
@@ -237,22 +224,11 @@ def _words(
     return heard.words, transcriber
 
 
-def _at_span(states: dict[int, Tensor], prepared: Prepared) -> dict[int, Tensor]:
-    start, stop = prepared.span
-    return {layer: recorded[0, start:stop] for layer, recorded in states.items()}
-
-
-@cache
-def control_transcripts() -> tuple[str, ...]:
-    """Return the fixed held-out sentences that stand for other clips' transcripts."""
-    return tuple(CONTROL_TRANSCRIPTS.read_text(encoding="utf-8").split("\n")[:-1])
-
-
 _heard_lock = threading.Lock()
 _heard: OrderedDict[tuple[str, str], Heard] = OrderedDict()
 
 
-def hear(system: WhiteBoxSystem, clip: AudioClip) -> Heard:
+def hear(system: WhiteBoxSystem | ServedCascade, clip: AudioClip) -> Heard:
     """Return what a system hears in a clip; the same clip is encoded once, whatever is asked of it later."""
     key = (f"{system.spec.key}|{system.fingerprint}", clip.fingerprint)
     with _heard_lock:

@@ -26,6 +26,9 @@ READ_ALOUD = ("the team won the game", "the market fell today after the bank rai
 Progress = Callable[[float, str], None]
 
 
+UNAVAILABLE_HERE = "a service answers in its place: what it does inside cannot be checked from here"
+
+
 @dataclass(frozen=True)
 class Checked:
     """What was found for one system.
@@ -74,6 +77,8 @@ def check_system(key: str, models: Path = MODELS) -> Checked:
         UnknownKeyError: there is no such system.
     """
     spec = get_spec(key)
+    if spec.is_remote:
+        return Checked(key, spec.name, (), (UNAVAILABLE_HERE,))
     try:
         system = _load(key, models)
     except ModelFilesError as error:

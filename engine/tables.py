@@ -37,6 +37,7 @@ class Column:
         unit: "" for words; "share" is of 1; "clips" and "items" are counts.
         meaning: one sentence for the page.
         optional: may be absent: None in a column of words, NaN (empty in a CSV) in one of numbers.
+        later: tables that were made before the column are without it: it reads as "" or NaN then.
     """
 
     name: str
@@ -44,10 +45,13 @@ class Column:
     unit: str
     meaning: str
     optional: bool = False
+    later: bool = False
 
 
 def as_declared(frame: pd.DataFrame, columns: Sequence[Column], file: str) -> pd.DataFrame:
     """Return the declared columns, in order and each with its type; None becomes NaN among numbers.
+
+    A column that is declared `later` may be missing.
 
     Raises:
         TableError: a column is missing or left over, or a value is not of its column's type.
@@ -55,6 +59,8 @@ def as_declared(frame: pd.DataFrame, columns: Sequence[Column], file: str) -> pd
     import pandas as pd
 
     names = [column.name for column in columns]
+    later = {c.name: "" if c.dtype == "str" else None for c in columns if c.later and c.name not in frame}
+    frame = frame.assign(**later)
     if sorted(frame.columns) != sorted(names):
         missing = [name for name in names if name not in set(frame.columns)]
         what = f"lacks the column {missing[0]}" if missing else "has columns that do not belong to it"

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from engine.errors import EngineError, ModelFilesError
+from engine.systems.services import WORKERS_VARIABLE
 from precompute.units import Outcome, Unit
 
 Perform = Callable[[Unit], Outcome]
@@ -165,7 +166,7 @@ class PoolExecutor:
     def _hand_out(self, waiting: deque[Unit]) -> None:
         wanted = min(self._n_workers, len(waiting) + sum(worker.unit is not None for worker in self._workers))
         while len(self._workers) < wanted:
-            self._workers.append(_start(self._perform, self._n_threads))
+            self._workers.append(_start(self._perform, self._n_threads, self._n_workers))
         for worker in list(self._workers):
             if worker.unit is None and waiting:
                 unit = waiting.popleft()
@@ -205,20 +206,21 @@ def _receive(worker: _Worker) -> object:
         return None
 
 
-def _start(perform: str, n_threads: int) -> _Worker:
+def _start(perform: str, n_threads: int, n_workers: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, perform, n_threads), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, perform, n_threads, n_workers), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _serve(pipe: Connection, perform: str, n_threads: int) -> None:
+def _serve(pipe: Connection, perform: str, n_threads: int, n_workers: int) -> None:
     """Work on what comes through the pipe until it is closed, as it is when the other process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the one that asked decides
     # Read by torch and CTranslate2 when they are first imported, which is below.
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    os.environ[WORKERS_VARIABLE] = str(n_workers)  # each asks services at its share of the rate
     function = perform_named(perform)
     while True:
         try:

@@ -39,6 +39,8 @@ class LedgerRow:
         seconds: its own time; a batch's time is shared out evenly.
         audio_s, snr_db_achieved, audio_sha256: of a rendered clip.
         peak_memory_mb: of a system.
+        model_version, note: of a service's answer: which model it was, and what to know of it.
+        prompt_tokens, answer_tokens: as a service counts them.
     """
 
     key: str
@@ -55,6 +57,10 @@ class LedgerRow:
     snr_db_achieved: float | None = None
     audio_sha256: str = ""
     peak_memory_mb: float | None = None
+    model_version: str = ""
+    note: str = ""
+    prompt_tokens: float | None = None
+    answer_tokens: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -62,7 +68,10 @@ class LedgerRow:
         return self.status == "failed"
 
 
-_NUMBERS = {"log_likelihood", "seconds", "audio_s", "snr_db_achieved", "peak_memory_mb"}
+_NUMBERS = {
+    *("log_likelihood", "seconds", "audio_s", "snr_db_achieved", "peak_memory_mb"),
+    *("prompt_tokens", "answer_tokens"),
+}
 
 
 class Ledger:

@@ -257,7 +257,9 @@ def _like_length(prompt: Prompt) -> tuple[int, int, str]:
 def memory_units(plan: Plan, ledger: Ledger) -> list[MemoryUnit]:
     """Return the systems whose memory was not measured yet."""
     wanted: Sequence[tuple[str, SystemSpec]] = [
-        (keys.memory_key(spec.key, plan.folders_of(spec)), spec) for spec in plan.systems
+        (keys.memory_key(spec.key, plan.folders_of(spec)), spec)
+        for spec in plan.systems
+        if not spec.is_remote
     ]
     return [
         MemoryUnit(key, spec.key, plan.settings.models) for key, spec in wanted if not ledger.is_done(key)

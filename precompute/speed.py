@@ -21,10 +21,11 @@ from engine.conditions import preset_layers
 from engine.decode import run_arms
 from engine.erasure import Eraser, load_eraser
 from engine.errors import EngineError
+from engine.lanes import control_transcripts
 from engine.lens import read_lens
 from engine.request import ERASURES, RunRequest
 from engine.result import SpokenWord
-from engine.run import control_transcripts, run
+from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import get_pair
 from engine.systems.registry import load_speech_llm

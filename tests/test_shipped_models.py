@@ -20,8 +20,9 @@ from engine.conditions import CONDITIONS, available_conditions, eraser_file, pre
 from engine.erasure import load_eraser
 from engine.errors import ErasureError
 from engine.examples import EXAMPLES
+from engine.lanes import control_transcripts
 from engine.request import RunRequest
-from engine.run import control_transcripts, run
+from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import MODELS, PAIRS, SYSTEMS, get_pair, match_of, ready_pairs, systems
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dashboard.components.lane_value import answer_value
 from dashboard.components.packing import finite
-from dashboard.components.payload import answer_value
 from dashboard.components.transcript_diff import word_difference
 from engine.request import RunRequest
 from engine.result import RunResult

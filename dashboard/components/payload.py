@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dashboard.components.lane_value import answer_value, comparison_value, lane_value, words_value
 from dashboard.components.packing import (
     finite,
     pack,
@@ -22,8 +23,8 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
-from dashboard.components.transcript_diff import Part, word_difference
-from engine.result import Answer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
+from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
+from engine.tasks import TASKS
 
 MAX_BYTES = 300_000
 MAX_TOP_K = 10
@@ -70,11 +71,14 @@ def clip_payload(
         ValueError: the result does not fit even with one token per cell.
     """
     base = _run_part(result, audio_url, source)
-    base["lanes"] = [_lane(lane, result) for lane in result.lanes]
+    base["lanes"] = [lane_value(lane, result) for lane in result.lanes]
     base["erasures"] = [_erasure(outcome) for outcome in result.erasures]
     base["benchmark"] = benchmark
-    base["comparison"] = None if comparison is None else _comparison(comparison)
+    base["comparison"] = None if comparison is None else comparison_value(comparison)
+    base["not_measured"] = dict(result.not_measured)
     drawn = pictures(result.waveform)
+    if result.lens is None:
+        return {**base, "lens": None, "peak": drawn["peak"], **pack(drawn["arrays"], [])}
     for precision in _precisions(result.lens):
         payload = {**base, "lens": _lens(result.lens, precision, preset_layers)}
         payload.update(_packed(result.lens, drawn, precision))
@@ -126,6 +130,7 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
         "status": "ready",
         "source": source,
         "task": result.task,
+        "has_labels": TASKS[result.task].kind in ("choice", "choices"),
         "instruction": result.instruction,
         "pair": result.pair,
         "match": result.match,
@@ -143,75 +148,6 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
         "reference": result.reference,
         "gold": result.gold,
     }
-
-
-def answer_value(answer: Answer) -> dict[str, Any]:
-    """Return an answer as the view reads it."""
-    return {
-        "text": answer.text,
-        "label": answer.label,
-        "status": answer.status,
-        "forced_choice": [[label, finite(value)] for label, value in answer.forced_choice.items()],
-        "log_likelihood": finite(answer.log_likelihood, 4),
-    }
-
-
-def _lane(lane: Lane, result: RunResult) -> dict[str, Any]:
-    against, reference_text = _held_against(lane, result)
-    parts: list[Part] = [{"kind": "same", "text": lane.heard}]
-    if reference_text is not None:
-        parts = word_difference(lane.heard, reference_text)
-    return {
-        "key": lane.key,
-        "role": lane.role,
-        "name": lane.name,
-        "heard": lane.heard,
-        "heard_from": lane.heard_from,
-        "against": against,
-        "parts": parts,
-        "words": words_value(lane.words),
-        "answer": answer_value(lane.answer),
-        "right": _is_right(lane, result),
-        "seconds": finite(lane.seconds, 3),
-        "encoder_seconds": finite(lane.encoder_seconds, 3),
-        "revision": lane.revision,
-    }
-
-
-def _held_against(lane: Lane, result: RunResult) -> tuple[str | None, str | None]:
-    """Return what the heard text is compared with, in words, and its text; (None, None) when with nothing."""
-    if lane.role == "text_oracle":
-        return None, None
-    if result.reference:
-        return "the true transcript", result.reference
-    if lane.role == "speech_llm":
-        cascade = next((other for other in result.lanes if other.role == "cascade"), None)
-        if cascade is not None and cascade.heard:
-            return "the cascade's text", cascade.heard
-    return None, None
-
-
-def _is_right(lane: Lane, result: RunResult) -> bool | None:
-    """Return whether the label is the right one; None where it is not known or there is no label.
-
-    Among fixed labels equality decides. An open answer may be right under another name, so there the
-    engine's agreement class is the judge, which covers the two compared lanes only.
-    """
-    if result.gold is None or lane.answer.label is None:
-        return None
-    if lane.answer.forced_choice:
-        return lane.answer.label.casefold() == result.gold.casefold()
-    kind = result.agreement.kind
-    if lane.role == "text_oracle" or kind in ("same answer", "different answers", "not comparable"):
-        return None
-    mine = "only the speech LLM right" if lane.role == "speech_llm" else "only the cascade right"
-    return kind in ("both right", mine)
-
-
-def _comparison(other: RunResult) -> dict[str, Any]:
-    title = "clean run" if other.noise is None else f"run with {other.noise} noise"
-    lanes = {lane.role: answer_value(lane.answer) for lane in other.lanes}
-    return {"title": title, "agreement": other.agreement.kind, "lanes": lanes}
 
 
 def _arm(arm: ArmResult) -> dict[str, Any]:
@@ -240,11 +176,6 @@ def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
         "probe_after": finite(outcome.probe_after, 4),
         "probe_chance": finite(outcome.probe_chance, 4),
     }
-
-
-def words_value(words: Sequence[SpokenWord]) -> list[list[Any]]:
-    """Return words as the view reads them: text, start and end in seconds."""
-    return [[word.text, round(word.start_s, 3), round(word.end_s, 3)] for word in words]
 
 
 def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] | None) -> dict[str, Any]:

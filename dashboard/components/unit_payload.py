@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dashboard.components.lane_value import words_value
 from dashboard.components.packing import (
     finite,
     pack,
@@ -16,7 +17,7 @@ from dashboard.components.packing import (
     quantise_square_root,
     smallest_unsigned,
 )
-from dashboard.components.payload import MAX_BYTES, payload_bytes, pictures, words_value
+from dashboard.components.payload import MAX_BYTES, payload_bytes, pictures
 from engine.audio import SAMPLE_RATE_HZ
 from engine.interleaved_result import (
     ClipPhases,

@@ -12,6 +12,7 @@ from dashboard.tabs import clip_asks as asks
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
 from dashboard.tabs.clip_main import Main, main
+from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
 
 # One job at a time touches the models, whoever asks; the endpoints share this queue.
@@ -108,9 +109,12 @@ def _bind_runs(left: Rail, right: Main) -> None:
     )
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
     offered = left.pair.change(
-        handlers.show_pair,
+        show_pair,
         [left.pair, left.erasures],
-        [left.match_note, left.erasures, left.erase_note, left.layer_text],
+        [
+            *(left.match_note, left.service_note, left.erasures, left.erase_note, left.layer_text),
+            *(left.strength, left.scope, left.layers, left.method),
+        ],
         **QUICK,
     )
     other_pair = offered.then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
@@ -157,10 +161,14 @@ def _run_outputs(left: Rail, right: Main) -> list[gr.components.Component | gr.C
         right.emergence_place,
         right.emergence_plot,
         right.emergence_table,
+        right.token,
+        right.find_token,
         right.token_plot,
         right.token_table,
         right.sweep.card,
         right.sweep.condition,
+        right.sweep.reach,
+        right.sweep.button,
         right.sweep.status,
         right.sweep.shown,
     ]

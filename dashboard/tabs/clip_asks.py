@@ -103,7 +103,7 @@ def ask_layer(shown_id: str, layer: Any, turn: Any, client: gr.Request | None) -
         def job(progress: session.Progress) -> Any:
             from engine.implicit import ask_lens_text
 
-            return ask_lens_text(shown.request, shown.result.lens, layer)
+            return ask_lens_text(shown.request, shown.result.lens, layer, lambda what: progress(0.5, what))
 
         for news in session.job_steps(job):
             if not isinstance(news, session.Step):

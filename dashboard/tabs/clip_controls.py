@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
-from dashboard.choices import Offer, offer
+from dashboard.choices import Offer, offer, unset_services
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
-from dashboard.tabs.clip_texts import card_title, small
+from dashboard.tabs.clip_texts import card_title, folded, small
 from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
@@ -54,6 +55,8 @@ def ask_card() -> dict[str, Any]:
         )
         match_note = gr.HTML(small(offer(pair.key).match_note), elem_id="match-note")
         profile_note = gr.HTML("", elem_id="profile-note")
+        unset = unset_services()
+        gr.HTML(folded("Ask a service", unset), visible=bool(unset), elem_id="unset-services")
     return {
         "task": task,
         "task_note": task_note,
@@ -131,6 +134,11 @@ def erase_card() -> dict[str, Any]:
     return {"erasures": erasures, "strength": strength, "erase_note": note, **where}
 
 
+def service_line(offered: Offer) -> str:
+    """Return what Run sends out, marked so that nobody misses it; "" where nothing is."""
+    return f'<p class="sends-out">{escape(offered.service_note)}</p>' if offered.service_note else ""
+
+
 def erasure_choices(offered: Offer) -> list[tuple[str, str]]:
     """Return the switches of what is offered: (label, key)."""
     return [(f"{one.name}, rank {one.kept_rank}", one.key) for one in offered.conditions]
@@ -176,10 +184,16 @@ def _where_and_how(offered: Offer) -> dict[str, Any]:
 
 
 def run_row() -> dict[str, Any]:
+    """Build the Run row; beside Run stands what it would send out."""
+    offered = offer(next(iter(offered_pairs())))
     with gr.Column(elem_id="run-row"):
         with gr.Row(elem_classes="buttons"):
             run = gr.Button("Run", variant="primary", elem_id="run")
             stop = gr.Button("Stop", visible=False, elem_id="stop")
+        service_note = gr.HTML(
+            service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
+        )
         status = gr.HTML(elem_id="status")
         estimate = gr.HTML(small(DURATIONS.line(0)), elem_id="estimate")
-    return {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    parts = {"run": run, "stop": stop, "status": status, "estimate": estimate}
+    return {"service_note": service_note, **parts}

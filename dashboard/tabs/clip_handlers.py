@@ -7,19 +7,19 @@ that into a toast.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import gradio as gr
 
-from dashboard.choices import offer
+from dashboard.choices import needs_press, offer
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
-from dashboard.tabs.clip_controls import erasure_choices, layer_label
 from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
@@ -162,21 +162,6 @@ def show_noise(kind: str) -> tuple[Update, Update]:
     return gr.update(visible=kind != "none"), gr.update(visible=kind == "own")
 
 
-def show_pair(pair: str, erasures: list[str]) -> tuple[Update, Update, Update, Update]:
-    """Return match note, switches, their note and the layers' box for a pair that was just chosen.
-
-    Switches stay on where the pair has their eraser.
-    """
-    offered = offer(pair)
-    known = {one.key for one in offered.conditions}
-    return (
-        small(offered.match_note),
-        gr.update(choices=erasure_choices(offered), value=[key for key in erasures if key in known]),
-        gr.update(value=small(offered.erase_note), visible=bool(offered.erase_note)),
-        gr.update(label=layer_label(offered)),
-    )
-
-
 def show_layers(choice: str) -> Update:
     """Return the box for custom layers, shown where it is read."""
     return gr.update(visible=choice == "custom")
@@ -210,6 +195,8 @@ def restore(query: dict[str, str]) -> Restored:
     """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
     view = view_of(query, examples=known, pairs=offered_pairs(), conditions=ERASURES)
+    if view.erasures and view.pair and not offer(view.pair).has_states:
+        view = replace(view, erasures=(), ignored=(*view.ignored, "erase"))
     if view.ignored:
         gr.Warning(f"Parts of this link do not exist here and were left out: {', '.join(view.ignored)}.")
     example = known.get(view.example or "")
@@ -223,7 +210,8 @@ def restore(query: dict[str, str]) -> Restored:
         profile_note(state_of_profile()),
         *_restored_noise(view),
         *_restored_erasure(view),
-        bool(view.run and example),
+        # What goes to a service waits for a person who presses Run.
+        bool(view.run and example and not needs_press(view.pair or next(iter(offered_pairs())))),
     )
 
 

@@ -33,6 +33,7 @@ class Rail:
     task_note: gr.HTML
     pair: gr.Dropdown
     match_note: gr.HTML
+    service_note: gr.HTML
     profile_note: gr.HTML
     prompt: gr.Textbox
     noise: gr.Radio

@@ -14,7 +14,7 @@ import gradio as gr
 
 from dashboard import session
 from dashboard.beside import beside
-from dashboard.choices import layer_preset, offer
+from dashboard.choices import layer_preset, needs_press, offer
 from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
 from dashboard.emergence import spread_beside
 from dashboard.errors import sentence_for, toast
@@ -27,8 +27,10 @@ from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small
 from engine.errors import PromptError
+from engine.request import RunRequest
 from engine.result import RunResult
 
+PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."
 LIMITER = RunLimiter()
 
@@ -48,10 +50,14 @@ class RunUpdate(NamedTuple):
     emergence_place: Update = SKIP
     emergence_plot: Update = SKIP
     emergence_table: Update = SKIP
+    token: Update = SKIP
+    find_token: Update = SKIP
     token_plot: Update = SKIP
     token_table: Update = SKIP
     sweep_card: Update = SKIP
     sweep_condition: Update = SKIP
+    sweep_reach: Update = SKIP
+    sweep_button: Update = SKIP
     sweep_status: Update = SKIP
     sweep_shown: Update = SKIP
 
@@ -90,7 +96,10 @@ def run_form(
 
 
 def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
-    """Yield as `run_form` does when a result of the same clip is on screen, else nothing happens."""
+    """Yield as `run_form` does when a result of the same clip is on screen, else nothing happens.
+
+    What asks a service is never run again by itself: a person presses Run for everything that is sent.
+    """
     form, shown = form_of(values), session.RESULTS.get(shown_id)
     unfinished = (
         (form.noise == "own" and not form.noise_file)
@@ -100,14 +109,16 @@ def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None
     if shown is None or shown.form.audio != form.audio or unfinished:
         yield RunUpdate()
         return
+    if needs_press(form.pair):
+        # The same form comes again when a link's pair arrives late: nothing is to be run anew then.
+        yield RunUpdate(status=SKIP if form == shown.form else small(PRESS_RUN))
+        return
     yield from run_form(values, shown_id, client)
 
 
 def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUpdate:
     audio_file = str(write_wav(result.waveform))
     finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id))
-    spread, place = spread_beside(result)
-    sweepable = conditions_to_sweep(request, shown_id)
     cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
     return RunUpdate(
         view=_ready(finished),
@@ -119,16 +130,46 @@ def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUp
         tools=gr.update(visible=True),
         transcript=cascade.heard if cascade else SKIP,
         download=str(write_json(result_to_json(result), "cascade-lens.json")),
-        emergence_place=small(place),
-        emergence_plot=emergence_figure(result.lens, spread),
-        emergence_table=emergence_table(result.lens, spread),
         token_plot=gr.update(value=None, visible=False),
-        token_table="",
-        sweep_card=gr.update(visible=bool(sweepable["choices"])),
-        sweep_condition=sweepable,
-        sweep_status="",
         sweep_shown="",
+        **(_lens_tools(request, result, shown_id) if result.lens else _tools_off(result)),
     )
+
+
+def _lens_tools(request: RunRequest, result: RunResult, shown_id: str) -> dict[str, Update]:
+    """Return the tools below a run whose states were read."""
+    assert result.lens is not None
+    spread, place = spread_beside(result)
+    sweepable = conditions_to_sweep(request, shown_id)
+    on = gr.update(interactive=True)
+    return {
+        "emergence_place": small(place),
+        "emergence_plot": gr.update(value=emergence_figure(result.lens, spread), visible=True),
+        "emergence_table": emergence_table(result.lens, spread),
+        **dict.fromkeys(("token", "find_token", "sweep_button"), on),
+        "sweep_reach": gr.update(visible=True),
+        "token_table": "",
+        "sweep_card": gr.update(visible=bool(sweepable["choices"])),
+        "sweep_condition": {**sweepable, "visible": True},
+        "sweep_status": "",
+    }
+
+
+def _tools_off(result: RunResult) -> dict[str, Update]:
+    """Return the same tools switched off, each with the reason, below a run whose states stay with a service."""
+    off = gr.update(interactive=False)
+    no_lens, no_erasure = (small(f"Off. {result.not_measured[what]}") for what in ("lens", "erasure"))
+    return {
+        "emergence_place": no_lens,
+        "emergence_plot": gr.update(value=None, visible=False),
+        "emergence_table": "",
+        **dict.fromkeys(("token", "find_token", "sweep_button"), off),
+        "sweep_reach": gr.update(visible=False),
+        "token_table": no_lens,
+        "sweep_card": gr.update(visible=True),
+        "sweep_condition": gr.update(choices=[], value=None, visible=False),
+        "sweep_status": no_erasure,
+    }
 
 
 def conditions_to_sweep(request: Any, shown_id: str) -> Any:
@@ -159,7 +200,8 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         finished.result,
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
-        preset_layers=layer_preset(finished.result.pair),
+        source="measured live, a service asked" if finished.result.not_measured else "measured live",
+        preset_layers=layer_preset(finished.result.pair) if finished.result.lens else None,
         benchmark=beside(
             finished.result.task, finished.result.pair, finished.result.noise, finished.result.snr_db
         ),
@@ -197,5 +239,6 @@ def follow(shown_id: str, text: str) -> tuple[Update, str]:
     if not text.strip() or len(text) > 60:
         raise PromptError("Write one word or token of at most 60 characters.")
     track = session.follow_token(shown.request, text)
+    assert shown.result.lens is not None, "a token is followed only where there is a lens"
     figure = token_figure(track, shown.result.lens)
     return gr.update(value=figure, visible=True), token_table(track, shown.result.lens)

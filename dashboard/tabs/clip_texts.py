@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from dashboard.preparing import ProfileState
@@ -40,5 +41,10 @@ def profile_note(state: ProfileState | None) -> str:
         return ""
     told = f"Profile {state.key}: {state.n_ready} of {state.n_systems} systems ready"
     doing = small(f"{state.now}. Load the page again to see what is new.") if state.now else ""
-    rows = "".join(f"<li>{escape(line)}</li>" for line in state.lines)
-    return f'{doing}<details class="profile-state"><summary>{escape(told)}</summary><ul>{rows}</ul></details>'
+    return doing + folded(told, state.lines)
+
+
+def folded(title: str, lines: Sequence[str]) -> str:
+    """Return sentences below a title that opens them."""
+    rows = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<details class="profile-state"><summary>{escape(title)}</summary><ul>{rows}</ul></details>'

@@ -6,17 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from engine.audio import AudioClip
+from engine.remote import Tell
 from engine.result import SpokenWord
 from engine.systems.catalogue import SystemSpec
 
@@ -41,6 +42,11 @@ class Heard:
     words: tuple[SpokenWord, ...]
     seconds: float
     position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
+
+
+def words_alone(text: str, words: tuple[SpokenWord, ...] = (), seconds: float = 0.0) -> Heard:
+    """Return a transcript as a service is given it: it makes its own prompt, so there are no positions of ours."""
+    return Heard(torch.empty(0, 0), 0.0, text, words, seconds)
 
 
 @dataclass(frozen=True)
@@ -171,24 +177,18 @@ class BehaviourModel(Protocol):
     spec: SystemSpec
     fingerprint: str
 
-    def ask(self, given: AudioClip | str, instruction: str) -> Reply:
+    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
         """Return the reply to `instruction` about a clip, or about a transcript.
+
+        Args:
+            given: the clip or the transcript.
+            instruction: the question's words.
+            tell: told several times a second what is waited for; what it raises ends the waiting.
 
         Raises:
             ServiceError: no reply was to be had; its sentence says what to do.
         """
         ...
-
-
-# What a behaviour-only system cannot give -> why, in words for the page.
-UNAVAILABLE: Mapping[str, str] = MappingProxyType(
-    {
-        "forced_choice": "The service sends text only: it does not say how probable the other answers were.",
-        "log_likelihood": "The service sends text only: it does not say how probable its answer was.",
-        "lens": "The model's states stay with the service, so there is nothing to read layer by layer.",
-        "erasure": "The model's states stay with the service, so nothing can be erased from them.",
-    }
-)
 
 
 @dataclass(frozen=True)

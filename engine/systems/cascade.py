@@ -15,8 +15,9 @@ from ctranslate2 import StorageView
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
+from engine.remote import Tell
 from engine.result import SpokenWord
-from engine.systems.base import Heard, Prepared, Transcribes
+from engine.systems.base import BehaviourModel, Heard, Prepared, Reply, Transcribes, words_alone
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM
 
@@ -127,3 +128,23 @@ class Cascade:
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return the prompt with the transcript in the clip's place."""
         return self.backbone.prepare(heard, instruction)
+
+
+class ServedCascade:
+    """A transcriber here in front of a text LLM behind a service: behaviour only."""
+
+    def __init__(self, transcriber: Transcribes, reader: BehaviourModel) -> None:
+        self.spec: SystemSpec = reader.spec
+        self.transcriber = transcriber
+        self.reader = reader
+        self.fingerprint: str = reader.fingerprint
+
+    def hear(self, clip: AudioClip) -> Heard:
+        """Return the transcript of the clip."""
+        started = time.perf_counter()
+        text, words = self.transcriber.transcribe(clip)
+        return words_alone(text, words, time.perf_counter() - started)
+
+    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
+        """Return the service's reply to `instruction` about a transcript."""
+        return self.reader.ask(given, instruction, tell)

@@ -17,7 +17,7 @@ import httpx2
 
 from engine.audio import AudioClip
 from engine.errors import ServiceError
-from engine.remote import Caller, Failure, Patience, fingerprint_of
+from engine.remote import Caller, Failure, Patience, Tell, fingerprint_of
 from engine.remote_http import (
     check_address,
     failure_of_code,
@@ -112,14 +112,14 @@ class Endpoint:
         self._caller = caller or Caller(spec.name, settings.patience)
         self._http = http_client(settings.patience.timeout_s, key)
 
-    def ask(self, given: AudioClip | str, instruction: str) -> Reply:
+    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
         """Return the reply to `instruction` about a clip (or a transcript, for a text LLM).
 
         Raises:
             ServiceError: the clip is too large, or the endpoint gave no reply.
         """
         body = self._body(given, instruction)
-        called = self._caller.call(lambda: self._attempt(body))
+        called = self._caller.call(lambda: self._attempt(body), tell)
         read = called.value
         return Reply(
             text=self._key.hide_in(read.text),

@@ -15,7 +15,7 @@ from google import genai
 from google.genai import errors, types
 
 from engine.audio import AudioClip
-from engine.remote import Caller, Failure, Patience, fingerprint_of
+from engine.remote import Caller, Failure, Patience, Tell, fingerprint_of
 from engine.remote_http import (
     check_address,
     failure_of_code,
@@ -86,7 +86,7 @@ class Gemini:
             ),
         )
 
-    def ask(self, given: AudioClip | str, instruction: str) -> Reply:
+    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
         """Return the reply to `instruction` about a clip (or a transcript, for a text LLM).
 
         Raises:
@@ -100,7 +100,7 @@ class Gemini:
             parts.insert(0, types.Part.from_bytes(data=wav, mime_type="audio/wav"))
         elif given:
             parts.insert(0, given)
-        called = self._caller.call(lambda: self._attempt(parts))
+        called = self._caller.call(lambda: self._attempt(parts), tell)
         text, refusal, note, response = called.value
         usage = response.usage_metadata or types.GenerateContentResponseUsageMetadata()
         answered = [n for n in (usage.candidates_token_count, usage.thoughts_token_count) if n is not None]

@@ -150,6 +150,14 @@ PUBLISHED_SYSTEMS: dict[str, SystemSpec] = {
             TEXT_ENDPOINT,
             "faster-whisper-large-v3-turbo",
         ),
+        _service(
+            "mini-cascade-endpoint",
+            "mini-Whisper -> LLM at an endpoint",
+            "cascade",
+            "endpoint",
+            TEXT_ENDPOINT,
+            "mini-whisper",
+        ),
         *(_oracle(reader) for reader in _READERS),
         _service(
             "endpoint-text", "LLM at an endpoint, true transcript", "text_llm", "endpoint", TEXT_ENDPOINT
@@ -160,6 +168,7 @@ PUBLISHED_SYSTEMS: dict[str, SystemSpec] = {
 
 _OWN_LLM, _PAPERS = "a cascade into its own LLM", "the paper's cascade"
 _SHIPPED = "the small cascade that ships"
+_SERVED_LLM = "a cascade into an endpoint's LLM"
 # Key of the pair, the speech LLM, its cascade, and what that is in words.
 _PAIRED = (
     ("ultravox-v0.6-8b", "ultravox-v0.6-8b", "whisper-large-v3-llama-3.1-8b", "its cascade"),
@@ -190,8 +199,10 @@ _PAIRED = (
     ("voxtral-mini-3b-2507", "voxtral-mini-3b-2507", "whisper-large-v3-voxtral-self", _OWN_LLM),
     ("gemini", "gemini", "whisper-large-v3-qwen2.5-7b", "the paper's strong cascade"),
     ("gemini-mini", "gemini", "mini-cascade", _SHIPPED),
-    ("endpoint", "endpoint-audio", "whisper-large-v3-turbo-endpoint", "a cascade into an endpoint's LLM"),
+    ("endpoint", "endpoint-audio", "whisper-large-v3-turbo-endpoint", _SERVED_LLM),
     ("endpoint-mini", "endpoint-audio", "mini-cascade", _SHIPPED),
+    ("gemini-endpoint-mini", "gemini", "mini-cascade-endpoint", _SERVED_LLM),
+    ("mini-ultravox-endpoint", "mini-ultravox", "mini-cascade-endpoint", _SERVED_LLM),
 )
 PUBLISHED_PAIRS: dict[str, Pair] = {
     row[0]: pair_of(MINI_SYSTEMS | PUBLISHED_SYSTEMS, *row) for row in _PAIRED

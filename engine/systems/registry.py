@@ -5,19 +5,24 @@ Adapters and model libraries are imported only here and only when a system is fi
 
 from __future__ import annotations
 
+import os
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
+from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
+from engine.remote import Caller
+from engine.secret import secret_from
+from engine.systems.catalogue import MODELS, SYSTEMS, SystemSpec, backbone_of, get_spec
 from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
+from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
 from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
-    from engine.systems.base import SpeechLLM, Transcribes
-    from engine.systems.cascade import Cascade
+    from engine.systems.base import BehaviourModel, SpeechLLM, Transcribes
+    from engine.systems.cascade import Cascade, ServedCascade
     from engine.systems.text_llm import TextLLM
 
 _LOADING = threading.RLock()
@@ -51,6 +56,27 @@ def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
     """Return the text LLM with this key, loaded at first use; raises as `load_speech_llm`."""
     with _LOADING:
         return _text_llm(get_spec(key).backbone, models)
+
+
+def load_behaviour(key: str) -> BehaviourModel:
+    """Return the service with this key, made at first use from what the environment says; nothing is sent.
+
+    Raises:
+        UnknownKeyError: there is no such system, or it runs here.
+        ServiceError: the environment lacks something, or holds what cannot be used.
+    """
+    with _LOADING:
+        return _service(key)
+
+
+def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
+    """Return a transcriber here with the service that reads for it; raises as both loaders."""
+    from engine.systems.cascade import ServedCascade
+
+    spec = get_spec(key)
+    assert spec.transcriber is not None
+    reader = load_behaviour(key)
+    return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
 def batch_is_exact(key: str, models: Path = MODELS) -> bool:
@@ -134,3 +160,38 @@ def _transcriber(folder: str, models: Path) -> Transcribes:
     from engine.systems.cascade import Transcriber
 
     return Transcriber(folder_of(folder, models), max_tokens=_TRANSCRIBER_TOKENS)
+
+
+@cache
+def _service(key: str) -> BehaviourModel:
+    spec = get_spec(key)
+    if not spec.is_remote:
+        raise UnknownKeyError(f"{spec.name} runs here; it is no service.")
+    if unset := unset_variables(spec):
+        raise ServiceError(f"{spec.name} cannot be asked: {unset}.")
+    return _gemini(spec) if spec.service == "gemini" else _endpoint(spec)
+
+
+def _gemini(spec: SystemSpec) -> BehaviourModel:
+    from engine.systems.gemini import Gemini, GeminiSettings
+
+    settings = GeminiSettings(
+        model=os.environ[f"{spec.variables}_MODEL"].strip(),
+        base_url=os.environ.get(GEMINI_URL, "").strip() or None,
+        patience=patience_here(),
+    )
+    return Gemini(spec, settings, secret_from(GEMINI_KEYS, "Gemini"), _caller("Gemini"))
+
+
+def _endpoint(spec: SystemSpec) -> BehaviourModel:
+    from engine.systems.endpoint import Endpoint, endpoint_from
+
+    settings, key = endpoint_from(spec.variables)
+    name = "The endpoint for sound" if spec.kind == "speech_llm" else "The endpoint for text"
+    return Endpoint(spec, replace(settings, patience=patience_here()), key, _caller(name))
+
+
+@cache
+def _caller(name: str) -> Caller:
+    """Return the one caller of a service: a cascade and an oracle on one endpoint share its rate."""
+    return Caller(name, patience_here())

@@ -154,7 +154,7 @@ def make_mechanism_plan(settings: Settings) -> MechanismPlan:
 
 
 def _speech_llms(base: Plan, settings: Settings) -> tuple[SystemSpec, ...]:
-    known = {spec.key: spec for spec in base.systems if spec.kind == "speech_llm"}
+    known = {spec.key: spec for spec in base.systems if spec.kind == "speech_llm" and not spec.is_remote}
     for key in settings.systems:
         if key not in known:
             raise UnknownKeyError(

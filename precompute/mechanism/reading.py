@@ -8,9 +8,9 @@ from typing import Any
 
 from engine.answering import all_layers
 from engine.decode import run_arms
+from engine.lanes import control_transcripts
 from engine.lens import lens_text, read_lens
 from engine.recipe import say_recipe, spoil
-from engine.run import control_transcripts
 from engine.systems.base import SpeechLLM
 from engine.word_recall import count_hits, rank_words
 from precompute.ledger import LedgerRow

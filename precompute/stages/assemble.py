@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, 
         write_table(_clips(plan, ledger), out / "clips.parquet", "clips")
         write_table(rows, out / "answers.parquet", "answers")
         n_failed = sum(row["label_status"] == "failed" for row in rows)
-        _write_json(out / RUN_RECORD, _record(plan, ledger, out, findings, len(rows), n_failed))
+        _write_json(out / RUN_RECORD, _record(plan, ledger, out, findings, rows))
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise TableError(f"The tables cannot be written ({why}); make room, then run again.") from error
@@ -104,6 +105,10 @@ def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
             "forced_label": max(forced, key=forced.__getitem__) if forced else None,
             "seconds": round(heard_s + answer.seconds, SECONDS_DIGITS),
             "audio_s": sound.audio_s or 0.0,
+            "model_version": answer.model_version,
+            "note": answer.note,
+            "prompt_tokens": answer.prompt_tokens,
+            "answer_tokens": answer.answer_tokens,
         }
 
 
@@ -124,13 +129,14 @@ def _result(plan: Plan, ledger: Ledger, spec: SystemSpec, clip: Clip) -> tuple[L
 
 
 def _record(
-    plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str], n_rows: int, n_failed: int
+    plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     settings = plan.settings
+    n_failed = sum(row["label_status"] == "failed" for row in rows)
+    versions = _model_versions(rows)
     before = _earlier_findings(out)
     systems: dict[str, dict[str, Any]] = {}
     for spec in plan.systems:
-        memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
         backbone = plan.backbone(spec)
         who = spec.key if spec.kind == "speech_llm" else reader_name(backbone)
         systems[spec.key] = {
@@ -142,6 +148,10 @@ def _record(
             "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
             "batching": findings.get(who) or before.get(spec.key, ""),
         }
+        if spec.is_remote:
+            systems[spec.key] |= {"service": spec.service, "model_versions": versions[spec.key]}
+            continue
+        memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
         if memory.peak_memory_mb is not None:
             systems[spec.key]["peak_memory_mb"] = memory.peak_memory_mb
     return {
@@ -150,7 +160,7 @@ def _record(
         "limit": settings.limit,
         "corpus": settings.corpus.name if settings.corpus else None,
         "tasks": sorted({clip.item.task for clip in plan.clips}),
-        "counts": {"clips": len(plan.clips), "answers": n_rows, "failed": n_failed},
+        "counts": {"clips": len(plan.clips), "answers": len(rows), "failed": n_failed},
         "seeds": {"items": ITEM_SEED, "clips": CLIP_SEED},
         "code_versions": keys.CODE_VERSION,
         "decoding": keys.DECODING,
@@ -159,6 +169,14 @@ def _record(
         "systems": systems,
         "notes": plan.notes,
     }
+
+
+def _model_versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return for each service the models that answered, as it said; a service may change them in mid-run."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        found[row["system"]] |= {row["model_version"]} - {""}
+    return {system: sorted(versions) for system, versions in found.items()}
 
 
 def _earlier_findings(out: Path) -> dict[str, str]:

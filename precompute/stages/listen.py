@@ -10,16 +10,19 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from engine.answering import answer_batch
+from engine.answering import answer_batch, answer_behaviour
 from engine.audio import AudioClip
+from engine.errors import ServiceError
 from engine.recipe import say_recipe, spoil
 from engine.request import Question
 from engine.result import Answer
 from engine.systems.base import Heard
+from engine.systems.catalogue import SYSTEMS
 from precompute.ledger import LedgerRow
-from precompute.stages.loaded import batching_of, speech_llm, transcriber
-from precompute.units import ListenUnit, Need, Outcome
+from precompute.stages.loaded import batching_of, service, speech_llm, transcriber
+from precompute.units import ListenStage, ListenUnit, Need, Outcome
 
 DIGITS = 6  # of a probability: what a batch of another make-up leaves unchanged, and more than anyone reads
 
@@ -43,14 +46,23 @@ def listen(unit: ListenUnit) -> Outcome:
         else:
             wanted.append(_Wanted(need, clip, question))
     findings: dict[str, str] = {}
-    for who in dict.fromkeys(one.need.who for one in wanted):
+    # Services come last: where something before them raises, the unit is tried again in parts, and each part
+    # would ask them once more.
+    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=_is_remote):
         asked = [one for one in wanted if one.need.who == who]
         if asked[0].need.stage == "transcribe":
             rows += [_transcribed(unit, one) for one in asked]
+        elif _is_remote(who):
+            rows += [asked_row(one.need.key, "listen", who, who, one.clip, one.question) for one in asked]
         else:
             answered, findings[who] = _answered(unit, who, asked)
             rows += answered
     return Outcome(tuple(rows), findings)
+
+
+def _is_remote(who: str) -> bool:
+    """Say whether a service answers; `who` may be a transcriber's folder, which is no system."""
+    return who in SYSTEMS and SYSTEMS[who].is_remote
 
 
 def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, LedgerRow]]:
@@ -104,6 +116,43 @@ def _answered(unit: ListenUnit, who: str, wanted: Sequence[_Wanted]) -> tuple[li
             for i, answer in zip(batch, answers, strict=True)
         ]
     return rows, finding.sentence
+
+
+def asked_row(
+    key: str,
+    stage: ListenStage | Literal["read"],
+    who: str,
+    system: str,
+    given: AudioClip | str,
+    question: Question,
+) -> LedgerRow:
+    """Return a service's answer as a row; where it gave none, a failed row with its sentence, asked again next run.
+
+    Args:
+        key: of the row.
+        stage: of the row.
+        who: of the row.
+        system: the service's key.
+        given: the clip or the transcript.
+        question: what is asked.
+    """
+    try:
+        answer = answer_behaviour(service(system), given, question)
+    except ServiceError as error:
+        return LedgerRow(key, stage, who, status="failed", reason=str(error))
+    return LedgerRow(
+        key,
+        stage,
+        who,
+        status=answer.status,
+        text=answer.text,
+        label=answer.label,
+        seconds=answer.seconds,
+        model_version=answer.model_version,
+        note=answer.note,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=answer.answer_tokens,
+    )
 
 
 def answer_row(key: str, stage: str, who: str, answer: Answer, seconds: float) -> LedgerRow:

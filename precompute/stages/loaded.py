@@ -8,9 +8,15 @@ from pathlib import Path
 from transformers.utils import logging as transformers_logging
 
 from engine.batching import BatchFinding, check_batches
-from engine.systems.base import Transcribes, WhiteBoxSystem
+from engine.systems.base import BehaviourModel, Transcribes, WhiteBoxSystem
 from engine.systems.catalogue import get_spec
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm, load_transcriber
+from engine.systems.registry import (
+    load_behaviour,
+    load_cascade,
+    load_speech_llm,
+    load_text_llm,
+    load_transcriber,
+)
 from engine.systems.text_llm import TextLLM
 
 transformers_logging.disable_progress_bar()  # its bars would break ours
@@ -19,6 +25,11 @@ transformers_logging.disable_progress_bar()  # its bars would break ours
 def speech_llm(key: str, models: Path) -> WhiteBoxSystem:
     """Return a speech LLM; raises ModelFilesError for missing or damaged weights."""
     return load_speech_llm(key, models)
+
+
+def service(key: str) -> BehaviourModel:
+    """Return a service, made in this process: its key is read from the environment here and goes nowhere else."""
+    return load_behaviour(key)
 
 
 def text_llm(key: str, models: Path) -> TextLLM:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import time
 
 from engine.answering import answer_batch
-from precompute.stages.listen import answer_row
+from engine.systems.catalogue import get_spec
+from precompute.stages.listen import answer_row, asked_row
 from precompute.stages.loaded import batching_of, text_llm
 from precompute.units import Outcome, ReadUnit, reader_name
 
 
 def read(unit: ReadUnit) -> Outcome:
     """Return the rows of a unit; its prompts come sorted by length."""
+    if get_spec(unit.via).is_remote:
+        asked = (
+            asked_row(one.key, "read", unit.backbone, unit.via, one.heard, one.question)
+            for one in unit.prompts
+        )
+        return Outcome(tuple(asked))
     system = text_llm(unit.via, unit.models)
     finding = batching_of(unit.via, unit.models)
     rows = []

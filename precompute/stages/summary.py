@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -164,7 +165,7 @@ def _system(key: str, record: Mapping[str, Any]) -> dict[str, Any]:
     if key in SYSTEMS:
         spec = SYSTEMS[key]
         about |= {"name": spec.name, "kind": spec.kind, "backbone": spec.backbone, "licence": spec.licence}
-        about["parameters_m"] = spec.parameters_m
+        about["parameters_m"] = None if math.isnan(spec.parameters_m) else spec.parameters_m
     return about | record.get("systems", {}).get(key, {})
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.services import UNAVAILABLE
 from engine.tasks import normalise
 from precompute.stages.cells import Answer, Cell, Clip
 
@@ -51,7 +52,7 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     forced = [answer.forced_right for answer in answers if answer.forced_right is not None]
     statuses = Counter(answer.status for answer in answers)
     wer = _word_error_rate(clips, answers) if writes else math.nan
-    notes = [*_notes(cell, clips, statuses, len(forced)), *_wer_note(wer, writes)]
+    notes = [*_notes(cell, clips, statuses, len(forced), _is_remote(system)), *_wer_note(wer, writes)]
     read = [clip.gold_class if a.right else a.label_class for clip, a in zip(clips, answers, strict=True)]
     return {
         "system": system,
@@ -74,12 +75,14 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     }
 
 
-def _notes(cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int) -> list[str]:
+def _notes(
+    cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int, is_remote: bool
+) -> list[str]:
     notes = []
     if cell.is_open:
         notes.append("Open answers have no classes: macro-F1 and forced choice are not defined.")
     elif not n_forced:
-        notes.append("No forced choice was taken.")
+        notes.append(UNAVAILABLE["forced_choice"] if is_remote else "No forced choice was taken.")
     elif n_forced < len(clips):
         notes.append(f"Forced choice on {n_forced:,} of {len(clips):,} clips.")
     if any(clip.by_place for clip in clips):
@@ -88,6 +91,10 @@ def _notes(cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int)
         f"Answers {status}: {statuses[status]:,}." for status in ("empty", "failed") if statuses[status]
     ]
     return notes
+
+
+def _is_remote(system: str) -> bool:
+    return system in SYSTEMS and SYSTEMS[system].is_remote
 
 
 def _wer_note(wer: float, writes: bool) -> list[str]:
@@ -120,6 +127,11 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
     return counted.substitutions + counted.deletions + counted.insertions, n_words
 
 
+def _hardware(system: str, record: Mapping[str, Any]) -> str:
+    here = str(record.get("hardware", NOT_RECORDED))
+    return f"a service; the time is that of a request from {here}" if _is_remote(system) else here
+
+
 def cost_rows(answers: pd.DataFrame, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of cost.csv: all conditions of a task together, over the clips that were timed.
 
@@ -141,7 +153,9 @@ def cost_rows(answers: pd.DataFrame, record: Mapping[str, Any]) -> list[dict[str
                 "seconds_per_clip": seconds / len(timed) if len(timed) else math.nan,
                 "real_time_factor": seconds / audio_s if audio_s > 0 else math.nan,
                 "peak_memory_mb": systems.get(system, {}).get("peak_memory_mb", math.nan),
-                "hardware": record.get("hardware", NOT_RECORDED),
+                "hardware": _hardware(system, record),
+                "prompt_tokens_per_clip": group["prompt_tokens"].mean(),
+                "answer_tokens_per_clip": group["answer_tokens"].mean(),
             }
         )
     return rows

@@ -76,7 +76,7 @@ def test_a_sweep_that_cannot_be_made_says_so_on_the_card_and_gives_the_page_back
 def test_the_layers_text_stands_word_by_word_against_the_cascades(
     shown_id: str, result: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask_lens_text(request: RunRequest, lens: Any, layer: int) -> ImplicitAnswer:
+    def ask_lens_text(request: RunRequest, lens: Any, layer: int, tell: Any) -> ImplicitAnswer:
         answer = Answer("Sports", "Sports", "parsed", {"Sports": 1.0}, -0.5)
         return ImplicitAnswer(layer, "the game", "mini-cascade", answer, 0.1)
 

@@ -15,6 +15,7 @@ from dashboard import choices, session
 from dashboard.form import chosen_layers, load, request_from
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
+from dashboard.tabs.clip_pair import show_pair
 from engine.audio import AudioClip
 from engine.errors import ClipError, EngineError, PromptError, UnknownKeyError
 from engine.examples import EXAMPLES
@@ -230,8 +231,9 @@ def test_another_pair_brings_its_own_switches_and_match(monkeypatch: pytest.Monk
     monkeypatch.setattr(choices, "available_conditions", lambda pair: fitted[pair])
     monkeypatch.setattr(choices, "match_of", lambda pair: "ancestor")
     monkeypatch.setattr(choices, "all_layers", lambda pair: (0, 1, 2))
-    match_note, switches, erase_note, layers = handlers.show_pair("mini-qwen2-audio", ["text", "boc"])
-    assert "ancestor" in match_note
+    shown = show_pair("mini-qwen2-audio", ["text", "boc"])
+    switches, erase_note, layers = shown.erasures, shown.erase_note, shown.layer_text
+    assert "ancestor" in shown.match_note
     assert switches["choices"] == [("Bag of characters, rank 13", "boc")]
     assert switches["value"] == ["boc"], "a switch that the pair lacks must not stay on unseen"
     assert "Text" in erase_note["value"] and erase_note["visible"] is True

@@ -9,7 +9,8 @@ import sys
 import time
 import urllib.request
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,31 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("app")
+    # A fresh virtual environment compiles its libraries at first import, for minutes: that is not the page's speed.
+    subprocess.run([sys.executable, "-m", "engine.check", "--all"], cwd=ROOT, check=True, capture_output=True)
+    with running_app(tmp_path_factory.mktemp("app"), ["--results", str(results)]) as found:
+        yield found
+
+
+@contextmanager
+def running_app(
+    folder: Path, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Site]:
+    """Run the app as a person starts it, in a folder of its own.
+
+    Args:
+        folder: for its log and its files.
+        arguments: of app.py, beside host and port.
+        environment: variables beside those of this process.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     found = Site(f"http://127.0.0.1:{port}", folder / "log.txt")
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1"}
-    # A fresh virtual environment compiles its libraries at first import, for minutes: that is not the page's speed.
-    subprocess.run([sys.executable, "-m", "engine.check", "--all"], cwd=ROOT, check=True, capture_output=True)
-    command = [sys.executable, str(ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--results", str(results)]
+    own = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1", **(environment or {})}
+    command = [sys.executable, str(ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port), *arguments]
     with found.log_file.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **own}, cwd=folder)
         try:
             _wait_for(found, process)
             yield found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.errors import ServiceError
-from engine.remote import Caller, Failure, Patience
+from engine.remote import TELL_EVERY_S, Caller, Failure, Patience, fingerprint_of
 from tests.engine.fake_service import QUICK, Waits, caller
 
 BUSY = Failure("is busy; try again later", may_pass=True)
@@ -138,6 +139,39 @@ def test_who_comes_late_enough_does_not_wait() -> None:
     assert not waits.slept
 
 
+def test_who_waits_is_told_and_the_waits_are_as_long_as_without() -> None:
+    told: list[str] = []
+    waits, quiet = Waits(), Waits()
+    patience = replace(QUICK, first_wait_s=2.0)
+    called = caller(patience=patience, waits=waits).call(attempts(BUSY, "yes")[0], told.append)
+    caller(patience=patience, waits=quiet).call(attempts(BUSY, "yes")[0])
+    assert (called.value, called.attempts) == ("yes", 2)
+    assert sum(waits.slept) == pytest.approx(sum(quiet.slept)) and max(waits.slept) <= TELL_EVERY_S
+    assert told[0] == "waiting for Fake to answer" and told[-1] == told[0]
+    assert set(told[1:-1]) == {f"Fake is busy: asking again in {sum(quiet.slept):.0f} s"}
+
+
+def test_a_fault_of_the_attempt_itself_reaches_who_waits() -> None:
+    with pytest.raises(ZeroDivisionError):
+        caller().call(lambda: 1 // 0, lambda what: None)
+
+
+def test_what_is_raised_while_waiting_ends_it_and_leaves_the_attempt_behind() -> None:
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def attempt() -> bool:
+        is_asked.set()
+        return may_answer.wait(30)
+
+    def stop(what: str) -> None:
+        if is_asked.is_set():
+            raise KeyError(what)
+
+    with pytest.raises(KeyError, match="waiting for Fake to answer"):
+        caller().call(attempt, stop)
+    may_answer.set()
+
+
 def test_the_log_names_the_service_and_the_wait_only(caplog: pytest.LogCaptureFixture) -> None:
     attempt, _ = attempts(BUSY, "yes")
     with caplog.at_level(logging.DEBUG):
@@ -158,3 +192,13 @@ def test_the_log_names_the_service_and_the_wait_only(caplog: pytest.LogCaptureFi
 def test_patience_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ServiceError, match="must be above 0"):
         Patience(**change)
+
+
+def test_a_cascade_and_an_oracle_ask_alike_and_a_speech_llm_does_not() -> None:
+    settings = {"model": "m", "patience": {"attempts": 3}}
+    one, other, hears = (
+        fingerprint_of("endpoint", kind, settings) for kind in ("cascade", "text_llm", "speech_llm")
+    )
+    assert one == other != hears
+    assert fingerprint_of("endpoint", "cascade", settings | {"patience": None}) == one
+    assert fingerprint_of("endpoint", "cascade", settings | {"model": "n"}) != one

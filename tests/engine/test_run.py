@@ -13,9 +13,10 @@ import pytest
 from engine import run as run_module
 from engine.decode import run_arms
 from engine.errors import NoiseError, PromptError, UnknownKeyError
+from engine.lanes import clearest_layer, control_transcripts
 from engine.request import RunRequest
 from engine.result import LensReadout, RunResult, SpokenWord
-from engine.run import clearest_layer, control_transcripts, run, track_token, warm_up
+from engine.run import run, track_token, warm_up
 from engine.systems import registry
 from engine.systems.ultravox import Ultravox
 from engine.tasks import TASKS

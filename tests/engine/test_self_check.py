@@ -115,3 +115,8 @@ def test_the_command_says_in_a_sentence_what_it_cannot_check(
     with pytest.raises(SystemExit):
         command(monkeypatch)
     assert "name a system" in capsys.readouterr().err
+
+
+def test_a_service_is_named_and_not_checked() -> None:
+    checked = check_system("gemini")
+    assert checked.findings == () and "a service answers" in checked.notes[0]

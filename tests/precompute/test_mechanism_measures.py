@@ -12,9 +12,9 @@ import torch
 
 from engine.answering import answer_one
 from engine.hooks import Projection
+from engine.lanes import control_transcripts
 from engine.probes import grouped_folds
 from engine.recipe import say_recipe
-from engine.run import control_transcripts
 from engine.systems.registry import load_speech_llm
 from precompute.ledger import LedgerRow
 from precompute.mechanism import erasing, grid, probing

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine import lanes
 from engine import run as live
 from engine.answering import answer_batch
 from engine.audio import AudioClip
@@ -74,8 +75,9 @@ def test_a_live_run_of_a_clip_gives_the_answers_in_the_table(
     answers = answers_of(plan, tmp_path).set_index(["clip_id", "system"])
     clips = read_table(tmp_path / "clips.parquet", "clips")
     loaders = "load_speech_llm load_cascade load_text_llm load_eraser batch_is_exact match_of revision_of"
-    for name in loaders.split():
-        monkeypatch.setattr(live, name, partial(getattr(live, name), models=models))
+    for module in (live, lanes):
+        for name in (one for one in loaders.split() if hasattr(module, one)):
+            monkeypatch.setattr(module, name, partial(getattr(module, name), models=models))
     live._heard.clear()
     for clip in clips.iloc[::3].itertuples():
         recipe = recipe_of(clip.recipe)

@@ -5,6 +5,8 @@ function drawBench() {
   const bench = find('.cl-bench');
   const rows = state.data.erasures;
   const head = el('div', 'cl-head', el('h2', '', 'Erasure bench'));
+  const away = state.data.not_measured.erasure;
+  if (away) return bench.replaceChildren(withAttributes(el('div', 'cl-card cl-quiet', head, el('p', 'cl-why cl-wide', el('b', '', 'Off. '), away)), { 'data-off': 'erasure' }));
   if (!rows.length) {
     head.append(el('p', 'cl-caption', 'No erasure was asked for. Switch one on and run again: the answer without, with, and with a random cut of the same rank will stand here.'));
     bench.replaceChildren(el('div', 'cl-card', head));

@@ -198,7 +198,7 @@ function drawOverlay() {
   const shown = shownCell();
   const x = xOf(startOf(shown.position));
   context.fillStyle = css(palette.acc, 0.09);
-  context.fillRect(x, strips.wave.y, widthOf(shown.position), strips.grid.y - strips.wave.y);
+  if (hasLens()) context.fillRect(x, strips.wave.y, widthOf(shown.position), strips.grid.y - strips.wave.y);
   if (state.hoverTime !== null) line(context, xOf(state.hoverTime), css(palette.mut, 0.7), 1);
   line(context, xOf(state.time), css(palette.warn, player.node ? 1 : 0.6), 1.6, true);
   if (state.hover) outline(context, state.hover, palette.ink, 1.2);

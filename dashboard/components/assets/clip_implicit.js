@@ -12,6 +12,7 @@ function drawImplicit() {
 }
 
 function implicitCard() {
+  if (!hasLens()) return implicitOff();
   const layer = chosenLayer();
   if (state.implicit.has(layer)) state.asked = layer;
   const shown = state.implicit.get(state.asked);
@@ -22,9 +23,15 @@ function implicitCard() {
   if (shown) card.append(...implicitAnswer(shown));
   else card.append(el('p', 'cl-why', 'Would the LLM answer alike from what a layer’s lens reads? Choose a layer at the left of the grid; the text stands below it.'));
   if (state.asked !== layer) card.append(askButton(layer));
-  if (shown && shown.answer.forced_choice.length) card.append(choiceBars(shown.answer));
+  if (shown) card.append(...choices(shown.answer));
   if (shown && shown.kappa) card.append(el('p', 'cl-small cl-kappa', shown.kappa));
   return card;
+}
+
+function implicitOff() {
+  const head = el('div', 'cl-who', el('span', '', el('b', '', 'Implicit cascade'), ' ', el('span', 'cl-lane-name', 'lens text → the cascade’s LLM')));
+  const why = el('p', 'cl-why', el('b', '', 'Off. '), state.data.not_measured.lens);
+  return withAttributes(el('article', 'cl-card cl-implicit cl-quiet', head, why), { 'data-role': 'implicit', 'aria-label': 'Implicit cascade' });
 }
 
 function implicitAnswer(shown) {

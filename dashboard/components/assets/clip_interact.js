@@ -5,8 +5,10 @@ function say(text) {
 }
 
 function refreshCell() {
-  drawDetail();
-  drawReads();
+  if (hasLens()) {
+    drawDetail();
+    drawReads();
+  }
   if (state.view) drawOverlay();
 }
 
@@ -16,6 +18,7 @@ function select(row, position) {
 }
 
 function setPinned(pinned) {
+  if (!hasLens()) return;
   if (pinned) select(shownCell().row, shownCell().position);
   else state.follow = null;
   state.pinned = pinned;
@@ -91,6 +94,7 @@ function onClick(event) {
 }
 
 function walk(layers, positions) {
+  if (!hasLens()) return seek(state.time + positions * startOf(1));
   const at = Math.max(0, state.shown.indexOf(state.selected.row));
   const row = state.shown[Math.max(0, Math.min(state.shown.length - 1, at + layers))];
   const position = Math.max(0, Math.min(nPositions() - 1, state.selected.position + positions));
@@ -128,6 +132,7 @@ function onEscape(event) {
 }
 
 function chooseLayers() {
+  if (!hasLens()) return void (state.shown = []);
   const preset = state.subset === 'preset';
   state.shown = lens().layers.map((layer, row) => row).filter((row) => !preset || lens().preset_layers.includes(lens().layers[row]));
   if (!state.shown.includes(state.selected.row)) {

@@ -16,7 +16,7 @@ function drawVerdict() {
 }
 
 function drawFacts() {
-  const { audio, noise, match, seed, benchmark } = state.data;
+  const { audio, noise, match, seed, benchmark, not_measured: away } = state.data;
   const facts = [el('span', 'cl-name', audio.name), el('span', '', `${audio.duration_s.toFixed(2)} s`)];
   for (const change of audio.changes) facts.push(el('span', '', change));
   if (noise) {
@@ -24,7 +24,8 @@ function drawFacts() {
     const asked = noise.asked_db === null ? '' : ` ${fixed(noise.asked_db, 0)} dB asked`;
     facts.push(el('span', '', `${noise.kind} noise:${asked}${reached}, seed ${seed}`));
   }
-  facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
+  if (away.match) facts.push(withAttributes(el('span', '', 'match: not known, a service answers'), { title: away.match }));
+  else facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
   for (const warning of audio.warnings) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
   if (benchmark) facts.push(el('span', 'cl-benchmark', benchmark));
   find('.cl-facts').replaceChildren(...facts);
@@ -49,10 +50,24 @@ function laneCard(lane) {
   const time = withAttributes(el('span', 'cl-number', seconds(lane.seconds)), { title: lane.encoder_seconds === null ? '' : `${lane.encoder_seconds.toFixed(2)} s before the backbone` });
   const name = withAttributes(el('span', 'cl-lane-name', lane.name), { title: lane.revision ? 'revision ' + lane.revision : '' });
   const head = el('div', 'cl-who', el('span', '', el('b', '', ROLE_NAMES[lane.role]), ' ', name), time);
-  const from = el('p', 'cl-from', lane.heard_from, lane.against ? el('span', 'cl-against', ` · against ${lane.against}`) : null);
-  const card = el('article', 'cl-card cl-lane', head, from, heardText(lane), ...answerLines(lane));
-  if (lane.answer.forced_choice.length) card.append(choiceBars(lane.answer));
+  const from = lane.is_hidden ? null : el('p', 'cl-from', lane.heard_from, lane.against ? el('span', 'cl-against', ` · against ${lane.against}`) : null);
+  const card = el('article', 'cl-card cl-lane', head, from, lane.is_hidden ? hiddenText(lane) : heardText(lane), ...answerLines(lane), ...choices(lane.answer));
   return withAttributes(card, { 'data-role': lane.role });
+}
+
+const hiddenText = (lane) => el('p', 'cl-heard cl-why', `What it heard is ${lane.heard_from}.`);
+
+/** The bars of the allowed labels; of a service, why there are none where they would be. */
+function choices(answer) {
+  if (answer.forced_choice === null) return state.data.has_labels ? [el('p', 'cl-choices cl-no-bars', answer.service.why)] : [];
+  return answer.forced_choice.length ? [choiceBars(answer)] : [];
+}
+
+/** What a service tells beside its answer: a refusal or a cut, and which model it was. */
+function serviceLines({ service }) {
+  if (!service) return [];
+  const model = service.model_version ? `answered by ${service.model_version}` : 'the service does not say which model answered';
+  return [service.note ? el('p', 'cl-small cl-warning cl-note', service.note) : null, el('p', 'cl-small cl-model', model)];
 }
 
 /** Heard text: words it lacks in a dashed box, words nobody said underlined with a wave. */
@@ -71,7 +86,7 @@ function heardText(lane) {
 function answerWords(answer) {
   if (answer.status === 'parsed' && answer.label !== null) return answer.label;
   if (answer.status === 'empty') return 'empty: said nothing';
-  return `${answer.status}: said “${answer.text.trim()}”`;
+  return answer.text.trim() ? `${answer.status}: said “${answer.text.trim()}”` : answer.status;
 }
 
 function answerLines(lane) {
@@ -81,6 +96,7 @@ function answerLines(lane) {
   const lines = [line];
   const said = answer.text.trim();
   if (answer.status === 'parsed' && said && said.toLowerCase() !== answer.label.toLowerCase()) lines.push(el('p', 'cl-small cl-said', `said “${said}”`));
+  lines.push(...serviceLines(answer).filter(Boolean));
   const before = state.data.comparison && state.data.comparison.lanes[lane.role];
   if (before) {
     const same = answerWords(before) === answerWords(answer);

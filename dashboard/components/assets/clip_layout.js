@@ -17,6 +17,7 @@ function planStrips(rowPx) {
 
 /** The whole clip fits when columns stay wide enough; a clip that must scroll anyway gets readable columns. */
 function columnWidth(fit) {
+  if (!hasLens()) return fit;
   if (state.columnPx !== null) return Math.max(COLUMN_PX.least, fit, state.columnPx);
   return fit >= COLUMN_PX.least ? fit : COLUMN_PX.readable;
 }
@@ -72,7 +73,7 @@ function drawLeft() {
     label.style.height = (strip.name === 'ruler' ? 14 : strip.height) + 'px';
     left.append(label);
   }
-  left.append(leftChart(left.clientWidth));
+  if (hasLens()) left.append(leftChart(left.clientWidth));
   for (const row of [...state.shown].reverse()) left.append(layerButton(row));
   if (keep !== null) left.querySelector(`[data-row="${keep}"]`)?.focus();
 }

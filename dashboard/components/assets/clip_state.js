@@ -28,6 +28,9 @@ const state = {
   load: 0, // counts values, so that a slow decode cannot overwrite a newer one
 };
 
+// Stands in where the states stay with a service: sound and words are on the clock, and there is no grid.
+const NO_LENS = { layers: [], preset_layers: [], precision: [], control: [], degenerate_layers: [], words: [], words_from: '', spoken: [], n_positions: 0, seconds_per_position: 0.16, top_k: 0, fine: true };
+
 const find = (selector) => ROOT.querySelector(selector);
 
 /** Undo packing.py: base64, inflate, join the byte planes. Returns {arrays, vocabulary}. */
@@ -54,7 +57,8 @@ function readArray(bytes, entry) {
   return out;
 }
 
-const lens = () => state.data.lens;
+const hasLens = () => Boolean(state.data && state.data.lens);
+const lens = () => state.data.lens || NO_LENS;
 const nLayers = () => lens().layers.length;
 const nPositions = () => lens().n_positions;
 const layerName = (row) => 'L' + lens().layers[row];

@@ -4,17 +4,29 @@ function drawAll() {
   if (!state.data) return;
   readPalette();
   drawAround();
+  ROOT.classList.toggle('cl-no-lens', !hasLens());
+  if (hasLens()) drawLens();
+  else drawLensOff();
+  showPlaying();
+  if (layout()) {
+    setTime(state.time);
+    redraw();
+  }
+}
+
+function drawLens() {
   drawCaption();
   drawSubset();
   drawLegend();
   drawDetail();
   drawReads();
   drawTable();
-  showPlaying();
-  if (layout()) {
-    setTime(state.time);
-    redraw();
-  }
+}
+
+/** Where the grid would be: why there is none. */
+function drawLensOff() {
+  find('.cl-caption').textContent = 'the sound and the cascade’s words on the clock';
+  find('.cl-off').replaceChildren(el('b', '', 'No lens. '), state.data.not_measured.lens);
 }
 
 function drawSubset() {
@@ -33,8 +45,9 @@ async function takeReady(value) {
   Object.assign(state, decoded, { data: value, turn, k: value.k, pinned: false, follow: null, hover: null, focusRow: null, implicit: new Map(), asked: null, asking: null, columnPx: null, time: 0, selected: { row: 0, position: 0 } });
   chooseLayers();
   studyTokens();
-  state.selected = firstCell();
-  find('.cl-over').setAttribute('aria-label', `Lens grid, ${nLayers()} layers by ${nPositions()} positions over ${state.data.audio.duration_s.toFixed(2)} seconds. Arrow keys walk, Enter pins, space plays, Escape lets go. A table form follows below.`);
+  if (hasLens()) state.selected = firstCell();
+  const clock = `Sound and words over ${state.data.audio.duration_s.toFixed(2)} seconds. Arrow keys move the cursor, space plays.`;
+  find('.cl-over').setAttribute('aria-label', !hasLens() ? clock : `Lens grid, ${nLayers()} layers by ${nPositions()} positions over ${state.data.audio.duration_s.toFixed(2)} seconds. Arrow keys walk, Enter pins, space plays, Escape lets go. A table form follows below.`);
   ROOT.dataset.status = 'ready';
   find('.cl-body').inert = false;
   find('.cl-scroll').scrollLeft = 0;
@@ -92,7 +105,7 @@ function publish() {
     get time() { return state.time; },
     get playing() { return Boolean(player.node); },
     get selection() {
-      if (!state.data) return null;
+      if (!hasLens()) return null;
       const { row, position } = shownCell();
       return { layer: lens().layers[row], position, pinned: state.pinned };
     },

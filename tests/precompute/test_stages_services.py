@@ -1,0 +1,184 @@
+"""A benchmark with services among its systems, on fake ones: what is asked, kept, retried and counted, and no key."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from engine.records import read_table
+from engine.systems import cascade
+from engine.systems.services import RATE_VARIABLE, UNAVAILABLE, WORKERS_VARIABLE, patience_here
+from precompute.benchmark import Report, ledger_of, run_plan
+from precompute.executors import Executor, InlineExecutor, PoolExecutor
+from precompute.plan import Settings, make_plan
+from precompute.stages.perform import PERFORM
+from precompute.stages.summary import summarize
+from tests.engine.fake_service import FakeService, Sent, serving
+from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
+from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
+
+pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
+
+SYSTEMS = ("gemini", "mini-cascade-endpoint", "endpoint-text", "mini-ultravox")
+BUSY = Sent({"error": {"code": 503, "message": f"no {KEYS[0]}", "status": "UNAVAILABLE"}}, 418)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_backbone(folder / "mini-llama")
+    write_ears(folder / "mini-ultravox", ears_config())
+    (folder / "mini-whisper").mkdir()
+    for name in ("config.json", "model.bin"):
+        (folder / "mini-whisper" / name).write_text("{}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transcriber hears the same words in every clip; memory is not measured in a process of its own."""
+    monkeypatch.setattr(cascade, "Transcriber", FromFolder)
+    done = subprocess.CompletedProcess([], 0, stdout="123.4\n", stderr="")
+    monkeypatch.setattr("precompute.stages.memory.subprocess.run", lambda *_, **__: done)
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeService, FakeService]]:
+    """Gemini, and an endpoint for text."""
+    with serving(Sent(GEMINI_SAYS)) as gemini, serving(Sent(ENDPOINT_SAYS)) as text:
+        point_to(monkeypatch, gemini=gemini.url, text=text.url)
+        yield gemini, text
+    forget_services()
+
+
+def worked(
+    models: Path, out: Path, systems: tuple[str, ...] = SYSTEMS, executor: Executor | None = None
+) -> Report:
+    plan = make_plan(Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models))
+    return run_plan(plan, out, executor or InlineExecutor(PERFORM), io.StringIO())
+
+
+def answers_in(out: Path) -> pd.DataFrame:
+    return read_table(out / "answers.parquet", "answers")
+
+
+def test_services_are_rows_like_others_with_what_they_do_not_send_absent(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    worked(models, tmp_path)
+    rows = answers_in(tmp_path).groupby("system")
+    gemini, here = rows.get_group("gemini"), rows.get_group("mini-ultravox")
+    assert set(gemini["label"]) == {"Sports"} or set(gemini["task"]) == {"topic", "trivia"}
+    assert set(gemini["forced_choice"]) == {"{}"} and gemini["forced_label"].isna().all()
+    assert set(gemini["model_version"]) == {"gemini-fake-001"} and set(gemini["prompt_tokens"]) == {40.0}
+    assert set(gemini["answer_tokens"]) == {7.0} and (gemini["heard"] == "").all()
+    assert set(here["model_version"]) == {""} and here["prompt_tokens"].isna().all()
+    served = rows.get_group("mini-cascade-endpoint")
+    assert set(served["heard"]) == {"the queen"} and set(served["model_version"]) == {"served-7b (vllm-0.9)"}
+    ledger = ledger_of(tmp_path).rows.values()
+    assert all(row.log_likelihood is None for row in ledger if row.who == "gemini")
+    assert {row.who for row in ledger if row.stage == "memory"} == {"mini-ultravox"}
+    assert len(services[0].asked) == len(gemini)
+
+
+def test_the_run_record_names_the_models_that_answered(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    worked(models, tmp_path)
+    about = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["systems"]
+    assert about["gemini"]["model_versions"] == ["gemini-fake-001"] and about["gemini"]["service"] == "gemini"
+    assert about["gemini"]["batching"] == "" and "peak_memory_mb" not in about["gemini"]
+    assert about["mini-ultravox"]["peak_memory_mb"] == 123.4 and "service" not in about["mini-ultravox"]
+
+
+def test_a_failed_request_is_a_failed_row_and_is_asked_again_by_the_next_run(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    gemini, _ = services
+    gemini.script = [BUSY, Sent(GEMINI_SAYS)]
+    first = worked(models, tmp_path, ("gemini",))
+    n_clips = len(gemini.asked)
+    failed = answers_in(tmp_path).query("label_status == 'failed'")
+    assert first.n_failed == len(failed) == 1
+    assert (
+        failed.iloc[0]["reason"]
+        == "Gemini rejects the request (HTTP 418); check the model id and the settings."
+    )
+    second = worked(models, tmp_path, ("gemini",))
+    assert second.n_failed == 0 and len(gemini.asked) == n_clips + 1
+
+
+def test_a_unit_that_falls_apart_does_not_ask_a_service_twice(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local speech LLM fails on every batch, so its clips are tried alone; the service is asked once a clip."""
+    monkeypatch.setattr("precompute.stages.listen.answer_batch", lambda *_: 1 / 0)
+    report = worked(models, tmp_path, ("gemini", "mini-ultravox"))
+    rows = answers_in(tmp_path)
+    assert report.n_failed == (rows["system"] == "mini-ultravox").sum() > 0
+    assert len(services[0].asked) == (rows["system"] == "gemini").sum()
+
+
+def test_pool_workers_make_the_services_themselves_and_give_the_same(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    """No transcriber: a worker is a fresh process, in which nothing is faked."""
+    systems = ("gemini", "endpoint-text")
+    worked(models, tmp_path / "inline", systems)
+    worked(models, tmp_path / "pool", systems, PoolExecutor(PERFORM, 2))
+    one, other = (answers_in(tmp_path / name).drop(columns="seconds") for name in ("inline", "pool"))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_the_rate_is_shared_out_among_the_workers() -> None:
+    assert patience_here({}).requests_per_minute == 60
+    assert patience_here({RATE_VARIABLE: "90", WORKERS_VARIABLE: "3"}).requests_per_minute == 30
+
+
+def test_tables_count_services_and_say_what_they_do_not_send(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    worked(models, tmp_path)
+    summarize(tmp_path)
+    accuracy = read_table(tmp_path / "tables" / "accuracy.csv", "accuracy").query("task == 'topic'")
+    of = accuracy.set_index("system")
+    assert of.loc["gemini", "accuracy"].notna().all() and of.loc["gemini", "unparsed_rate"].eq(0).all()
+    assert of.loc["gemini", "forced_choice_accuracy"].isna().all()
+    assert of.loc["gemini", "note"].str.contains(UNAVAILABLE["forced_choice"], regex=False).all()
+    assert of.loc["mini-ultravox", "forced_choice_accuracy"].notna().all()
+    cost = read_table(tmp_path / "tables" / "cost.csv", "cost").set_index("system")
+    assert set(cost.loc["gemini", "prompt_tokens_per_clip"]) == {40.0}
+    assert set(cost.loc["gemini", "answer_tokens_per_clip"]) == {7.0}
+    assert cost.loc["mini-ultravox", "prompt_tokens_per_clip"].isna().all()
+    assert cost.loc["gemini", "peak_memory_mb"].isna().all()
+    assert cost.loc["gemini", "hardware"].str.startswith("a service;").all()
+    agreement = read_table(tmp_path / "tables" / "agreement.csv", "agreement")
+    assert ((agreement["system_a"] == "gemini") & (agreement["system_b"] == "mini-cascade-endpoint")).any()
+
+
+def test_no_key_is_in_anything_that_a_run_writes_or_logs(
+    models: Path,
+    tmp_path: Path,
+    services: tuple[FakeService, FakeService],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("DEBUG")
+    services[0].script = [BUSY, Sent(GEMINI_SAYS | {"modelVersion": f"m {KEYS[0]}"})]
+    worked(models, tmp_path)
+    summarize(tmp_path)
+    said: list[Any] = [caplog.text, *capfd.readouterr()]
+    for file in (path for path in tmp_path.rglob("*") if path.is_file()):
+        said.append(file.read_bytes().decode("latin-1"))
+        if file.suffix == ".parquet":
+            said.append(pd.read_parquet(file).to_csv())
+    assert len(said) > 8
+    for key in KEYS:
+        assert not any(key[8:20] in text for text in said)
