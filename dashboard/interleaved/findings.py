@@ -12,6 +12,7 @@ from dashboard.components.benchmark_marks import plain_table
 from dashboard.interleaved.recall import number, rows_of, span, why_none
 from dashboard.mechanism.charts import note_html
 from engine.errors import EngineError
+from engine.interleaved_records import BOUNDARIES, CAUSAL_ARMS, KNOWLEDGE_MEASURES
 
 Row = Mapping[str, Any]
 
@@ -82,38 +83,40 @@ def _causal(row: Row) -> tuple[str, ...]:
 
 FINDINGS = (
     Finding(
-        "phases",
-        "Where the phases lie",
-        "The layer at which R peaks for the current and for the next word, and the first layer after that at which "
-        "units outweigh text; the definitions are ours.",
-        *(
-            ("Model", "Boundary", "Layer", "95 %", "R or share there", "95 %", "No such layer", "Groups", "Note"),
-            _phase,
+        table="phases",
+        title="Where the phases lie",
+        says="The layer at which R peaks for the current and for the next word, and the first layer after that at "
+        "which units outweigh text; the definitions are ours.",
+        headers=(
+            *("Model", "Boundary", "Layer", "95 %", "R or share there", "95 %", "No such layer"),
+            *("Groups", "Note"),
         ),
+        cells=_phase,
+        order=("boundary", BOUNDARIES),
         at_k=True,
     ),
     Finding(
-        "spoken_knowledge",
-        "Spoken knowledge",
-        "How often the right spoken end of a statement is likelier than a counterfactual one, beside chance; and over "
-        "the checkpoints of a training its rank correlation with R.",
-        ("Model", "Step", "Measure", "Value", "95 %", "Chance", "n", "Groups", "Note"),
-        _knowledge,
+        table="spoken_knowledge",
+        title="Spoken knowledge",
+        says="How often the right spoken end of a statement is likelier than a counterfactual one, beside chance; and "
+        "over the checkpoints of a training its rank correlation with R.",
+        headers=("Model", "Step", "Measure", "Value", "95 %", "Chance", "n", "Groups", "Note"),
+        cells=_knowledge,
+        order=("measure", KNOWLEDGE_MEASURES),
     ),
     Finding(
-        "phase_causal",
-        "Is the latent text used?",
-        "The current word's direction erased in the first phase, beside random cuts of equal rank and of equal change; "
-        "and the states of another word put in its place.",
-        *(
-            (
-                *("Model", "Arm", "Outcome", "Layers", "Value", "95 %", "Change", "Against equal rank"),
-                *("Against equal change", "n", "Groups", "Note"),
-            ),
-            _causal,
+        table="phase_causal",
+        title="Is the latent text used?",
+        says="The current word's direction erased in the first phase, beside random cuts of equal rank and of equal "
+        "change; and the states of another word put in its place.",
+        headers=(
+            *("Model", "Arm", "Outcome", "Layers", "Value", "95 %", "Change", "Against equal rank"),
+            *("Against equal change", "n", "Groups", "Note"),
         ),
+        cells=_causal,
+        order=("arm", CAUSAL_ARMS),
     ),
-)  # fmt: skip
+)
 
 
 def findings_html(source: str, k: int) -> str:
@@ -133,5 +136,7 @@ def _finding(finding: Finding, source: str, k: int) -> str:
         rows = rows[rows["k"] == k]
     if rows is None or not len(rows):
         return f"<section>{head}{note_html([why_none(source, finding.table)])}</section>"
-    table = plain_table(finding.headers, [finding.cells(row) for row in rows.to_dict("records")])
+    column, words = finding.order
+    listed = sorted(rows.to_dict("records"), key=lambda row: (row["model"], words.index(row[column])))
+    table = plain_table(finding.headers, [finding.cells(row) for row in listed])
     return f"<section>{head}{table}</section>"

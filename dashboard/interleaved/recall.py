@@ -22,6 +22,7 @@ from engine.interleaved_records import RECALL, TEXT_SHARE
 if TYPE_CHECKING:
     import pandas as pd
 
+Y_RANGE = (-0.15, 1.0)  # R may lie below its control
 COMMAND = "python -m precompute run --stage interleaved --out DIR"
 NEXT_COLOUR = "#c9822b"
 CURRENT_NAME, NEXT_NAME, SHARE_NAME = "R, current word", "R, next word", "share of text"
@@ -94,14 +95,14 @@ def _panel(rows: pd.DataFrame, control: tuple[Line, ...], k: int, start: str, da
 
 def _panel_of(rows: pd.DataFrame, control: tuple[Line, ...], k: int, title: str) -> Panel:
     if not len(rows):
-        return Panel(title, y_range=(-0.15, 1.0), says="not measured")
+        return Panel(title, y_range=Y_RANGE, says="not measured")
     share = rows[rows["measure"] == TEXT_SHARE].sort_values("layer")
     lines = [
         *control,
         *([_line(SHARE_NAME, share, "score", OTHERS, "solid")] if len(share) else []),
         *_recall_lines(rows, k, (CURRENT_NAME, NEXT_NAME), (HIT, NEXT_COLOUR), ("solid", "solid")),
     ]
-    return Panel(title, tuple(lines), (-0.15, 1.0), int(rows["layer"].max()), "share")
+    return Panel(title, tuple(lines), Y_RANGE, int(rows["layer"].max()))
 
 
 def _recall_lines(

@@ -5,7 +5,7 @@ The clip part runs the model live, in the clip page's inputs and view; the cards
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,13 @@ from dashboard.tabs.clip import MODEL_QUEUE, PRIVATE, QUICK, bind_clip_inputs
 from dashboard.tabs.clip_card import ClipCard, clip_card
 from dashboard.tabs.clip_texts import card_title, small
 from dashboard.tabs.linked import ASSETS, bind_take, reporting_part, show_address
-from dashboard.unit_model import why_no_model
 
 STYLE = ASSETS / "interleaved.css"
 GO_ON = (
     "The model is stopped there and goes on twice: in text, and in speech units that a recorded voice says. "
     "Greedy, so it goes on alike each time."
 )
+_SHOW_WHERE_OPEN = f"(query) => {{ if (new URLSearchParams(location.search).get('tab') === '{TAB}') ({show_address(TAB)})(query); }}"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Interleaved:
     stop: gr.Button
     status: gr.HTML
     k: gr.Radio
+    why: gr.HTML
     view: gr.HTML
     has_result: gr.State
     said: gr.State
@@ -57,6 +58,11 @@ class Interleaved:
     def charts(self) -> Sequence[Any]:
         """Components in the order of the fields of `handlers.Charts`."""
         return [self.note, self.head, self.plot, self.table, self.findings, self.take]
+
+    @property
+    def shown(self) -> Sequence[Any]:
+        """Components in the order of the arguments of `handlers.query`."""
+        return [self.source, self.k, self.after, self.clip.audio, self.has_result]
 
     @property
     def asked(self) -> Sequence[Any]:
@@ -110,11 +116,12 @@ def _main() -> dict[str, Any]:
                 elem_id="inter-k",
                 elem_classes="chips",
             )
-            gr.HTML(small(why_no_model()), elem_id="inter-why")
+            # Filled when the page loads: which model it has is known only after the app has started.
+            why = gr.HTML(elem_id="inter-why")
         view = unit_view("unit-view")
         with gr.Row(elem_classes="buttons", elem_id="inter-keep"):
             download = gr.DownloadButton("Download JSON", size="sm", visible=False, elem_id="inter-download")
-    return {"k": k, "view": view, "download": download}
+    return {"k": k, "why": why, "view": view, "download": download}
 
 
 def _over_clips() -> dict[str, Any]:
@@ -170,14 +177,24 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
             yield runs.RunUpdate()
 
     ran = it.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
-    address(ran)
+    _follow_run(it, ran)
     ended = it.stop.click(None, cancels=[ran], **PRIVATE)
     ended.then(runs.stopped, None, outputs, **QUICK)
     bind_take(it.take, it.state, handlers.take)
     at_once = gr.State(False)
-    restored = [tabs, it.clip.audio, it.clip.clip_note, it.clip.reference, it.k, it.after, it.source, at_once]
+    restored = [
+        it.why,
+        tabs,
+        it.clip.audio,
+        it.clip.clip_note,
+        it.clip.reference,
+        it.k,
+        it.after,
+        it.source,
+        at_once,
+    ]
     loaded = page.load(with_plain_errors(_restored), None, restored, **PRIVATE)
-    loaded.then(run_restored, [at_once, *inputs], outputs, **PRIVATE, **MODEL_QUEUE)
+    _follow_run(it, loaded.then(run_restored, [at_once, *inputs], outputs, **PRIVATE, **MODEL_QUEUE))
 
 
 def _bind_clip(it: Interleaved) -> None:
@@ -192,15 +209,20 @@ def _bind_clip(it: Interleaved) -> None:
     )
 
 
-def _address_of(it: Interleaved) -> Any:
+def _address_of(it: Interleaved) -> Callable[[Any], None]:
     """Return what lets the address follow an event."""
-    values = [it.source, it.k, it.after, it.clip.audio, it.has_result]
 
     def follow(event: Any) -> None:
-        said = event.then(handlers.query, values, [it.state], **QUICK)
+        said = event.then(handlers.query, it.shown, [it.state], **QUICK)
         said.then(None, [it.state], None, js=show_address(TAB), **PRIVATE)
 
     return follow
+
+
+def _follow_run(it: Interleaved, event: Any) -> None:
+    """Let the address follow a run, unless the person is on another tab by then."""
+    said = event.then(handlers.query, it.shown, [it.state], **QUICK)
+    said.then(None, [it.state], None, js=_SHOW_WHERE_OPEN, **PRIVATE)
 
 
 def _restored(request: gr.Request) -> tuple[Any, ...]:

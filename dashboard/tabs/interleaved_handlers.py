@@ -26,6 +26,7 @@ from dashboard.tables import folder_of, why_empty
 from dashboard.tabs.clip_handlers import SKIP, ClipUpdate, Update, example_clip, say_with_times
 from dashboard.tabs.clip_texts import problem, small
 from dashboard.tabs.interleaved_runs import Said
+from dashboard.unit_model import why_no_model
 from engine.audio import load_clip
 from engine.errors import EngineError, UnknownKeyError
 from engine.examples import EXAMPLES
@@ -138,10 +139,11 @@ def query(source: str | None, k: int, after: str, audio: str | None, has_result:
 
 
 def restore(said: Mapping[str, str]) -> tuple[Update, ...]:
-    """Return tab, clip, note, words, k, after, source and whether to run at once, as an address asks for it."""
+    """Return what the model lacks, then tab, clip, its note and words, k, after, source and whether to run at once."""
+    why = small(why_no_model())
     if said.get("tab") != TAB:
-        return (*(SKIP for _ in range(7)), False)
+        return (why, *(SKIP for _ in range(7)), False)
     known = {example.key: example for example in EXAMPLES}
     view = view_of(said, known)
     clip = example_clip(known[view.example]) if view.example else ClipUpdate(SKIP, SKIP, SKIP)
-    return (gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, view.run)
+    return (why, gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, view.run)

@@ -93,7 +93,7 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
     """
     from engine.clock import words_on_clock
     from engine.interleaved_run import read_interleaved
-    from engine.run import control_transcripts
+    from engine.lanes import control_transcripts
 
     if not asked.audio:
         raise ClipError(NO_CLIP)

@@ -47,6 +47,7 @@ LOOKS.phase = (look, row, position) => {
   const phase = phaseOf(row, position);
   const word = { current: spokenWords(position).join(' '), following: nextWord(position) }[phase];
   look.groupKind = phase + (word || '') + unitsWin(row, position);
+  look.optional = true; // a cell may be a few pixels wide; what it holds stands beside the grid
   if (word) {
     look.text = word;
     look.bold = true;
@@ -54,9 +55,8 @@ LOOKS.phase = (look, row, position) => {
     look.fill = mix(palette.card, phase === 'current' ? palette.hit : palette.next, 0.72);
     look.pattern = unitsWin(row, position) ? 'hatch' : null;
   } else {
-    look.optional = true;
     look.quiet = true;
-    look.fill = phase === 'unit' ? mix(palette.card, palette.acc, 0.06 + 0.2 * (1 - shareAt(row, position))) : mix(palette.card, palette.cell, 0.8);
+    look.fill = phase === 'unit' ? mix(palette.card, palette.acc, 0.03 + 0.15 * (1 - shareAt(row, position))) : mix(palette.card, palette.cell, 0.8);
     if (phase === 'nothing') look.pattern = 'dots';
   }
 };
@@ -106,7 +106,7 @@ function curveKeys() {
   const of = (name) => el('i', 'cl-solid cl-key-line-' + name);
   return [
     el('span', 'cl-key', of('precision'), `current word among the top ${state.k}, share of ${recallOf('current').n_words} words`),
-    el('span', 'cl-key', of('next'), `next word, share of ${recallOf('next').n_words}`),
+    el('span', 'cl-key', of('next'), `next word, share of ${recallOf('next').n_words} that are asked for`),
     el('span', 'cl-key', of('share'), 'probability on text, of that on text and units'),
     el('span', 'cl-key', el('i', 'cl-dashed'), `the same for words of ${state.data.n_controls} other clips`),
   ];
