@@ -26,6 +26,7 @@ class Finding:
         says: one sentence: what it holds and what stands beside it.
         headers: of its columns.
         cells: a row's cells, plain text.
+        order: a column, and its words in the order in which rows are shown.
         at_k: whether only the rows of the chosen k are shown.
     """
 
@@ -34,6 +35,7 @@ class Finding:
     says: str
     headers: tuple[str, ...]
     cells: Callable[[Row], tuple[str, ...]]
+    order: tuple[str, tuple[str, ...]]
     at_k: bool = False
 
 

@@ -27,7 +27,11 @@ GO_ON = (
     "The model is stopped there and goes on twice: in text, and in speech units that a recorded voice says. "
     "Greedy, so it goes on alike each time."
 )
-_SHOW_WHERE_OPEN = f"(query) => {{ if (new URLSearchParams(location.search).get('tab') === '{TAB}') ({show_address(TAB)})(query); }}"
+# A run may end when the person is on another tab: the address is that one's by then.
+_SHOW_WHERE_OPEN = f"""(query) => {{
+  if (new URLSearchParams(location.search).get('tab') !== '{TAB}') return;
+  ({show_address(TAB)})(query);
+}}"""
 
 
 @dataclass(frozen=True)

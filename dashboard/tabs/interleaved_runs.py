@@ -25,7 +25,8 @@ from dashboard.tabs.clip_runs import LIMITER
 from dashboard.tabs.clip_texts import small
 from dashboard.unit_model import load_ears, load_parts, unit_model_name
 from engine.audio import load_clip
-from engine.errors import ClipError
+from engine.errors import ClipError, PromptError
+from engine.request import MAX_REFERENCE_CHARACTERS
 from engine.result import SpokenWord
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
     progress(0.1, "putting the words on the clock")
     ears = load_ears()
     reference = asked.reference.strip()
+    if len(reference) > MAX_REFERENCE_CHARACTERS:
+        raise PromptError(
+            f"The true transcript is longer than {MAX_REFERENCE_CHARACTERS} characters; shorten it."
+        )
     words, words_from = words_on_clock(
         _exact_words(asked, clip.fingerprint, reference),
         reference,

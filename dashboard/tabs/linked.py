@@ -43,7 +43,7 @@ _SHOW_ADDRESS = """(query) => {
     if (theirs.includes(name) || name.includes('.')) address.searchParams.delete(name);
   new URLSearchParams(query).forEach((value, name) => address.searchParams.set(name, value));
   history.replaceState(null, '', address);
-  // Plotly cuts its lines off by references that begin with the page's address: they have to follow it, or they hide all.
+  // Plotly cuts its lines by references that begin with the page's address: unless they follow it, no line is seen.
   const here = location.href.split('#')[0];
   for (const chart of document.querySelectorAll('.js-plotly-plot')) {
     if (chart._context) chart._context._baseUrl = here;
