@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import ModelFilesError
+from engine.systems.shared_bytes import open_stored, pieces_file, stored_files
 
 MatchKind = Literal["exact", "ancestor", "self", "paper", "none"]
 
@@ -116,7 +118,7 @@ def _hears_by_adapters(config: Mapping[str, Any]) -> bool:
 def _same_weights(a: Path, b: Path) -> bool:
     if a.resolve() == b.resolve():
         return True
-    if not (_weight_files(a) and _weight_files(b)):
+    if not (stored_files(a) and stored_files(b)):
         return False
     # Headers are read in no time and differ nearly always; only then are weights named by content.
     return _headers(a) == _headers(b) and weights_name(a) == weights_name(b)
@@ -125,7 +127,7 @@ def _same_weights(a: Path, b: Path) -> bool:
 def _began_with(speech_llm: Path, reader: Path) -> bool:
     origin = read_config(speech_llm).get(ORIGIN)
     recorded = origin.get(LANGUAGE_MODEL) if isinstance(origin, Mapping) else None
-    if not isinstance(recorded, str) or not _weight_files(reader):
+    if not isinstance(recorded, str) or not stored_files(reader):
         return False
     return recorded[:REVISION_DIGITS] == weights_name(reader)
 
@@ -146,15 +148,15 @@ def weights_name(folder: Path) -> str:
         text = revision.read_text(encoding="utf-8").strip()
         if re.fullmatch(rf"[0-9a-f]{{{REVISION_DIGITS}}}", text):
             return text
-    files = _weight_files(folder)
-    return _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    files = [file if file.exists() else pieces_file(file) for file in stored_files(folder)]
+    return _digest(folder, tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=32)
-def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+def _digest(folder: Path, _as_they_are: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for file, _, _ in files:
-        with file.open("rb") as stream:
+    for file in stored_files(folder):
+        with open_stored(file) as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()[:REVISION_DIGITS]
@@ -163,12 +165,13 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
 def _headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return every tensor's name with its type and shape, from the safetensors' headers."""
     found: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for file in _weight_files(folder):
+    for file in stored_files(folder):
         try:
-            with file.open("rb") as stream:
+            with open_stored(file) as stream:
                 size = int.from_bytes(stream.read(8), "little")
-                if size > file.stat().st_size:
+                if size > stream.seek(0, os.SEEK_END):
                     raise ValueError("the header is longer than the file")
+                stream.seek(8)
                 header = json.loads(stream.read(size))
             found |= {
                 name: (str(entry["dtype"]), tuple(entry["shape"]))
@@ -178,7 +181,3 @@ def _headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFilesError(f"{folder.name}/{file.name} is damaged; restore it.") from error
     return found
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | speed.
+"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | slim | speed.
 
 The first three are the benchmark; the others make and measure what ships.
 """
@@ -46,6 +46,7 @@ def main() -> int:
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     jobs.add_parser("examples", help="make the example clips that ship")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
+    jobs.add_parser("slim", help="store once what shipped models share, and JSON without blanks; no bit is lost")
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
     add_benchmark_jobs(jobs)
@@ -93,6 +94,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.cards import write_cards
 
         write_cards(MODELS, MODELS / EVALUATION)
+    elif arguments.job == "slim":
+        from precompute.mini.slim import slim
+
+        sys.stdout.write(f"{slim(MODELS) / 1e6:.2f} MB freed.\n")
     else:
         from precompute.speed import format_speed, measure_speed
 

@@ -55,7 +55,8 @@ def _left_out(title: str, checked: Sequence[Checked]) -> str:
     if not notes:
         return ""
     is_open = " open" if len(notes) <= MOST_SHOWN else ""
-    return f'<details{is_open}><summary>{title} ({len(notes)})</summary><ul class="small">{"".join(notes)}</ul></details>'
+    rows = "".join(notes)
+    return f'<details{is_open}><summary>{title} ({len(notes)})</summary><ul class="small">{rows}</ul></details>'
 
 
 def _system(one: Checked, *, is_open: bool) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from engine.errors import ModelFilesError
+from engine.systems.shared_bytes import is_stored, open_stored, put_together, stored_files
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -20,11 +22,11 @@ def weight_files(folder: Path) -> list[Path]:
         ModelFilesError: there are none, or the index names a shard that is not there.
     """
     index = folder / "model.safetensors.index.json"
-    names = [file.name for file in folder.glob("*.safetensors")]
+    names = [file.name for file in stored_files(folder)]
     if index.exists():
         names = list(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(set(names))]
-    missing = [file.name for file in files if not file.exists()]
+    missing = [file.name for file in files if not is_stored(file)]
     if missing or not files:
         what = ", ".join(missing) if missing else "model.safetensors"
         raise ModelFilesError(f"{folder.name} lacks {what}; restore the folder from the repository.")
@@ -40,6 +42,10 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool] = lambda name: True
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
         try:
+            if not file.exists():
+                whole = load(put_together(file))
+                tensors |= {name: tensor for name, tensor in whole.items() if wanted(name)}
+                continue
             with safe_open(file, framework="pt") as stored:
                 names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
                 tensors |= {name: stored.get_tensor(name) for name in names}
@@ -76,7 +82,7 @@ def fingerprint(folders: Iterable[Path]) -> str:
     for folder in folders:
         for file in weight_files(folder):
             # In blocks: a published shard is larger than many a machine's memory.
-            with file.open("rb") as stream:
+            with open_stored(file) as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
     return digest.hexdigest()

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from engine.errors import ModelFilesError
-from engine.systems.checkpoint import weight_files
+from engine.systems.checkpoint import read_tensors
+from engine.systems.eight_bit import from_eight_bits
 from engine.systems.qwen2_audio import POOLED_STATES
 from precompute.mini.backbone import BACKBONE_SEED
 from precompute.mini.ctc_head import CTC_SEED
@@ -145,18 +144,10 @@ def _transcriber(folder: Path, size: Size) -> str:
 
 
 def _parameters(folder: Path, record: dict[str, Any]) -> int:
-    """Count the scalars in a folder's safetensors, from their headers; CTranslate2's are as recorded."""
+    """Count the scalars in a folder's safetensors, those of scales left out; CTranslate2's are as recorded."""
     if (folder / "model.bin").exists():
         return int(record["models"][folder.name]["parameters"])
-    total = 0
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                size = 1
-                for side in tensors.get_slice(name).get_shape():
-                    size *= side
-                total += size
-    return total
+    return sum(tensor.numel() for tensor in from_eight_bits(read_tensors(folder)).values())
 
 
 def _decoder_layers(folder: Path) -> int:
