@@ -64,13 +64,13 @@ def offer(pair: str) -> Offer:
 def service_note(pair: str) -> str:
     """Return what Run sends out and where to, before anything was sent; "" where everything runs here."""
     speech, cascade, oracle = (get_spec(key) for key in get_pair(pair).systems)
-    sent = [f"the clip and the question to {destination_of(speech)}"] if speech.is_remote else []
+    sent = [f"clip and question to {destination_of(speech)}"] if speech.is_remote else []
     if cascade.is_remote or oracle.is_remote:
         reader = cascade if cascade.is_remote else oracle
-        sent.append(f"the transcript, not the sound, with the question to {destination_of(reader)}")
+        sent.append(f"transcript and question, no sound, to {destination_of(reader)}")
     if not sent:
         return ""
-    return f"Run sends {', and '.join(sent)}. Nothing is sent before."
+    return f"Run sends {'; '.join(sent)}. Nothing is sent before."
 
 
 def unset_services() -> tuple[str, ...]:

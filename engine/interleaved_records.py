@@ -10,7 +10,10 @@ from engine.tables import Column
 
 INITIALISATIONS = ("text", "random", "untrained")
 BOUNDARIES = ("current word", "next word", "speech", "current to next")
-KNOWLEDGE_MEASURES = ("preferred", "preferred by sum", "relation")
+KNOWLEDGE_MEASURES = (
+    *("preferred", "preferred by sum", "preferred, heard", "preferred, only read"),
+    "relation",
+)
 CAUSAL_ARMS = ("plain", "erased", "rank_matched", "change_matched", "patched", "same_word", "unrelated")
 RECALL, TEXT_SHARE = "recall", "text_share"
 PHASE_MEASURES = (RECALL, TEXT_SHARE)
@@ -91,8 +94,11 @@ INTERLEAVED_TABLES: dict[str, tuple[Column, ...]] = {
         *(N_GROUPS, N_CLIPS, NOTE),
     ),
     "spoken_knowledge": (
-        *(*_WHO,),
-        words("measure", "preferred, preferred by sum, or relation: Spearman's rho with R over checkpoints."),
+        *_WHO,
+        words(
+            "measure",
+            "preferred (all facts, or a half of them), preferred by sum, or relation: Spearman's rho with R.",
+        ),
         number("value", "share", "Facts whose right completion is the likelier one; rho for relation."),
         *(LOW, HIGH),
         number("chance", "share", "0.5 for a preference, 0 for a relation."),
@@ -107,7 +113,11 @@ INTERLEAVED_TABLES: dict[str, tuple[Column, ...]] = {
         number("relative_change", "share", "Mean of |change| / |state| over edited positions."),
         number("value", "as the outcome", "Under this arm."),
         *(LOW, HIGH),
-        number("change", "as the outcome", "Value minus that of the plain model on the same clips."),
+        number(
+            "change",
+            "as the outcome",
+            "Value minus that of the plain model; patched: minus that of an unrelated word.",
+        ),
         *_interval("change", "change"),
         number("vs_rank_matched", "as the outcome", "Erased: value minus that of the control of equal rank."),
         *_interval("vs_rank_matched", "vs_rank_matched"),

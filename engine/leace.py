@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.erasure import Eraser
+from engine.moments import Moments
 
 SVD_TOLERANCE = 1e-5  # 0.01, the library's default, leaves rare classes readable
 LEAK_TOLERANCE = 1e-6  # correlation of the erased states with the concept, on the states of the fit
@@ -38,24 +39,30 @@ def fit_leace(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> L
     Raises:
         AssertionError: the erased states still correlate with the concept.
     """
+    fitted = leace_of(Moments.of(x, z))
+    leak = cross_correlation(fitted(x), z)
+    assert leak < LEAK_TOLERANCE, f"the erased states still correlate with the concept: {leak:.2e}"
+    return fitted
+
+
+def leace_of(moments: Moments) -> Leace:
+    """Return the eraser of the rows behind these moments; who has the rows checks it on them, as `fit_leace` does."""
     fitter = LeaceFitter(
-        x.shape[1],
-        z.shape[1],
+        *moments.xz.shape,
         affine=True,
         constrain_cov_trace=False,
         shrinkage=False,
         dtype=torch.float64,
         svd_tol=SVD_TOLERANCE,
     )
-    fitter.update(x, z)
+    fitter.n = torch.tensor(moments.n)
+    fitter.mean_x, fitter.mean_z = moments.mean_x, moments.mean_z
+    fitter.sigma_xx_, fitter.sigma_xz_ = moments.xx, moments.xz
     eraser = fitter.eraser
     assert eraser.bias is not None
     # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
     kept = eraser.proj_right.abs().amax(1) > 0
-    fitted = Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
-    leak = cross_correlation(fitted(x), z)
-    assert leak < LEAK_TOLERANCE, f"the erased states still correlate with the concept: {leak:.2e}"
-    return fitted
+    return Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
 
 
 def bare_eraser(condition: str, found: Mapping[int, Leace], targets: tuple[str, ...], fit: str) -> Eraser:

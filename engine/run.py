@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -153,8 +153,9 @@ def _as_heard(
     """Return a text in place of what a reader heard."""
     if isinstance(reader, BehaviourModel):
         return words_alone(text, words)
-    text_llm: TextLLM = getattr(reader, "backbone", reader)  # a cascade's own
-    return text_llm.hear_text(text, words)
+    text_llm: Any = getattr(reader, "backbone", None) or reader  # a cascade's own
+    heard: Heard = text_llm.hear_text(text, words)
+    return heard
 
 
 def track_token(request: RunRequest, text: str) -> TokenTrack:

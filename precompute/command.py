@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from precompute.plan import Settings
 
 BENCHMARK_JOBS = ("plan", "run", "summarize")
-STAGES = ("behaviour", "mechanism")
+STAGES = ("behaviour", "mechanism", "interleaved")
 DEFAULT_OUT = Path("results") / "mini"
 
 
@@ -27,12 +27,24 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     shared.add_argument("--tasks", type=_list, default=(), help="keys with commas between; all by default")
     shared.add_argument("--limit", type=int, help="items a task")
     shared.add_argument(
-        "--stage", choices=STAGES, default=STAGES[0], help="what is answered, or how: probes, lens, erasure"
+        "--stage",
+        choices=STAGES,
+        default=STAGES[0],
+        help="what is answered, or how: probes, lens, erasure; or the phases of speech-text models",
     )
     shared.add_argument(
-        "--executor", choices=("inline", "pool"), default="pool", help="here, or in processes"
+        "--executor",
+        choices=("inline", "pool", "ray"),
+        default="pool",
+        help="here, in processes, or on a Ray cluster (docs/cluster.md)",
     )
-    shared.add_argument("--workers", type=int, help="processes of the pool; one a core by default")
+    shared.add_argument("--workers", type=int, help="processes at most; one a core by default")
+    shared.add_argument(
+        "--address", help="auto or host:port of a Ray cluster; by default one is started here"
+    )
+    shared.add_argument(
+        "--snapshots", type=Path, help="of the interleaved trainings (default: build/interleaved)"
+    )
     shared.add_argument(
         "--corpus", type=Path, help="manifest.csv of own clips: audio,question,choices,gold,group"
     )
@@ -59,20 +71,23 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.stage == "mechanism":
         return _run_mechanism_job(arguments)
+    if arguments.stage == "interleaved":
+        return _run_interleaved_job(arguments)
     from precompute.benchmark import ledger_of, run_plan
     from precompute.estimate import format_plan
     from precompute.executors import make_executor, n_workers_of
     from precompute.plan import make_plan
     from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
     plan = make_plan(_settings(arguments))
     shown = format_plan(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown.rsplit("\n\n", 1)[1] + "\n")
-    report = run_plan(plan, arguments.out, make_executor(arguments.executor, n_workers, PERFORM), sys.stderr)
+    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
+    report = run_plan(plan, arguments.out, executor, sys.stderr)
     failed = f"; {report.n_failed:,} failed, each with its reason in the table" if report.n_failed else ""
     sys.stdout.write(
         f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
@@ -89,20 +104,46 @@ def _run_mechanism_job(arguments: argparse.Namespace) -> int:
     from precompute.mechanism.run import run_mechanism
     from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
     plan = make_mechanism_plan(_settings(arguments))
     shown = format_mechanism_plan(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM)
+    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
     report = run_mechanism(plan, arguments.out, executor, sys.stderr)
     failed = (
         f"; {report.n_failed:,} failed, each with its reason in mechanism.json" if report.n_failed else ""
     )
     sys.stdout.write(
         f"{report.n_rows:,} measurements in {arguments.out / 'mechanism'}{failed}. "
+        f"Next: python -m precompute summarize --out {arguments.out}\n"
+    )
+    return 0
+
+
+def _run_interleaved_job(arguments: argparse.Namespace) -> int:
+    from precompute.benchmark import ledger_of
+    from precompute.executors import make_executor, n_workers_of
+    from precompute.interleaved.plan import SNAPSHOTS, make_interleaved_plan
+    from precompute.interleaved.run import format_interleaved_plan, run_interleaved
+    from precompute.stages.perform import PERFORM
+
+    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    plan = make_interleaved_plan(_settings(arguments), arguments.snapshots or SNAPSHOTS)
+    shown = format_interleaved_plan(plan, ledger_of(arguments.out))
+    if arguments.job == "plan":
+        sys.stdout.write(shown + "\n")
+        return 0
+    sys.stderr.write(shown + "\n")
+    executor = make_executor(arguments.executor, n_workers, PERFORM)
+    report = run_interleaved(plan, arguments.out, executor, sys.stderr)
+    failed = (
+        f"; {report.n_failed:,} failed, each with its reason in interleaved.json" if report.n_failed else ""
+    )
+    sys.stdout.write(
+        f"{report.n_rows:,} measurements in {arguments.out / 'interleaved'}{failed}. "
         f"Next: python -m precompute summarize --out {arguments.out}\n"
     )
     return 0

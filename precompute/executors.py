@@ -1,6 +1,6 @@
-"""Where units are worked on: in this process, or in several that each load the models themselves.
+"""Where units are worked on: in this process, in several that each load the models themselves, or on a cluster.
 
-Both give the same outcomes for the same units. A unit that raises is tried again in portions of one result;
+All give the same outcomes for the same units. A unit that raises is tried again in portions of one result;
 a result that fails alone is recorded with its reason. A worker that dies, by whatever signal, is replaced.
 """
 
@@ -12,7 +12,7 @@ import os
 import re
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,7 +26,7 @@ from precompute.units import Outcome, Unit
 
 Perform = Callable[[Unit], Outcome]
 
-MAX_WORKERS = 64
+MAX_WORKERS = {"pool": 64, "ray": 1024}
 MAX_REASON_CHARACTERS = 300
 DEATHS_IN_A_ROW = 16  # with nothing finished in between: not one clip's fault
 _FOLDERS = re.compile(r"(/[^\s/:'\"]+)+/")
@@ -87,6 +87,39 @@ def perform_named(name: str) -> Perform:
     return found
 
 
+class Deaths:
+    """Judges units whose worker died at them, so that none is tried for ever."""
+
+    def __init__(self) -> None:
+        self._of_key: Counter[str] = Counter()
+        self._in_a_row = 0
+
+    def end_row(self) -> None:
+        """Note that something was finished: workers do live here."""
+        self._in_a_row = 0
+
+    def count(self, ended: str) -> None:
+        """Count a worker's death.
+
+        Raises:
+            ExecutorError: worker after worker dies and nothing is finished.
+        """
+        self._in_a_row += 1
+        if self._in_a_row > DEATHS_IN_A_ROW:
+            raise ExecutorError(f"Worker processes end at once ({ended}); try --executor inline.")
+
+    def after(self, unit: Unit, ended: str) -> Outcome | Sequence[Unit]:
+        """Count the death of a worker at this unit; return its results to be tried alone.
+
+        A result that has now ended two workers has failed: the outcome says so. Raises as `count`.
+        """
+        self.count(ended)
+        self._of_key.update(unit.keys)
+        if max(self._of_key[key] for key in unit.keys) < 2:
+            return unit.alone()
+        return unit.failed(f"the process that worked on it was ended ({ended})")
+
+
 class InlineExecutor:
     """Works in this process, one unit after another."""
 
@@ -141,8 +174,7 @@ class PoolExecutor:
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
         """Yield outcomes as workers finish."""
         waiting = deque(units)
-        deaths: Counter[str] = Counter()
-        n_deaths_in_a_row = 0
+        deaths = Deaths()
         while waiting or any(worker.unit for worker in self._workers):
             self._hand_out(waiting)
             busy = [worker for worker in self._workers if worker.unit]
@@ -152,16 +184,16 @@ class PoolExecutor:
                 assert unit is not None
                 worker.unit = None
                 if isinstance(worker_said, Outcome):
-                    n_deaths_in_a_row = 0
+                    deaths.end_row()
                     yield worker_said
                 elif isinstance(worker_said, str):
                     raise ExecutorError(worker_said)
                 else:
-                    n_deaths_in_a_row += 1
-                    ended = self._bury(worker)
-                    if n_deaths_in_a_row > DEATHS_IN_A_ROW:
-                        raise ExecutorError(f"Worker processes end at once ({ended}); try --executor inline.")
-                    yield from _after_death(unit, ended, waiting, deaths)
+                    found = deaths.after(unit, self._bury(worker))
+                    if isinstance(found, Outcome):
+                        yield found
+                    else:
+                        waiting.extendleft(reversed(found))
 
     def _hand_out(self, waiting: deque[Unit]) -> None:
         wanted = min(self._n_workers, len(waiting) + sum(worker.unit is not None for worker in self._workers))
@@ -187,15 +219,6 @@ class PoolExecutor:
         worker.process.join()
         code = worker.process.exitcode or 0
         return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _after_death(unit: Unit, ended: str, waiting: deque[Unit], deaths: Counter[str]) -> Iterator[Outcome]:
-    """Try each of the unit's results alone; one that ends its worker once more has failed."""
-    deaths.update(unit.keys)
-    if max(deaths[key] for key in unit.keys) < 2:
-        waiting.extendleft(reversed(unit.alone()))
-    else:
-        yield unit.failed(f"the process that worked on it was ended ({ended})")
 
 
 def _receive(worker: _Worker) -> object:
@@ -246,17 +269,26 @@ def n_cores() -> int:
         return os.cpu_count() or 1
 
 
-def n_workers_of(kind: str, asked: int | None) -> int:
-    """Return how many units are worked on at a time: a worker for each core unless told otherwise.
+def n_workers_of(kind: str, asked: int | None, address: str | None = None) -> int:
+    """Return how many units are worked on at a time: a worker for each core of this machine unless told otherwise.
 
     Raises:
-        ExecutorError: a number out of range.
+        ExecutorError: a number out of range; an address without Ray, or without a number.
     """
-    if asked is not None and not 1 <= asked <= MAX_WORKERS:
-        raise ExecutorError(f"The number of workers is {asked}; give 1 to {MAX_WORKERS}.")
-    return 1 if kind == "inline" else asked or min(n_cores(), MAX_WORKERS)
+    most = MAX_WORKERS.get(kind, MAX_WORKERS["pool"])
+    if asked is not None and not 1 <= asked <= most:
+        raise ExecutorError(f"The number of workers is {asked}; give 1 to {most}.")
+    if address is not None and kind != "ray":
+        raise ExecutorError("An --address is a Ray cluster's; add --executor ray.")
+    if address is not None and asked is None:
+        raise ExecutorError("Say with --workers how many processes this run may have on the cluster.")
+    return 1 if kind == "inline" else asked or min(n_cores(), most)
 
 
-def make_executor(kind: str, n_workers: int, perform: str) -> Executor:
-    """Return the executor called "inline" or "pool"."""
+def make_executor(kind: str, n_workers: int, perform: str, address: str | None = None) -> Executor:
+    """Return the executor called "inline", "pool" or "ray", which is at `address` or starts a cluster here."""
+    if kind == "ray":
+        from precompute.ray_executor import RayExecutor  # Ray is an extra
+
+        return RayExecutor(perform, n_workers, address)
     return InlineExecutor(perform) if kind == "inline" else PoolExecutor(perform, n_workers)

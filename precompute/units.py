@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from engine.recipe import Recipe
 from engine.request import Question
@@ -31,6 +31,18 @@ class Outcome:
     findings: Mapping[str, str] = field(default_factory=dict)
 
 
+class Load(NamedTuple):
+    """What a process has loaded for a unit: on a cluster, units of one load go to the same processes.
+
+    Attributes:
+        model: a system, a transcriber or a text LLM's folder; "" where no model is needed.
+        use: what tells two loads of one name apart: a text LLM may lie in a speech LLM's folder.
+    """
+
+    model: str
+    use: str = ""
+
+
 def reader_name(backbone: str) -> str:
     """Return what a text LLM is called in findings: a speech LLM may lie in the same folder."""
     return f"{backbone}, reading"
@@ -46,6 +58,10 @@ class Unit(Protocol):
 
     def alone(self) -> Sequence[Unit]:
         """Return one unit for each key."""
+        ...
+
+    def by_load(self) -> Mapping[Load, Unit]:
+        """Return its work in parts that each need one model; a process that has several does it whole."""
         ...
 
     def failed(self, reason: str) -> Outcome:
@@ -95,10 +111,27 @@ class ListenUnit:
             replace(self, works=(replace(work, needs=(need,)),)) for work in self.works for need in work.needs
         ]
 
+    def by_load(self) -> Mapping[Load, ListenUnit]:
+        """Return a part for each model: each renders the clips anew, and the first keeps their sound's facts."""
+        loads = dict.fromkeys(_load(need) for work in self.works for need in work.needs if need.who)
+        first, *others = loads or [Load("")]
+        return {first: self._part({first, Load("")}), **{load: self._part({load}) for load in others}}
+
+    def _part(self, loads: set[Load]) -> ListenUnit:
+        kept = [
+            replace(work, needs=tuple(need for need in work.needs if _load(need) in loads))
+            for work in self.works
+        ]
+        return replace(self, works=tuple(work for work in kept if work.needs))
+
     def failed(self, reason: str) -> Outcome:
         """Return rows that say that it failed."""
         needs = [need for work in self.works for need in work.needs]
         return Outcome(tuple(LedgerRow(n.key, n.stage, n.who, status="failed", reason=reason) for n in needs))
+
+
+def _load(need: Need) -> Load:
+    return Load(need.who, "transcribe" if need.stage == "transcribe" else "")
 
 
 @dataclass(frozen=True)
@@ -133,6 +166,10 @@ class ReadUnit:
         """Return one unit for each key."""
         return [replace(self, prompts=(prompt,)) for prompt in self.prompts]
 
+    def by_load(self) -> Mapping[Load, ReadUnit]:
+        """Return itself: it needs one text LLM, which is a service where it has no folder."""
+        return {Load(self.backbone or self.via, "read"): self}
+
     def failed(self, reason: str) -> Outcome:
         """Return rows that say that it failed."""
         return Outcome(
@@ -158,6 +195,10 @@ class MemoryUnit:
     def alone(self) -> Sequence[MemoryUnit]:
         """Return itself."""
         return [self]
+
+    def by_load(self) -> Mapping[Load, MemoryUnit]:
+        """Return itself: the process that it starts loads the system beside whatever else is loaded."""
+        return {Load(self.system, "memory"): self}
 
     def failed(self, reason: str) -> Outcome:
         """Return a row that says that it failed."""

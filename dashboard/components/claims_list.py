@@ -39,8 +39,9 @@ HOW = (
     "fail by chance."
 )
 STAND_INS = (
-    "Small models stand in for the paper's: mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio. A claim is "
-    "tried here, not proved: what a mini shows says nothing certain of a large model."
+    "Small models stand in for the papers': mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio, "
+    "mini-interleaved for the speech-text models. A claim is tried here, not proved: what a mini shows says nothing "
+    "certain of a large model."
 )
 _HEADS = ("Claim", "Published", "Measured here", "Verdict", "Caveat")
 _CELL_HEADS = ("Cell", "Measured", "Must be", "n", "Outcome", "Note")

@@ -56,7 +56,9 @@ def _left_out(title: str, checked: Sequence[Checked]) -> str:
         return ""
     is_open = " open" if len(notes) <= MOST_SHOWN else ""
     rows = "".join(notes)
-    return f'<details{is_open}><summary>{title} ({len(notes)})</summary><ul class="small">{rows}</ul></details>'
+    return (
+        f'<details{is_open}><summary>{title} ({len(notes)})</summary><ul class="small">{rows}</ul></details>'
+    )
 
 
 def _system(one: Checked, *, is_open: bool) -> str:

@@ -54,7 +54,7 @@ def unset_variables(spec: SystemSpec, environment: Mapping[str, str] = os.enviro
 
 
 def destination_of(spec: SystemSpec, environment: Mapping[str, str] = os.environ) -> str:
-    """Return where a request goes, as "the model M at HOST"; nothing but the host is shown of an address."""
+    """Return where a request goes, as "MODEL at HOST"; nothing but the host is shown of an address."""
     is_gemini = spec.service == "gemini"
     model = environment.get(f"{spec.variables}_MODEL", "").strip()
     url = environment.get(GEMINI_URL if is_gemini else f"{spec.variables}_URL", "").strip()
@@ -62,7 +62,7 @@ def destination_of(spec: SystemSpec, environment: Mapping[str, str] = os.environ
         host = urlsplit(url).hostname
     except ValueError:  # half an IPv6 address
         host = None
-    return f"the model {model} at {host or (GEMINI_HOST if is_gemini else 'no usable address')}"
+    return f"{model} at {host or (GEMINI_HOST if is_gemini else 'no usable address')}"
 
 
 def states_away(spec: SystemSpec, what: str) -> str:

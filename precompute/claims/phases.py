@@ -99,8 +99,8 @@ def latent_text_used(run: Measured) -> Iterator[Trial]:
         for outcome in USED:
             for row in rows_of(table, arm="erased", outcome=outcome):
                 for control in ("rank_matched", "change_matched"):
-                    ends = (getattr(row, f"vs_{control}{end}") for end in ("", "_low", "_high"))
-                    seen = Estimate(*ends, int(row.n_groups), BOOTSTRAP, row.note)
+                    value, low, high = (getattr(row, f"vs_{control}{end}") for end in ("", "_low", "_high"))
+                    seen = Estimate(value, low, high, int(row.n_groups), BOOTSTRAP, row.note)
                     detail = f"{outcome}, random of equal {control.split('_')[0]}"
                     yield Trial(model, "", "", detail, seen, 0.0, "below")
 

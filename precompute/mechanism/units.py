@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 from engine.recipe import Recipe
 from engine.request import Question
 from precompute.ledger import LedgerRow
-from precompute.units import Outcome
+from precompute.units import Load, Outcome
 
 Stage = Literal["pitch", "lens", "erase", "probe", "damage"]
 INPUT = -1  # stands for a layer: what the model is given, log-mel features
@@ -81,6 +81,10 @@ class MechanismUnit:
     def alone(self) -> Sequence[MechanismUnit]:
         """Return one unit for each key."""
         return [replace(self, jobs=(job,)) for job in self.jobs]
+
+    def by_load(self) -> Mapping[Load, MechanismUnit]:
+        """Return itself: it needs one model, or none."""
+        return {Load(self.who): self}
 
     def failed(self, reason: str) -> Outcome:
         """Return rows that say that it failed."""

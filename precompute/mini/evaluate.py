@@ -112,8 +112,9 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
         rows.append(_mean_row("unparsed_rate", task, system, voices, [x.status != "parsed" for x in answers]))
         if answers[0].forced_choice:
             forced = [
-                max(x.forced_choice, key=x.forced_choice.__getitem__) == a.gold
+                max(shares, key=shares.__getitem__) == a.gold
                 for x, a in zip(answers, answered, strict=True)
+                if (shares := x.forced_choice)
             ]
             rows.append(_mean_row("forced_choice_accuracy", task, system, voices, forced))
     labels = [[_label(a.result.lanes[lane].answer.label) for a in answered] for lane in (0, 1)]

@@ -24,6 +24,7 @@ from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_b
 from engine.conditions import FORMAT
 from engine.decode import run_arms
 from engine.leace import fit_leace
+from engine.moments import Moments
 from engine.systems.base import SpeechLLM
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
@@ -160,13 +161,16 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
 
 
 def fit_probe(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weight [targets, d_model] and bias of a ridge probe of these rows."""
+    return probe_of(Moments.of(x, z))
+
+
+def probe_of(moments: Moments) -> tuple[Tensor, Tensor]:
     """Return weight [targets, d_model] and bias of a ridge probe; the penalty is relative to the mean variance."""
-    mean_x, mean_z = x.mean(0), z.mean(0)
-    centred = x - mean_x
-    gram = centred.T @ centred
-    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype)
-    weight = torch.linalg.solve(gram + penalty, centred.T @ (z - mean_z)).T
-    return weight, mean_z - weight @ mean_x
+    gram = moments.xx
+    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weight = torch.linalg.solve(gram + penalty, moments.xz).T
+    return weight, moments.mean_z - weight @ moments.mean_x
 
 
 def score_probe(predicted: Tensor, z: Tensor, classes: bool) -> float:

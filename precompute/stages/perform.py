@@ -5,6 +5,7 @@ Model libraries are loaded when the first unit comes.
 
 from __future__ import annotations
 
+from precompute.interleaved.units import InterleavedUnit
 from precompute.mechanism.units import MechanismUnit
 from precompute.units import ListenUnit, MemoryUnit, Outcome, ReadUnit, Unit
 
@@ -25,6 +26,10 @@ def perform(unit: Unit) -> Outcome:
         from precompute.mechanism.perform import measure as measure_mechanism
 
         return measure_mechanism(unit)
+    if isinstance(unit, InterleavedUnit):
+        from precompute.interleaved.perform import measure as measure_interleaved
+
+        return measure_interleaved(unit)
     from precompute.stages.memory import measure
 
     assert isinstance(unit, MemoryUnit)

@@ -24,6 +24,7 @@ from engine.stats.significance import EXACT_BELOW
 from engine.systems.catalogue import SYSTEMS
 from engine.tables import write_whole
 from precompute.claims.tables import claims_tables
+from precompute.interleaved.tables import interleaved_files, interleaved_tables
 from precompute.mechanism.tables import mechanism_files, mechanism_tables
 from precompute.stages.backbone_tables import confound_rows, shared_error_rows
 from precompute.stages.cells import cells_of, read_run
@@ -67,6 +68,7 @@ def summarize(out: Path, *, match: MatchOf = match_in_catalogue, kind_of: KindOf
         "shared_errors": shared_error_rows(cells, match, kind_of),
         "cost": cost_rows(answers, record),
         **mechanism_tables(out, seed=BOOTSTRAP_SEED),
+        **interleaved_tables(out, seed=BOOTSTRAP_SEED),
     }
     tables |= claims_tables(out, tables, answers, clips, kind_of, seed=BOOTSTRAP_SEED)
     for name, rows in tables.items():
@@ -131,6 +133,7 @@ def _manifest(
         *INPUTS,
         RUN_RECORD,
         *mechanism_files(),
+        *interleaved_files(),
         *(f"tables/{file_of(out, name).name}" for name in tables),
     ]
     return {

@@ -69,6 +69,8 @@ def test_every_cell_stands_behind_its_claim(own_run: Path) -> None:
 def test_a_claim_links_to_where_it_is_measured() -> None:
     row = {"shown": "lens", "task": "", "system": "a", "other": ""}
     assert address_of("own", row) == "?tab=mechanism&section=lens&source=own"
+    row = {"shown": "interleaved", "task": "", "system": "a", "other": ""}
+    assert address_of("own", row) == "?tab=interleaved&source=own"
     row = {"shown": "benchmark", "task": "topic", "system": "a", "other": "b"}
     assert address_of("measured", row) == "?tab=benchmark&source=measured&on=topic&pair=a~b".replace(
         "~", "%7E"

@@ -118,7 +118,7 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     update, _ = finished("mini-ultravox")
     shown = update.shown_id
     (again,) = runs.rerun_form(values("gemini-mini"), shown, None)
-    assert runs.PRESS_RUN in again.status and again.view == runs.SKIP
+    assert runs.PRESS_RUN in again.status and again.view == handlers.SKIP
     update, _ = finished("gemini-mini")
     assert len(services[0].asked) == 1
     (noisy,) = runs.rerun_form(values("gemini-mini", noise="white"), update.shown_id, None)
@@ -131,7 +131,7 @@ def test_nothing_is_sent_but_by_a_press_of_run(services: tuple[FakeService, Fake
     assert (
         restored.pair["value"] == "gemini-mini"
         and not restored.run_at_once
-        and restored.erasures == runs.SKIP
+        and restored.erasures == handlers.SKIP
     )
     assert handlers.restore(link | {"systems": "mini-ultravox", "erase": ""}).run_at_once
     session._load_all()
@@ -144,11 +144,13 @@ def test_a_pair_with_a_service_offers_its_sentence_and_no_erasure(
     offered = choices.offer("gemini-mini")
     assert offered.conditions == () and not offered.has_states and "Off:" in offered.erase_note
     assert offered.service_note == (
-        "Run sends the clip and the question to the model gemini-fake at 127.0.0.1. Nothing is sent before."
+        "Run sends clip and question to gemini-fake at 127.0.0.1. Nothing is sent before."
     )
     served = choices.offer("mini-ultravox-endpoint")
     assert served.conditions and served.has_states
-    assert "the transcript, not the sound" in served.service_note and "served-7b" in served.service_note
+    assert (
+        "transcript and question, no sound, to" in served.service_note and "served-7b" in served.service_note
+    )
     assert choices.offer("mini-ultravox").service_note == ""
     off = show_pair("gemini-mini", ["boc"])
     assert off.erasures["choices"] == [] and off.erasures["value"] == []

@@ -55,6 +55,7 @@ def test_a_percentile_counts_those_below_and_half_of_those_equal() -> None:
 
 def test_the_clip_is_placed_at_the_layer_where_its_precision_peaks(ship: Ship, result: RunResult) -> None:
     ship([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.9, float("nan")])
+    assert result.lens is not None
     spread, sentence = spread_beside(replace(result, lens=replace(result.lens, words_from="reference")))
     assert spread is not None and spread.n_clips == 10 and spread.layers == (1, 3)
     # Its 0.75 at layer 3 has 7 of 9 below it and 1 equal: (7 + 1 / 2) / 9.
@@ -112,6 +113,7 @@ def test_the_nearest_ratio_of_the_same_noise_is_taken_else_clean_speech() -> Non
 
 def test_another_noise_than_asked_and_other_words_are_said(ship: Ship, result: RunResult) -> None:
     ship([0.1] * 10)
+    assert result.lens is not None
     lens = replace(result.lens, words_from="mini-Whisper")
     _, sentence = spread_beside(replace(result, noise="white", snr_db=5.0, lens=lens))
     assert "no lens in white at 5 dB: these clips are clean speech" in sentence

@@ -62,7 +62,9 @@ def test_a_service_is_asked_when_run_is_pressed_and_what_is_off_says_why(
     page: Page, served: Site, gemini: FakeService
 ) -> None:
     n_before = len(gemini.asked)
-    expect(page.locator("#service-note")).to_contain_text("Run sends the clip and the question to the model")
+    expect(page.locator("#service-note")).to_contain_text(
+        "Run sends clip and question to gemini-fake at 127.0.0.1. Nothing is sent before."
+    )
     expect(page.locator("#erase-note")).to_contain_text("Off: the model's states stay with the service")
     expect(page.locator("#erasures input")).to_have_count(0)
     choose_example(page)

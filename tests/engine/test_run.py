@@ -6,6 +6,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from engine.decode import run_arms
 from engine.errors import NoiseError, PromptError, UnknownKeyError
 from engine.lanes import clearest_layer, control_transcripts
 from engine.request import RunRequest
-from engine.result import LensReadout, RunResult, SpokenWord
+from engine.result import RunResult, SpokenWord
 from engine.run import run, track_token, warm_up
 from engine.systems import registry
 from engine.systems.ultravox import Ultravox
@@ -33,11 +34,11 @@ def facts_of(result: RunResult) -> list[tuple[str, int, str]]:
     return [(o.condition, o.kept_rank, o.scope) for o in result.erasures]
 
 
-def numbers_of(result: RunResult) -> list[float]:
+def numbers_of(result: RunResult) -> list[Any]:
     arms = [arm for o in result.erasures for arm in (o.erased, o.random_control)]
     return [
         *(lane.answer.log_likelihood for lane in result.lanes),
-        *(p for lane in result.lanes for p in lane.answer.forced_choice.values()),
+        *(p for lane in result.lanes for p in (lane.answer.forced_choice or {}).values()),
         *(number for arm in arms for number in (arm.log_likelihood_change, arm.relative_change_of_state)),
     ]
 
@@ -261,7 +262,8 @@ def test_nothing_cannot_be_tracked(text: str) -> None:
 
 
 def test_the_clearest_layer_is_the_most_precise_one_and_the_last_where_none_is() -> None:
-    lens: LensReadout = run(REQUEST).lens
+    lens = run(REQUEST).lens
+    assert lens is not None
     assert clearest_layer(replace(lens, precision=(0.0, 0.4, 0.5, 0.1))) == 2
     assert clearest_layer(replace(lens, precision=(math.nan, 0.2, math.nan, 0.0))) == 1
     for nothing in ((0.0,) * 4, (math.nan,) * 4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper
 from precompute.mini.train import train_all
 from precompute.mini.workshop import FLITE_SEED, Recipe
 from precompute.mini.world import build_world
+from precompute.stages.summary import summarize
+from tests.precompute.fake_cluster import cluster_of
+from tests.precompute.fake_family import fake_plan, run_fake, write_models
 
 torch.set_num_threads(1)
 
@@ -76,3 +80,23 @@ def make_batches_small(patch: pytest.MonkeyPatch) -> None:
     for name in ("backbone.BATCH_EXCHANGES", "qwen2_audio.BATCH_EXCHANGES", *clips):
         patch.setattr(f"precompute.mini.{name}", 2)
     patch.setattr("precompute.mini.interleaved_job.PROCESSES", 1)
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A cluster of one node with two cores, for every test that needs no more."""
+    with cluster_of({"num_cpus": 2, "resources": {"api": 1}}) as cluster:
+        yield cluster.address
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_models(tmp_path_factory.mktemp("fake") / "models")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    run_fake(fake_plan(models), out)
+    summarize(out)
+    return out

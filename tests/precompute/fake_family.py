@@ -1,6 +1,6 @@
 """Systems that answer at once from what they are asked: for tests of the machinery around the models.
 
-`python -m tests.precompute.fake_family OUT MODELS EXECUTOR` runs a small plan with them.
+`python -m tests.precompute.fake_family OUT MODELS EXECUTOR ADDRESS` runs a small plan with them.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def _answer(key: str, stage: str, who: str, seed: str) -> LedgerRow:
     )  # fmt: skip
 
 
-def run_fake(plan: Plan, out: Path, executor: str = "inline", n_workers: int = 2) -> Report:
-    return run_plan(plan, out, make_executor(executor, n_workers, PERFORM), sys.stderr)
+def run_fake(plan: Plan, out: Path, executor: str = "inline", address: str | None = None) -> Report:
+    return run_plan(plan, out, make_executor(executor, 2, PERFORM, address), sys.stderr)
 
 
 if __name__ == "__main__":
-    run_fake(fake_plan(Path(sys.argv[2])), Path(sys.argv[1]), sys.argv[3])
+    run_fake(fake_plan(Path(sys.argv[2])), Path(sys.argv[1]), sys.argv[3], sys.argv[4] or None)

@@ -8,13 +8,11 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from engine.records import read_table
@@ -23,54 +21,17 @@ from precompute.executors import make_executor
 from precompute.ledger import DAMAGED, PARTS, Ledger, LedgerError
 from precompute.stages.summary import summarize
 from precompute.units import ListenUnit
-from tests.precompute.fake_family import PERFORM, fake_plan, run_fake, write_models
+from tests.precompute.fake_family import PERFORM, fake_plan, run_fake
+from tests.precompute.whole_runs import (
+    answers_of,
+    assert_nothing_twice,
+    assert_same_tables,
+    started,
+    wait_for_the_ledger,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 N_KILLS = 20
-MEASURED_TIMES = {"cost.csv"}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("fake") / "models")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed")
-    run_fake(fake_plan(models), out)
-    summarize(out)
-    return out
-
-
-def answers_of(out: Path) -> pd.DataFrame:
-    return read_table(out / "answers.parquet", "answers").drop(columns="seconds")
-
-
-def assert_same_tables(out: Path, other: Path) -> None:
-    """Byte for byte, measured times apart."""
-    summarize(out)
-    assert answers_of(out).to_csv() == answers_of(other).to_csv()
-    assert (out / "clips.parquet").read_bytes() == (other / "clips.parquet").read_bytes()
-    names = {file.name for file in (other / "tables").iterdir()}
-    assert names == {file.name for file in (out / "tables").iterdir()} and len(names) == 7
-    for name in names - MEASURED_TIMES:
-        assert (out / "tables" / name).read_bytes() == (other / "tables" / name).read_bytes(), name
-
-
-def assert_nothing_twice(out: Path) -> None:
-    import pyarrow.parquet as pq
-
-    parts = list((out / "ledger" / PARTS).iterdir())
-    assert all(part.suffix == ".parquet" for part in parts)
-    keys = Counter(key for part in parts for key in pq.read_table(part)["key"].to_pylist())
-    assert max(keys.values()) == 1 and len(keys) == len(ledger_of(out).rows)
-
-
-def started(out: Path, models: Path, executor: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.precompute.fake_family", str(out), str(models), executor]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize(("executor", "n_kills"), [("inline", N_KILLS), ("pool", 4)])
@@ -82,7 +43,7 @@ def test_killed_at_random_moments_it_goes_on(
     n_interrupted = 0
     for _ in range(n_kills):
         process = started(out, models, executor)
-        _wait_for_the_ledger(process, out)
+        wait_for_the_ledger(process, out)
         time.sleep(rng.uniform(0.0, 0.12 if executor == "inline" else 0.5))
         process.send_signal(signal.SIGKILL)
         n_interrupted += process.wait(30) == -signal.SIGKILL
@@ -92,16 +53,12 @@ def test_killed_at_random_moments_it_goes_on(
     assert_same_tables(out, undisturbed)
 
 
-def _wait_for_the_ledger(process: subprocess.Popen[bytes], out: Path) -> None:
-    """Wait until the run has taken its folder: before, there is nothing to lose."""
-    lock = out / "ledger" / "lock"
-    lock.unlink(missing_ok=True)
-    while process.poll() is None and not lock.exists():
-        time.sleep(0.005)
-
-
-def test_both_executors_give_the_same_tables(tmp_path: Path, models: Path, undisturbed: Path) -> None:
-    run_fake(fake_plan(models), tmp_path, "pool")
+@pytest.mark.parametrize("executor", ["pool", "ray"])
+def test_all_executors_give_the_same_tables(
+    executor: str, request: pytest.FixtureRequest, tmp_path: Path, models: Path, undisturbed: Path
+) -> None:
+    address = request.getfixturevalue("ray_address") if executor == "ray" else None
+    run_fake(fake_plan(models), tmp_path, executor, address)
     assert_same_tables(tmp_path, undisturbed)
 
 

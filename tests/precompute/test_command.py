@@ -57,6 +57,8 @@ def test_plan_run_and_summarize_in_turn(
         (["run", "--tasks", "golf"], 'There is no task "golf"'),
         (["plan", "--systems", "mini-llama,gpt"], 'There is no system "gpt"'),
         (["run", "--workers", "0"], "The number of workers is 0"),
+        (["run", "--address", "auto"], "add --executor ray"),
+        (["plan", "--executor", "ray", "--address", "auto"], "--workers how many"),
         (["plan", "--corpus", "nowhere.csv"], 'no readable manifest "nowhere.csv"'),
         (["summarize"], "answers.parquet"),
     ],
@@ -73,7 +75,8 @@ def test_faults_are_one_sentence(
     assert sentence in said.err and "Traceback" not in said.err and not said.out
 
 
-@pytest.mark.parametrize("executor", ["inline", "pool"])
+@pytest.mark.usefixtures("ray_address")  # which says where Ray may write
+@pytest.mark.parametrize("executor", ["inline", "pool", "ray"])
 def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -> None:
     """As a terminal does it: the signal goes to all processes of the group at once."""
     command = [

@@ -1,12 +1,12 @@
-"""Facts about executors, the same for both: every key comes back once, failures are tried alone."""
+"""Facts about executors, the same for all: every key comes back once, failures are tried alone."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from engine.errors import EngineError, ModelFilesError
 from precompute.executors import Executor, ExecutorError, make_executor, n_workers_of, reason_of
 from precompute.ledger import LedgerRow
-from precompute.units import Outcome, Unit
+from precompute.units import Load, Outcome, Unit
 
 PERFORM = "tests.precompute.test_executors:perform"
 
@@ -25,14 +25,17 @@ class WordsUnit:
 
     words: tuple[str, ...]
     notes: Path
-    seen: tuple[str, ...] = field(default=())
+    model: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
         return self.words
 
     def alone(self) -> Sequence[WordsUnit]:
-        return [WordsUnit((word,), self.notes) for word in self.words]
+        return [replace(self, words=(word,)) for word in self.words]
+
+    def by_load(self) -> Mapping[Load, WordsUnit]:
+        return {Load(self.model): self}
 
     def failed(self, reason: str) -> Outcome:
         return Outcome(tuple(LedgerRow(w, "read", "x", status="failed", reason=reason) for w in self.words))
@@ -57,77 +60,96 @@ def perform(unit: Unit) -> Outcome:
     return Outcome(rows, {"threads": threads, "process": str(os.getpid())})
 
 
-@pytest.fixture(params=["inline", "pool"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+Start = Callable[[int], Executor]
 
 
-def executor(kind: str, n_workers: int = 2) -> Executor:
-    return make_executor(kind, n_workers, PERFORM)
+def start_of(kind: str, request: pytest.FixtureRequest) -> Start:
+    address = request.getfixturevalue("ray_address") if kind == "ray" else None
+    return lambda n_workers: make_executor(kind, n_workers, PERFORM, address)
 
 
-def rows_of(kind: str, units: Sequence[WordsUnit], n_workers: int = 2) -> dict[str, LedgerRow]:
-    with executor(kind, n_workers) as working:
+@pytest.fixture(params=["inline", "pool", "ray"])
+def start(request: pytest.FixtureRequest) -> Start:
+    return start_of(request.param, request)
+
+
+@pytest.fixture(params=["pool", "ray"])
+def start_processes(request: pytest.FixtureRequest) -> Start:
+    """Executors whose work is in other processes."""
+    return start_of(request.param, request)
+
+
+def rows_of(start: Start, units: Sequence[WordsUnit], n_workers: int = 2) -> dict[str, LedgerRow]:
+    with start(n_workers) as working:
         rows = [row for outcome in working.run(units) for row in outcome.rows]
     found = {row.key: row for row in rows}
     assert len(found) == len(rows) and found.keys() == {key for unit in units for key in unit.keys}
     return found
 
 
-def test_every_key_comes_back_once(kind: str, tmp_path: Path) -> None:
+def test_every_key_comes_back_once(start: Start, tmp_path: Path) -> None:
     units = [WordsUnit((f"a{i}", f"b{i}"), tmp_path) for i in range(7)]
-    assert all(row.text == f"{key}!" for key, row in rows_of(kind, units).items())
-    assert rows_of(kind, []) == {}
+    assert all(row.text == f"{key}!" for key, row in rows_of(start, units).items())
+    assert rows_of(start, []) == {}
 
 
-def test_one_executor_takes_several_stages(kind: str, tmp_path: Path) -> None:
-    with executor(kind) as working:
+def test_one_executor_takes_several_stages(start: Start, tmp_path: Path) -> None:
+    with start(2) as working:
         first = [o.findings["process"] for o in working.run([WordsUnit(("a",), tmp_path)])]
         second = [o.findings["process"] for o in working.run([WordsUnit(("b",), tmp_path)])]
     assert first == second, "what a worker has loaded it keeps"
 
 
-def test_a_failed_result_is_tried_again_alone_and_spoils_no_other(kind: str, tmp_path: Path) -> None:
+def test_a_failed_result_is_tried_again_alone_and_spoils_no_other(start: Start, tmp_path: Path) -> None:
     portions = (("good", "raise", "fine"), ("once", "also-good"), ("raise-2",))
-    rows = rows_of(kind, [WordsUnit(words, tmp_path) for words in portions])
+    rows = rows_of(start, [WordsUnit(words, tmp_path) for words in portions])
     assert {word for word, row in rows.items() if row.failed} == {"raise", "raise-2"}
     assert rows["raise"].reason == "ValueError: raise at file.py"
     assert (tmp_path / "raise").read_text().split() == ["3", "1"]
     assert (tmp_path / "raise-2").read_text().split() == ["1", "1"]
 
 
-def test_missing_weights_end_the_run_with_their_sentence(kind: str, tmp_path: Path) -> None:
+def test_missing_weights_end_the_run_with_their_sentence(start: Start, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^The weights are gone.$"):
-        rows_of(kind, [WordsUnit(("weights",), tmp_path), WordsUnit(("a",), tmp_path)])
+        rows_of(start, [WordsUnit(("weights",), tmp_path), WordsUnit(("a",), tmp_path)])
 
 
-def test_a_worker_that_is_killed_costs_only_the_result_that_kills_it(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_costs_only_the_result_that_kills_it(
+    start_processes: Start, tmp_path: Path
+) -> None:
     words = ("good", "kill", "fine")
-    rows = rows_of("pool", [WordsUnit(words, tmp_path), WordsUnit(("die-once",), tmp_path)])
+    rows = rows_of(start_processes, [WordsUnit(words, tmp_path), WordsUnit(("die-once",), tmp_path)])
     assert [rows[word].failed for word in (*words, "die-once")] == [False, True, False, False]
-    assert rows["kill"].reason == "the process that worked on it was ended (signal 9)"
+    assert rows["kill"].reason in {
+        f"the process that worked on it was ended ({how})" for how in ("signal 9", "its Ray actor died")
+    }
     assert (tmp_path / "kill").read_text().split() == ["3", "1"]
 
 
-def test_workers_that_never_live_are_given_up(tmp_path: Path) -> None:
-    units = [WordsUnit((f"kill-{i}",), tmp_path) for i in range(9)]  # each dies twice
-    with pytest.raises(ExecutorError, match=r"signal 9.*--executor inline"):
-        rows_of("pool", units, n_workers=1)
+def test_workers_that_never_live_are_given_up(
+    start_processes: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("precompute.executors.DEATHS_IN_A_ROW", 3)
+    units = [WordsUnit((f"kill-{i}",), tmp_path) for i in range(2)]  # each dies twice
+    with pytest.raises(
+        ExecutorError, match=r"end at once \((signal 9|its Ray actor died)\).*--executor inline"
+    ):
+        rows_of(start_processes, units, n_workers=1)
 
 
 def test_threads_are_shared_out_and_the_pool_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("precompute.executors.n_cores", lambda: 6)
     units = [WordsUnit((f"a{i}",), tmp_path) for i in range(12)]
-    with executor("pool", 2) as working:
+    with make_executor("pool", 2, PERFORM) as working:
         outcomes = list(working.run(units))
     assert {outcome.findings["threads"] for outcome in outcomes} == {"3"}
     assert str(os.getpid()) not in {outcome.findings["process"] for outcome in outcomes}
 
 
-def test_leaving_early_ends_the_workers_at_once(tmp_path: Path) -> None:
+def test_leaving_early_ends_the_workers_at_once(start_processes: Start, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the executor must be left by the error
-        with executor("pool") as working:
+        with start_processes(2) as working:
             for _ in working.run([WordsUnit(("a",), tmp_path), WordsUnit(("sleep",), tmp_path)]):
                 raise KeyboardInterrupt
     assert time.monotonic() - began < 20
@@ -139,6 +161,11 @@ def test_numbers_of_workers() -> None:
     for wrong in (0, -1, 65):
         with pytest.raises(ExecutorError, match="1 to 64"):
             n_workers_of("pool", wrong)
+    assert n_workers_of("ray", 65, "auto") == 65
+    with pytest.raises(ExecutorError, match="--workers how many"):
+        n_workers_of("ray", None, "auto")
+    with pytest.raises(ExecutorError, match="add --executor ray"):
+        n_workers_of("pool", 2, "auto")
 
 
 def test_a_reason_is_one_line_without_folders() -> None:

@@ -38,20 +38,20 @@ def test_what_is_not_set_is_named(key: str, environment: dict[str, str], said: s
 @pytest.mark.parametrize(
     "key, environment, said",
     [
-        ("gemini", KEYED, "the model gemini-2.5-flash at generativelanguage.googleapis.com"),
-        ("gemini", KEYED | {"GOOGLE_GEMINI_BASE_URL": "http://here:1"}, "the model gemini-2.5-flash at here"),
+        ("gemini", KEYED, "gemini-2.5-flash at generativelanguage.googleapis.com"),
+        ("gemini", KEYED | {"GOOGLE_GEMINI_BASE_URL": "http://here:1"}, "gemini-2.5-flash at here"),
         (
             "endpoint-text",
             {
                 "CASCADE_LENS_TEXT_URL": f"https://u:{SENTINEL}@h.org/v1?key={SENTINEL}",
                 "CASCADE_LENS_TEXT_MODEL": "m",
             },
-            "the model m at h.org",
+            "m at h.org",
         ),
         (
             "endpoint-text",
             {"CASCADE_LENS_TEXT_URL": "http://[", "CASCADE_LENS_TEXT_MODEL": "m"},
-            "the model m at no usable address",
+            "m at no usable address",
         ),
     ],
 )

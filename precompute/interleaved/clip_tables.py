@@ -1,0 +1,155 @@
+"""From the ledger to the tables of clips and facts: what summarize sums up.
+
+A measurement that failed is left out, counted, and named in interleaved.json with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from engine.phases import PAIRING_SEED
+from engine.records import write_table
+from engine.tables import write_whole
+from engine.word_erasure import SEEDS
+from engine.word_recall import TOPS
+from precompute import keys
+from precompute.clips import Clip
+from precompute.interleaved.plan import PATCH_SEED, InterleavedPlan
+from precompute.interleaved.units import Checkpoint, ClipJob, FactJob, Phases
+from precompute.interleaved.work import erase_jobs, interventions
+from precompute.ledger import Ledger
+from precompute.mechanism.layer_tables import found_in
+from precompute.stages.assemble import MANIFEST
+
+FOLDER, RECORD = "interleaved", "interleaved.json"
+FOLLOWS = "next word follows"
+Row = dict[str, Any]
+
+
+def write_interleaved_clips(plan: InterleavedPlan, ledger: Ledger, out: Path) -> tuple[int, int]:
+    """Write the tables and interleaved.json; return the number of rows, and of measurements that failed.
+
+    Raises:
+        TableError: a file cannot be written.
+    """
+    missed: dict[str, str] = {}
+    found = list(interventions(plan, ledger))
+    tables = {
+        "interleaved_clips": list(_reading_rows(plan, ledger, missed)),
+        "knowledge_facts": list(_fact_rows(plan, ledger, missed)),
+        "causal_clips": [
+            row
+            for checkpoint, phases in found
+            for rows in (_erased_rows, _patched_rows)
+            for row in rows(plan, checkpoint, phases, ledger, missed)
+        ],
+    }
+    (out / MANIFEST).unlink(missing_ok=True)  # of older tables; summarize writes it anew
+    for name, rows in tables.items():
+        write_table(rows, out / FOLDER / f"{name}.parquet", name)
+    record = {
+        "models": {
+            one.model: {"initialisation": one.initialisation, "data": one.data} for one in plan.checkpoints
+        },
+        "checkpoints": {
+            one.name: [keys.folder_hash(folder)[:12] for folder in plan.folders_of(one)]
+            for one in plan.checkpoints
+        },
+        "facts_heard": {fact.key: fact.is_heard for fact in plan.facts},
+        "clips": len(plan.clips),
+        "fit_clips": len(plan.fit),
+        "interventions": {one.name: asdict(phases) for one, phases in found},
+        "seeds": {"pairing": PAIRING_SEED, "patching": PATCH_SEED, "controls": SEEDS},
+        "code_versions": keys.CODE_VERSION,
+        "notes": plan.notes,
+        "failed": dict(sorted(missed.items())),
+    }
+    write_whole(out / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+    return sum(map(len, tables.values())), len(missed)
+
+
+def _about(checkpoint: Checkpoint, clip: Clip) -> Row:
+    item = clip.item
+    return {
+        "model": checkpoint.model,
+        "step": checkpoint.step,
+        "item_id": item.item_id,
+        # Groups of two tasks are two, even where they say the same.
+        "group": f"{item.task}|{item.group or item.item_id}",
+        "clip_id": clip.clip_id,
+    }
+
+
+def _reading_rows(plan: InterleavedPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+    for checkpoint in plan.checkpoints:
+        for number, clip in enumerate(plan.clips):
+            found = found_in(ledger, plan.read_key(checkpoint, number), missed)
+            for d, read in (found or {"d": {}})["d"].items():
+                for layer, (hits, control) in enumerate(zip(read["hits"], read["control"], strict=True)):
+                    yield _about(checkpoint, clip) | {
+                        "layer": layer,
+                        "d": int(d),
+                        "n_words": read["n"],
+                        **{f"hits_{k}": hits[place] for place, k in enumerate(TOPS)},
+                        **{f"control_{k}": control[place] for place, k in enumerate(TOPS)},
+                        "text_share": None if found["share"] is None else found["share"][layer],
+                        "n_positions": found["n_positions"],
+                    }
+
+
+def _fact_rows(plan: InterleavedPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+    for checkpoint in plan.unit_models:
+        for fact in plan.facts:
+            found = found_in(ledger, plan.fact_key(checkpoint, fact), missed)
+            if found is not None:
+                about = {"model": checkpoint.model, "step": checkpoint.step}
+                yield about | {"item_id": fact.key, "group": fact.key} | found
+
+
+def _erased_rows(
+    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, ledger: Ledger, missed: dict[str, str]
+) -> Iterator[Row]:
+    clips = {clip.recipe: clip for clip in plan.clips}
+    for job in erase_jobs(plan, checkpoint, phases):
+        for arm in found_in(ledger, job.key, missed) or ():
+            for outcome, (total, n) in arm["outcomes"].items():
+                yield (
+                    _about_job(checkpoint, job, clips)
+                    | {name: arm[name] for name in ("arm", "seed", "kept_rank", "relative_change")}
+                    | {"outcome": outcome, "layers": _named(phases.first), "total": total, "n": n}
+                )
+
+
+def _about_job(checkpoint: Checkpoint, job: ClipJob | FactJob, clips: dict[Any, Clip]) -> Row:
+    if isinstance(job, ClipJob):
+        return _about(checkpoint, clips[job.recipe])
+    names = dict.fromkeys(("item_id", "group", "clip_id"), job.fact)
+    return {"model": checkpoint.model, "step": checkpoint.step, **names}
+
+
+def _patched_rows(
+    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, ledger: Ledger, missed: dict[str, str]
+) -> Iterator[Row]:
+    clips = {clip.recipe: clip for clip in plan.clips}
+    for job in plan.patches(checkpoint, phases):
+        about = _about(checkpoint, clips[job.recipient.recipe])
+        for arm in found_in(ledger, job.key, missed) or ():
+            yield about | {
+                "arm": arm["arm"],
+                "outcome": FOLLOWS,
+                "item_id": f"{about['item_id']} word {job.recipient.place}",
+                "seed": 0,
+                "layers": _named((phases.current,)),
+                "kept_rank": 0,
+                "relative_change": None,
+                "total": arm["total"],
+                "n": 1,
+            }
+
+
+def _named(layers: tuple[int, ...]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
