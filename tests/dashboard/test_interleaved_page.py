@@ -96,7 +96,7 @@ def test_each_k_has_its_own_lines_and_table(own: Path) -> None:
 def test_the_published_ceiling_is_called_one_and_drawn_nowhere(own: Path) -> None:
     drawn = recall.draw("own", 5)
     assert "77 %" in drawn.note and "ceiling" in drawn.note and "120 clips" in drawn.note
-    assert not any(0.77 in (trace.y or ()) for trace in drawn.figure.data)
+    assert not any(0.77 in list(trace.y) for trace in drawn.figure.data)
 
 
 def test_findings_stand_in_their_order_with_interval_and_n(own: Path) -> None:

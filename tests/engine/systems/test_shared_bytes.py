@@ -63,7 +63,9 @@ def test_a_piece_that_is_missing_changed_or_elsewhere_is_refused(pair: tuple[Pat
     with pytest.raises(ModelFilesError, match="do not make the file it was; restore both"):
         read_tensors(shard.parent)
     lender.unlink()
-    with pytest.raises(ModelFilesError, match=r"later/model\.safetensors is kept in pieces, and one is missing"):
+    with pytest.raises(
+        ModelFilesError, match=r"later/model\.safetensors is kept in pieces, and one is missing"
+    ):
         fingerprint([shard.parent])
     lender.write_bytes(whole)
     listed = json.loads(pieces_file(shard).read_text(encoding="utf-8"))
