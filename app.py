@@ -39,11 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
     parser.add_argument(
+        "--memory-gib", type=float, help="memory that models may take together; what is free by default"
+    )
+    parser.add_argument(
         "--interleaved", type=Path, help="a checkpoint in place of mini-interleaved, such as a control"
     )
     chosen = parser.parse_args(arguments)
     trouble = (
-        use_results(chosen.results) or take_profile(chosen.profile) or use_unit_model(chosen.interleaved)
+        use_results(chosen.results)
+        or take_profile(chosen.profile, chosen.memory_gib)
+        or use_unit_model(chosen.interleaved)
     )
     if trouble:
         parser.error(trouble)

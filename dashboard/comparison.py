@@ -14,6 +14,7 @@ import numpy as np
 
 from dashboard.names import kind_of, rank_of
 from dashboard.tables import Level, answers_to, at, changed_ns, folder_of, levels_of, table
+from engine.noise import BABBLES
 from engine.records import file_of
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, per_group, ratio
@@ -58,7 +59,7 @@ def _gaps(both: pd.DataFrame) -> np.ndarray:
 def loudest_babble(source: str, task: str) -> Level | None:
     """Return the babble with the lowest ratio of this task, None where there is none."""
     levels = [
-        level for level in levels_of(at(table(source, "accuracy"), task=task)) if level.noise == "babble"
+        level for level in levels_of(at(table(source, "accuracy"), task=task)) if level.noise in BABBLES
     ]
     return min(levels, key=lambda level: level.snr_db or 0.0, default=None)
 

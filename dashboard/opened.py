@@ -1,7 +1,7 @@
 """Clips of a benchmark, made again from their recipes and opened on the clip page.
 
-The clean clip is made to the same samples as in the run; noise is added live, with the run's seed. A room has
-no switch on the clip page, so it is already in the sound that is opened.
+The clean clip is made to the same samples as in the run; noise is added live, with the run's seed. A room and
+MUSAN's babble have no switch on the clip page, so they are already in the sound that is opened.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from dashboard.tables import SOURCES, clip_of, folder_of, one_answer_of
 from engine import voice
 from engine.errors import ClipError, EngineError
+from engine.musan import MISSING, musan_folder
+from engine.noise import MUSAN, ROOM
 from engine.systems.profiles import offered_pairs
-from engine.tasks import TASKS
+from engine.tasks import asked_task
 
 if TYPE_CHECKING:
     from engine.examples import Example
@@ -26,6 +28,7 @@ MARK = "~"
 MOST_KEPT = 200
 MAX_KEY_CHARACTERS = 300
 LIVE_NOISES = ("babble", "white")
+_ADDED = {ROOM: "The reverberant room", MUSAN: "The MUSAN babble"}
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,12 @@ def obstacle_of(clip: Mapping[str, Any]) -> str:
         recipe = recipe_of(str(clip.get("recipe") or ""))
     except EngineError:
         return "Not opened: this run kept no recipe of the clip."
-    if str(clip.get("task")) not in TASKS:
+    if asked_task(str(clip.get("task"))) is None:
         return "Not opened: the clip page does not know this task."
     if recipe.file:
         return "Not opened: a run keeps no recordings; upload the file on the clip page."
+    if recipe.noise == MUSAN and musan_folder() is None:
+        return MISSING
     return "" if voice.is_available() else "Not opened: no synthesiser is installed here to say it again."
 
 
@@ -120,7 +125,7 @@ def open_clip(key: str) -> Opened:
         noise=recipe.noise if live else "none",
         snr_db=recipe.snr_db if live else None,
         seed=recipe.seed,
-        note="" if ready is None else "The reverberant room of the benchmark is already in this sound.",
+        note="" if ready is None else f"{_ADDED[recipe.noise]} of the benchmark is already in this sound.",
     )
     _KEPT.put(hashlib.sha256(opened.example.file.read_bytes()).hexdigest(), opened)
     return opened
@@ -131,11 +136,13 @@ def _example(source: str, row: Mapping[str, Any], samples: Any, words: Any) -> E
     from engine.examples import Example
 
     answer = one_answer_of(source, str(row["clip_id"]))
+    task = asked_task(str(row["task"]))
+    assert task is not None, "obstacle_of was asked"
     return Example(
         key=str(row["clip_id"]),
         title=str(row["reference"]),
         file=write_exact_wav(samples, "benchmark-clip.wav"),
-        task=str(row["task"]),
+        task=task.key,
         prompt=str(row["prompt"] or ""),
         reference=str(row["reference"] or ""),
         words=tuple(words),

@@ -6,14 +6,14 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dashboard.session import warm_up
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.hub import fetch, free_gb, obstacle
 from engine.systems.profiles import Profile, preparation, profile_in_use, read_profile, use_profile
-from engine.systems.weights import fetch, free_gb, obstacle
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ class _Fetching:
                 fetch(name, partial(self._tell, f"{number} of {len(folders)}"))
             except ModelFilesError as error:
                 self.failures[name] = str(error)
+            except Exception:  # one folder's fault must not keep the others from being fetched
+                logger.exception("fetching %s failed", name)
+                self.failures[name] = f"{name} could not be fetched; the log says why."
         self.now = ""
 
     def _is_of_use(self, name: str, profile: Profile) -> bool:
@@ -65,14 +68,16 @@ class _Fetching:
 _FETCHING = _Fetching()
 
 
-def take_profile(named: str) -> str:
+def take_profile(named: str, memory_gib: float | None = None) -> str:
     """Take a profile for this page; return what is wrong with it, "" when nothing is.
 
     Args:
         named: key of a profile, or a YAML file.
+        memory_gib: what its models may take together, instead of what the profile says.
     """
     try:
-        use_profile(read_profile(named))
+        profile = read_profile(named)
+        use_profile(profile if memory_gib is None else replace(profile, memory_gib=memory_gib))
     except EngineError as error:
         return str(error)
     return ""

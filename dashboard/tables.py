@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.published import PUBLISHED, published_as_declared
 from engine.errors import EngineError, TableError, UnknownKeyError
+from engine.noise import MUSAN
 from engine.records import TABLES, file_of, read_table
-from engine.tasks import TASKS
+from engine.tasks import CORPUS_TASKS, TASKS, asked_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,9 @@ SUMMARY_TABLES = ("accuracy", "agreement", "shared_errors", "confound", "cost")
 # What `precompute` takes together: the words decide, and the answers are among given ones.
 POOLED = "all words-only"
 WORDS_TASKS = tuple(
-    key for key, task in TASKS.items() if not task.needs_voice and task.kind in ("choice", "choices")
+    key
+    for key in (*TASKS, *CORPUS_TASKS)
+    if (task := asked_task(key)) and not task.needs_voice and task.kind in ("choice", "choices")
 )
 CLIP_TABLES = ("answers", "clips")
 MECHANISM_TABLES = ("probes", "lens", "noise_lens", "sufficiency", "erasure", "damage")
@@ -160,15 +163,14 @@ class Level:
     @property
     def phrase(self) -> str:
         """Words inside a sentence, such as "in babble at 5 dB"."""
-        plain = {"clean": "on clean speech", "room": "in a reverberant room"}.get(
-            self.noise, f"in {self.noise}"
-        )
+        known = {"clean": "on clean speech", "room": "in a reverberant room", MUSAN: "in MUSAN's babble"}
+        plain = known.get(self.noise, f"in {self.noise}")
         return plain if self.snr_db is None else f"{plain} at {self.snr_db:g} dB"
 
     @property
     def name(self) -> str:
         """Words for the page, such as "babble, 5 dB"."""
-        plain = {"clean": "clean", "room": "reverberant room"}.get(self.noise, self.noise)
+        plain = {"room": "reverberant room", MUSAN: "MUSAN's babble"}.get(self.noise, self.noise)
         return plain if self.snr_db is None else f"{plain}, {self.snr_db:g} dB"
 
 
@@ -179,7 +181,7 @@ def levels_of(frame: pd.DataFrame) -> list[Level]:
     """Return the noise conditions of a table: clean, babble from quiet to loud, then the others."""
     pairs = frame[["noise", "snr_db"]].drop_duplicates().itertuples(index=False)
     found = [Level(noise, None if snr_db != snr_db else float(snr_db)) for noise, snr_db in pairs]
-    order = {"clean": 0, "babble": 1, "white": 2, "room": 3}
+    order = {"clean": 0, "babble": 1, MUSAN: 1, "white": 2, "room": 3}
     return sorted(found, key=lambda level: (order.get(level.noise, 4), level.noise, -(level.snr_db or 0)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from engine.result import Agreement, AnyAnswer
-from engine.tasks import Task, is_right, normalise
+from engine.scoring import is_right
+from engine.tasks import Task, normalise
 
 _WHY_UNREAD = {
     "unparsed": "answered with none of the allowed words",
@@ -31,8 +32,8 @@ def compare(
         )
         kind_other = "The speech LLM and its cascade answer differently; which is right is not known here."
         return Agreement("same answer", kind_same) if same else Agreement("different answers", kind_other)
-    speech_right = is_right(task, speech.label, gold, aliases)
-    cascade_right = is_right(task, cascade.label, gold, aliases)
+    speech_right = is_right(task, speech.label, gold, aliases, text=speech.text)
+    cascade_right = is_right(task, cascade.label, gold, aliases, text=cascade.text)
     if speech_right and cascade_right:
         return Agreement("both right", "The speech LLM and its cascade both give the right answer.")
     if speech_right:

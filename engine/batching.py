@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
 from engine.check import probe_clip
 from engine.decode import run_arms, run_prompts
+from engine.precision import LOGIT_TOLERANCE, logit_tolerance, pass_roundings
 from engine.systems.base import Heard, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.text_llm import TextLLM
 from engine.tasks import TASKS, instruction_for
 
 BATCH_SIZE = 16  # fastest for the minis on one core; 64 is slower than 16
-TOLERANCE = 1e-3  # natural log units: of logits, and of the score of a whole answer
 PROBE_DURATIONS_S = (0.6, 3.1, 1.1, 2.4, 0.9, 1.7)
 
 
@@ -31,12 +32,14 @@ class BatchFinding:
         largest_gap: largest difference of a logit or a score, in natural log units.
         n_prompts: how many prompts were compared.
         n_other_answers: how many were answered differently.
+        tolerance: of the gap: rounding in the precision of the weights (`engine.precision`).
     """
 
     exact: bool
     largest_gap: float
     n_prompts: int
     n_other_answers: int
+    tolerance: float = LOGIT_TOLERANCE
 
     @property
     def batch_size(self) -> int:
@@ -50,7 +53,7 @@ class BatchFinding:
         if self.n_other_answers:
             how += f", {self.n_other_answers} answered differently"
         verdict = f"batches of {BATCH_SIZE} equal singles" if self.exact else "batches differ, so one by one"
-        return f"{verdict} ({how}; tolerance {TOLERANCE:g})"
+        return f"{verdict} ({how}; tolerance {self.tolerance:.2g})"
 
 
 def check_batches(system: WhiteBoxModel, heard: Sequence[Heard] | None = None) -> BatchFinding:
@@ -65,16 +68,19 @@ def check_batches(system: WhiteBoxModel, heard: Sequence[Heard] | None = None) -
     asked = [tasks[index % len(tasks)] for index in range(len(given))]
     prompts = [system.prepare(one, instruction_for(task)) for one, task in zip(given, asked, strict=True)]
     labels = [task.labels for task in asked]
-    gaps, n_other = [0.0], 0
+    gaps, tolerances, n_other = [0.0], [], 0
+    dtype, n_layers = cast(torch.Tensor, system.unembedding.weight).dtype, len(system.decoder_layers)
     replies = run_prompts(system, prompts, continuations=labels)
     for prompt, texts, reply in zip(prompts, labels, replies, strict=True):
         alone = run_arms(system, prompt, continuations=texts)
         gaps.append(_gap(alone.prompt_logits[0], reply.prompt_logits))
+        tolerances.append(logit_tolerance(alone.prompt_logits, dtype, pass_roundings(n_layers)))
         gaps.append(_gap(alone.continuation_scores[0], reply.continuation_scores))
         n_other += alone.decoded[0].token_ids != reply.decoded.token_ids
     # A gap that is no number must not pass for a small one.
     worst = float("inf") if any(gap != gap for gap in gaps) else max(gaps)
-    return BatchFinding(not n_other and worst < TOLERANCE, worst, len(prompts), n_other)
+    tolerance = min(tolerances, default=LOGIT_TOLERANCE)
+    return BatchFinding(not n_other and worst < tolerance, worst, len(prompts), n_other, tolerance)
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -117,12 +117,12 @@ def _live_score(bench: Bench, eraser: Eraser, passed: Pass, row: int, facts: Cli
     scores = []
     start, stop = facts.span
     for layer in bench.layers:
-        states = passed.states[layer][row, start:stop]
+        states = passed.states[layer][row, start:stop].cpu()
         predicted = states @ eraser.probe_weight[layer].T + eraser.probe_bias[layer]
         scores.append(
             concept_score(
                 eraser.condition,
-                predicted.cpu().numpy(),
+                predicted.numpy(),
                 targets=eraser.targets,
                 words=facts.words,
                 samples=facts.samples,

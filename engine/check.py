@@ -1,7 +1,8 @@
 """check_adapter: does an adapter tell the truth about its model? Also `python -m engine.check NAME` or `--all`.
 
 Each check compares the adapter's modules, span and states with the model's own forward pass; each is shown in
-the tests to fail on a planted fault. `engine.self_check` adds batches and erasers and goes through all systems.
+the tests to fail on a planted fault, in float32 and in bfloat16 (`engine.precision` counts the tolerances).
+`engine.self_check` adds batches and erasers and goes through all systems.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from engine.erasure import random_subspace
 from engine.errors import EngineError
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, editing, recording
 from engine.lens import unembed
-from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
+from engine.precision import HEAD_ROUNDINGS, logit_tolerance, pass_roundings, relative_gap, state_tolerance
+from engine.systems.base import Heard, Prepared, WhiteBoxModel, WhiteBoxSystem, end_ids
 
-LOGIT_TOLERANCE = 1e-3  # of a logit: rounding of float32 in another order stays well below
 LEAST_EFFECT = 0.01  # of a logit: taking the whole clip away must move it more than rounding could
 ROUND_TRIP_RANK = 4
 ROUND_TRIP_SEED = 5
@@ -105,9 +106,19 @@ def _logits(system: WhiteBoxModel, embeddings: torch.Tensor) -> torch.Tensor:
     return system.language_model(inputs_embeds=embeddings).logits.float()
 
 
-def _gap(name: str, a: torch.Tensor, b: torch.Tensor, tolerance: float = LOGIT_TOLERANCE) -> Finding:
+def _gap(name: str, a: torch.Tensor, b: torch.Tensor, tolerance: float) -> Finding:
     gap = float((a - b).abs().max())
     return Finding(name, f"largest difference {gap:.1e}", gap, tolerance)
+
+
+def _dtype(system: WhiteBoxModel) -> torch.dtype:
+    return cast(torch.Tensor, system.unembedding.weight).dtype
+
+
+def _rounding(system: WhiteBoxModel, logits: torch.Tensor, roundings: float = 0.0) -> float:
+    """Return how far two passes may lie apart, or what lies `roundings` behind one pass."""
+    roundings = roundings or pass_roundings(len(system.decoder_layers))
+    return logit_tolerance(logits, _dtype(system), roundings)
 
 
 def _no_hooks_left(system: WhiteBoxModel, _prepared: Prepared) -> Finding:
@@ -139,7 +150,8 @@ def _hooks_off(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """What the page runs, every layer recorded and the cache on, gives the logits of the bare model."""
     layers = range(len(system.decoder_layers) + 1)
     ours = run_arms(system, prepared, record_layers=layers, max_new_tokens=1).prompt_logits[0]
-    return _gap("hooks off equals vanilla", ours, _logits(system, prepared.embeddings)[0, -1])
+    bare = _logits(system, prepared.embeddings)[0, -1]
+    return _gap("hooks off equals vanilla", ours, bare, _rounding(system, bare))
 
 
 def _last_layer(system: WhiteBoxModel, prepared: Prepared) -> Finding:
@@ -147,7 +159,9 @@ def _last_layer(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     last = len(system.decoder_layers)
     with recording(system.decoder_layers, [last]) as states:
         logits = _logits(system, prepared.embeddings)
-    return _gap("last-layer lens equals logits", unembed(system, states[last][0]), logits[0])
+    read = unembed(system, states[last][0])
+    # One pass: only norm and head are computed twice, by the model and by the lens.
+    return _gap("last-layer lens equals logits", read, logits[0], _rounding(system, logits, HEAD_ROUNDINGS))
 
 
 def _layer_order(system: WhiteBoxModel, prepared: Prepared) -> Finding:
@@ -155,29 +169,24 @@ def _layer_order(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     layers = range(len(system.decoder_layers) + 1)
     with recording(system.decoder_layers, layers) as states:
         _logits(system, prepared.embeddings)
-    gaps = [float((states[0] - prepared.embeddings).abs().max())]
-    position_ids = torch.zeros(1, 1, dtype=torch.long)
+    gaps = [relative_gap(prepared.embeddings[0, 0].float(), states[0][0, 0])]
+    position_ids = torch.zeros(1, 1, dtype=torch.long, device=prepared.embeddings.device)
     decoder = system.language_model.get_decoder()  # type: ignore[operator]
     rotary = decoder.rotary_emb(prepared.embeddings[:, :1], position_ids)
     for layer in range(1, len(system.decoder_layers) + 1):
         # The first position sees only itself, so the block can be run on it without a mask.
-        first = decoder.layers[layer - 1](
-            states[layer - 1][:, :1], position_ids=position_ids, position_embeddings=rotary
-        )
+        before = states[layer - 1][:, :1].to(prepared.embeddings.dtype)
+        first = decoder.layers[layer - 1](before, position_ids=position_ids, position_embeddings=rotary)
         first = first if torch.is_tensor(first) else first[0]
-        gaps.append(float((first - states[layer][:, :1]).abs().max()))
-    return Finding(
-        "recorded layers follow one another",
-        f"largest difference {max(gaps):.1e}",
-        max(gaps),
-        LOGIT_TOLERANCE,
-    )
+        gaps.append(relative_gap(first[0, 0].float(), states[layer][0, 0]))
+    measured = f"largest relative difference {max(gaps):.1e}"
+    return Finding("recorded layers follow one another", measured, max(gaps), state_tolerance(_dtype(system)))
 
 
 def _idle_edit(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """An edit of rank 0 changes nothing."""
-    width = prepared.embeddings.shape[-1]
-    nothing = Projection(torch.zeros(width, 0), torch.zeros(0, width))
+    width, device = prepared.embeddings.shape[-1], prepared.embeddings.device
+    nothing = Projection(torch.zeros(width, 0, device=device), torch.zeros(0, width, device=device))
     plain = _logits(system, prepared.embeddings)
     edited = _edited(system, prepared, nothing)
     return _gap("an edit that changes nothing changes nothing", plain, edited, 0.0)
@@ -185,10 +194,10 @@ def _idle_edit(system: WhiteBoxModel, prepared: Prepared) -> Finding:
 
 def _edit_reaches(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     """Taking the whole state away at the clip's positions does change the logits."""
-    moved = float(
-        (_logits(system, prepared.embeddings) - _edited(system, prepared, _everything(prepared))).abs().max()
-    )
-    return Finding("an edit reaches the answer", f"moved {moved:.2f}", moved, LEAST_EFFECT, at_least=True)
+    plain = _logits(system, prepared.embeddings)
+    moved = float((plain - _edited(system, prepared, _everything(prepared))).abs().max())
+    least = max(LEAST_EFFECT, _rounding(system, plain))
+    return Finding("an edit reaches the answer", f"moved {moved:.2f}", moved, least, at_least=True)
 
 
 def _edit_undone(system: WhiteBoxModel, prepared: Prepared) -> Finding:
@@ -203,33 +212,35 @@ def _erased_twice(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     basis = random_subspace(prepared.embeddings.shape[-1], ROUND_TRIP_RANK, ROUND_TRIP_SEED)
     erase = Projection(basis, basis.T)
     once, twice = _edited(system, prepared, erase), _edited(system, prepared, erase, erase)
-    return _gap("erasing twice equals erasing once", once, twice)
+    return _gap("erasing twice equals erasing once", once, twice, _rounding(system, once))
 
 
 def _batch(system: WhiteBoxModel, prepared: Prepared) -> Finding:
     single = _logits(system, prepared.embeddings)[0]
     batched = _logits(system, prepared.embeddings.expand(3, -1, -1))[1]
-    return _gap(BATCH_CHECK, single, batched)
+    return _gap(BATCH_CHECK, single, batched, _rounding(system, single))
 
 
 def _cache(system: WhiteBoxModel, prepared: Prepared) -> Finding:
-    """Greedy decoding with the cache gives what recomputing the whole sequence gives."""
-    answer = run_arms(system, prepared, max_new_tokens=N_CACHED_TOKENS).decoded[0].token_ids
+    """Greedy decoding with the cache gives what recomputing the whole sequence gives, ties of rounding aside."""
+    decoded = run_arms(system, prepared, max_new_tokens=N_CACHED_TOKENS).decoded[0]
     # The end of the answer is compared as well, so that an answer that ends at once is not taken on trust.
-    with_cache = (*answer, int(system.tokenizer.eos_token_id))[:N_CACHED_TOKENS]
+    end = end_ids(system)[0] if decoded.end_id is None else decoded.end_id
+    with_cache = (*decoded.token_ids, end)[:N_CACHED_TOKENS]
     embed = system.language_model.get_input_embeddings()  # type: ignore[operator]
     sequence, n_other = prepared.embeddings, 0
     for cached in with_cache:
-        token = int(_logits(system, sequence)[0, -1].argmax())
-        n_other += token != cached
-        sequence = torch.cat([sequence, embed(torch.tensor([[token]]))], dim=1)
+        logits = _logits(system, sequence)[0, -1]
+        n_other += float(logits.max() - logits[cached]) > _rounding(system, logits)
+        following = embed(torch.tensor([[cached]], device=sequence.device))
+        sequence = torch.cat([sequence, following], dim=1)
     measured = f"{n_other} of {len(with_cache)} tokens differ"
     return Finding("cached equals uncached", measured, n_other, 0)
 
 
 def _everything(prepared: Prepared) -> Projection:
-    width = prepared.embeddings.shape[-1]
-    return Projection(torch.eye(width), torch.eye(width))
+    identity = torch.eye(prepared.embeddings.shape[-1], device=prepared.embeddings.device)
+    return Projection(identity, identity)
 
 
 def _edited(system: WhiteBoxModel, prepared: Prepared, *projections: Projection) -> torch.Tensor:

@@ -38,7 +38,7 @@ SERVED_COST = (
     Column("answer_tokens_per_clip", "float", "tokens", "Mean, thoughts included.", True, True),
 )
 TASK = words("task", "Key of the task.")
-NOISE = words("noise", "clean, babble, white or room.")
+NOISE = words("noise", "clean, babble, musan, white or room.")
 SNR = number("snr_db", "dB", "Signal-to-noise ratio asked for; none for clean and room.")
 N_ITEMS = count("n_items", "items", "Items behind the row; an item said in several voices counts once.")
 N_GROUPS = count("n_groups", "groups", "Groups of related items behind the row: what the interval resamples.")
@@ -54,6 +54,13 @@ LOW = number(
 )
 HIGH = number("high", "as the figure", "Upper end of the same interval.")
 NOTE = words("note", "Why a figure of this row is not defined, and what else to know about it.")
+FLAGS = Column(
+    "flags",
+    "str",
+    "",
+    "What is wrong with a recording, joined by commas: no_speech, very_short, clipped or unusable; empty for none.",
+    later=True,
+)
 CLIP_COLUMNS = (
     CLIP,
     ITEM,
@@ -69,4 +76,5 @@ CLIP_COLUMNS = (
     Column("seed", "int", "", "Seed of voice and noise."),
     words("recipe", "JSON: how to make the sound again."),
     AUDIO,
+    FLAGS,
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
-from engine.systems.base import Prepared, WhiteBoxModel
+from engine.systems.base import Prepared, WhiteBoxModel, end_ids
 
 MAX_NEW_TOKENS = 40
 
@@ -31,11 +31,13 @@ class Decoded:
         token_ids: generated ids without the end token.
         text: their text, special tokens removed, outer spaces cut.
         log_likelihood: summed natural log-probability of the generated tokens, the end token included.
+        end_id: the end token that it stopped at; None where it was cut.
     """
 
     token_ids: tuple[int, ...]
     text: str
     log_likelihood: float
+    end_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class _Padding:
     """Rows of different lengths, filled up on the left: which positions count, and which place each token has.
 
     Attributes:
-        lengths: [rows], positions of each row's own prompt.
+        lengths: [rows], positions of each row's own prompt; on the model's device.
         width: positions of the widest.
     """
 
@@ -86,7 +88,7 @@ class _Padding:
     def arguments(self, n_before: int, n_new: int) -> dict[str, Tensor]:
         """Return mask and positions for `n_new` tokens that follow `n_before` padded positions."""
         fill = (self.width - self.lengths)[:, None]
-        places = torch.arange(n_before + n_new)[None]
+        places = torch.arange(n_before + n_new, device=self.lengths.device)[None]
         positions = (places[:, n_before:] - fill).clamp(min=0)
         return {"attention_mask": (places >= fill).long(), "position_ids": positions}
 
@@ -98,7 +100,7 @@ class _Padding:
 def encode_answer(system: WhiteBoxModel, text: str) -> list[int]:
     """Return an answer's ids with the end of turn, as the system would generate them."""
     ids: list[int] = system.tokenizer.encode(text, add_special_tokens=False)
-    return [*ids, int(system.tokenizer.eos_token_id)]
+    return [*ids, end_ids(system)[0]]
 
 
 @torch.inference_mode()
@@ -128,8 +130,7 @@ def run_arms(
         return _run_rows(system, prepared, edits, answers, record_layers, max_new_tokens, None)
     passes: list[Pass] = []
     for row in range(len(edits.rows)):
-        alone = edits.only(row)
-        first = passes[0].decoded[0].token_ids if passes else None
+        alone, first = edits.only(row), passes[0].decoded[0] if passes else None
         passes.append(_run_rows(system, prepared, alone, answers, record_layers, max_new_tokens, first))
         edits.change[row], edits.count[row] = alone.change[0], alone.count[0]
     return Pass(
@@ -157,8 +158,8 @@ def run_prompts(
         continuations: for each prompt the answers to be scored; rows may have different numbers of them.
         max_new_tokens: an answer that long is cut.
     """
-    lengths = torch.tensor([prompt.embeddings.shape[1] for prompt in prompts])
-    padding = _Padding(lengths, int(lengths.max()))
+    widths = [prompt.embeddings.shape[1] for prompt in prompts]
+    padding = _Padding(torch.tensor(widths, device=prompts[0].embeddings.device), max(widths))
     padded = torch.cat(
         [nn.functional.pad(p.embeddings, (0, 0, padding.width - p.embeddings.shape[1], 0)) for p in prompts]
     )
@@ -168,6 +169,7 @@ def run_prompts(
             inputs_embeds=padded,
             past_key_values=DynamicCache(),
             use_cache=True,
+            logits_to_keep=1,
             **padding.arguments(0, padding.width),
         )
         prompt_logits = out.logits[:, -1].float()
@@ -186,7 +188,7 @@ def _run_rows(
     answers: Sequence[Sequence[int]],
     record_layers: Sequence[int],
     max_new_tokens: int,
-    first_answer: Sequence[int] | None,
+    first_answer: Decoded | None,
 ) -> Pass:
     """Run all rows of these edits as one batch; `first_answer` is scored instead of row 0's own where given."""
     n_rows = len(edits.rows) if edits else 1
@@ -199,12 +201,13 @@ def _run_rows(
                 inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1),
                 past_key_values=DynamicCache(),
                 use_cache=True,
+                logits_to_keep=1,
             )
         prompt_logits = out.logits[:, -1].float()
         scores = _score(system, out.past_key_values, prompt_logits, answers)
         decoded = _greedy(system, deepcopy(out.past_key_values), prompt_logits, max_new_tokens)
-        own = decoded[0].token_ids if first_answer is None else first_answer
-        ended = [*own, int(system.tokenizer.eos_token_id)]
+        own = first_answer or decoded[0]
+        ended = [*own.token_ids, end_ids(system)[0] if own.end_id is None else own.end_id]
         own_scores = _score(system, out.past_key_values, prompt_logits, [ended])
     return Pass(
         decoded=tuple(decoded),
@@ -223,21 +226,23 @@ def _greedy(
     padding: _Padding | None = None,
 ) -> list[Decoded]:
     """Generate after each row's prompt; the cache given is used up."""
-    end = int(system.tokenizer.eos_token_id)
+    ends = end_ids(system)
     n_rows = prompt_logits.shape[0]
     ids: list[list[int]] = [[] for _ in range(n_rows)]
     likelihoods = [0.0] * n_rows
-    running = [True] * n_rows
+    ended: list[int | None] = [None] * n_rows
     logits = prompt_logits
     for step in range(max_new_tokens):
-        scores, tokens = logits.log_softmax(-1).max(-1)
-        for row in range(n_rows):
-            if running[row]:
-                likelihoods[row] += float(scores[row])
-                running[row] = int(tokens[row]) != end
-                if running[row]:
-                    ids[row].append(int(tokens[row]))
-        if not any(running):
+        best, tokens = logits.log_softmax(-1).max(-1)
+        # In one piece: each number read from a GPU by itself would stop it.
+        for row, (score, token) in enumerate(zip(best.tolist(), tokens.tolist(), strict=True)):
+            if ended[row] is None:
+                likelihoods[row] += score
+                if token in ends:
+                    ended[row] = token
+                else:
+                    ids[row].append(token)
+        if None not in ended or step + 1 == max_new_tokens:
             break
         placed = padding.arguments(padding.width + step, 1) if padding else {}
         out = system.language_model(
@@ -245,9 +250,13 @@ def _greedy(
         )
         logits = out.logits[:, -1].float()
     return [
-        Decoded(tuple(row), str(system.tokenizer.decode(row, skip_special_tokens=True)).strip(), likelihood)
-        for row, likelihood in zip(ids, likelihoods, strict=True)
+        Decoded(tuple(row), _text(system, row), likelihood, end)
+        for row, likelihood, end in zip(ids, likelihoods, ended, strict=True)
     ]
+
+
+def _text(system: WhiteBoxModel, ids: Sequence[int]) -> str:
+    return str(system.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def _score(
@@ -269,7 +278,7 @@ def _score_each(
     if not n_answers:
         return torch.zeros(n_rows, 0)
     width = max(len(answer) for row in answers for answer in row)
-    filler = int(system.tokenizer.eos_token_id)
+    filler = end_ids(system)[0]
     flat = [answer for row in answers for answer in [*row, *[[]] * (n_answers - len(row))]]
     device = prompt_logits.device
     rows = torch.tensor([[*a, *[filler] * (width - len(a))] for a in flat], device=device)
@@ -280,7 +289,7 @@ def _score_each(
         wide.batch_repeat_interleave(n_answers)
         placed = {}
         if padding:
-            copies = torch.arange(n_rows).repeat_interleave(n_answers)
+            copies = torch.arange(n_rows, device=device).repeat_interleave(n_answers)
             placed = padding.rows(copies).arguments(padding.width, width - 1)
         out = system.language_model(input_ids=rows[:, :-1], past_key_values=wide, use_cache=True, **placed)
         logits = torch.cat([first, out.logits.float()], dim=1)

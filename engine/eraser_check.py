@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -19,6 +20,7 @@ from engine.decode import run_arms
 from engine.erasure import Eraser, load_eraser
 from engine.errors import ErasureError
 from engine.hooks import RowEdits
+from engine.precision import unit_roundoff
 from engine.systems.base import Prepared, WhiteBoxModel
 from engine.systems.catalogue import MODELS
 
@@ -107,7 +109,10 @@ def _left_over(system: WhiteBoxModel, prepared: Prepared, erasers: Mapping[str, 
         edits = RowEdits(rows, prepared.span, prepared.embeddings.shape[1], "audio")
         passed = run_arms(system, prepared, edits=edits, record_layers=eraser.layers, max_new_tokens=1)
         for layer, states in passed.states.items():
-            erased, taken = states[0, start:stop], eraser.right[layer]
+            erased, taken = states[0, start:stop].cpu(), eraser.right[layer]
             cosines = (erased @ taken.T).abs() / erased.norm(dim=1, keepdim=True).clamp(min=1e-9)
             left[condition, layer] = float((cosines / taken.norm(dim=1)).max())
-    return _farthest("erased directions are gone from the states", left, LEFT_OVER_TOLERANCE)
+    dtype = cast(torch.Tensor, system.unembedding.weight).dtype
+    # What is erased is rounded to the model's precision, which puts back at most that share of the state.
+    tolerance = max(LEFT_OVER_TOLERANCE, unit_roundoff(dtype))
+    return _farthest("erased directions are gone from the states", left, tolerance)

@@ -35,6 +35,10 @@ class ModelFilesError(EngineError):
     """Weights are missing, incomplete or of another layout than expected."""
 
 
+class PlacementError(EngineError):
+    """A model cannot go where it is told to: no such device or precision, or more memory than there is."""
+
+
 class ServiceError(EngineError):
     """A model behind a network cannot answer: no key, refused, too busy, unreachable, or a reply not understood."""
 

@@ -16,15 +16,16 @@ from torch import Tensor
 
 from engine.answering import answer_arms
 from engine.audio import AudioClip, load_clip
-from engine.check import LOGIT_TOLERANCE
 from engine.errors import ClipError
 from engine.examples import EXAMPLES
+from engine.precision import LOGIT_TOLERANCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import Answer
 from engine.run import clip_as_heard
 from engine.systems.base import Heard, WhiteBoxSystem
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_speech_llm
+from engine.systems.residency import using
 from engine.systems.services import require_states
 from engine.tasks import normalise
 
@@ -82,6 +83,7 @@ class Hearing:
     verdict: str
 
 
+@using()
 def did_it_hear(request: RunRequest, progress: Progress | None = None) -> Hearing:
     """Ask a request's question about its clip and under each control; nothing is erased.
 

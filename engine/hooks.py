@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -44,6 +44,11 @@ class Projection:
         """Number of directions taken out."""
         return int(self.right.shape[0])
 
+    def to(self, device: torch.device) -> Projection:
+        """Return the same projection with its factors on a device."""
+        mean = None if self.mean is None else self.mean.to(device)
+        return replace(self, left=self.left.to(device), right=self.right.to(device), mean=mean)
+
     def __call__(self, states: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         """Return the states without these directions, in their own dtype; arithmetic in float32."""
         exact = states.float()
@@ -70,6 +75,7 @@ class RowEdits:
     scope: Scope
     change: list[dict[int, float]] = field(init=False)
     count: list[dict[int, int]] = field(init=False)
+    _here: dict[tuple[int, int], Projection] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.change = [{} for _ in self.rows]
@@ -96,7 +102,7 @@ class RowEdits:
                 continue
             rows = slice(index * copies, (index + 1) * copies)
             before = states[rows, begin:end]
-            after = row[layer](before)
+            after = self._placed(index, layer, states.device)(before)
             edited[rows, begin:end] = after
             if first_position < self.n_prompt:
                 ratio = (after - before).float().norm(dim=-1) / before.float().norm(dim=-1).clamp(min=1e-9)
@@ -104,6 +110,14 @@ class RowEdits:
                 change[layer] = change.get(layer, 0.0) + float(ratio.sum())
                 count[layer] = count.get(layer, 0) + ratio.numel()
         return edited
+
+    def _placed(self, index: int, layer: int, device: torch.device) -> Projection:
+        """Return a row's projection on the states' device; erasers lie on the CPU and travel once for all passes."""
+        if (index, layer) not in self._here:
+            row = self.rows[index]
+            assert row is not None
+            self._here[index, layer] = row[layer].to(device)
+        return self._here[index, layer]
 
     def only(self, row: int) -> RowEdits:
         """Return the edits of one row as a batch of its own, with nothing counted yet."""
@@ -150,7 +164,7 @@ def recording(decoder_layers: nn.ModuleList, layers: Sequence[int]) -> Iterator[
 
     def observe(layer: int, states: Tensor, position: int) -> Tensor:
         if position == 0:
-            states_by_layer[layer] = states.detach().float().clone()
+            states_by_layer[layer] = states.detach().to(torch.float32, copy=True)
         return states
 
     with _at_layers(decoder_layers, layers, observe, prepend=False):

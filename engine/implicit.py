@@ -18,6 +18,7 @@ from engine.result import AnyAnswer, LensReadout
 from engine.systems.base import words_alone
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_behaviour, load_cascade
+from engine.systems.residency import using
 from engine.systems.services import require_states
 
 
@@ -39,6 +40,7 @@ class ImplicitAnswer:
     seconds: float
 
 
+@using()
 def ask_lens_text(
     request: RunRequest, lens: LensReadout | None, layer: int, tell: Tell | None = None
 ) -> ImplicitAnswer:

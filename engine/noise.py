@@ -22,7 +22,9 @@ from engine.errors import ClipError, NoiseError
 
 NOISES = ("babble", "white")
 OWN = "own"
+MUSAN = "musan"  # babble of the corpus of that name, which does not ship: engine.musan
 ROOM = "room"
+BABBLES = ("babble", MUSAN)  # many talkers at once, ours or that corpus'
 SNR_RANGE_DB = (-10.0, 40.0)
 TALKERS_RANGE = (3, 7)
 
@@ -41,7 +43,7 @@ class Noisy:
 
     Attributes:
         clip: the mixture, with what was lowered among its changes.
-        kind: "babble", "white", "own" or "room".
+        kind: "babble", "white", "own", "musan" or "room".
         snr_db: the ratio asked for; NaN for a room.
         snr_db_achieved: the ratio measured on the finished float32 samples; NaN for a room.
         seed: what the noise was drawn with; the same seed and clip give the same bytes.

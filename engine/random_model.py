@@ -20,6 +20,6 @@ def redraw(module: nn.Module, *, seed: int) -> None:
         if FIXED in name:
             continue
         if weight.ndim > 1:
-            weight.copy_(torch.randn(weight.shape, generator=generator) * weight.float().std())
+            weight.copy_(torch.randn(weight.shape, generator=generator) * float(weight.float().std()))
         else:
             weight.fill_(0.0 if name.endswith("bias") else 1.0)

@@ -14,7 +14,8 @@ from pathlib import Path
 from engine.audio import AudioClip, clip_from_samples, load_clip
 from engine.errors import ClipError
 from engine.fresh_voice import speak_afresh
-from engine.noise import ROOM, Noisy, add_noise
+from engine.musan import add_drawn_babble
+from engine.noise import MUSAN, ROOM, Noisy, add_noise
 from engine.voice import Spoken
 
 CLEAN = "clean"
@@ -29,9 +30,10 @@ class Recipe:
         rate_wpm, pitch, pitch_range, volume: as in `engine.voice.speak`.
         file: a recording below the folder of its manifest; "" for a voice.
         sha256: of the file's bytes; "" for a voice.
-        noise: "clean", "babble", "white" or "room".
+        noise: "clean", "babble", "white", "musan" or "room".
         snr_db: of babble and white noise, else None.
         seed: of the noise or the room.
+        tracks: digest of the tracks that MUSAN's babble is drawn from; "" for other noise.
     """
 
     text: str = ""
@@ -45,6 +47,7 @@ class Recipe:
     noise: str = CLEAN
     snr_db: float | None = None
     seed: int = 0
+    tracks: str = ""
 
     def to_json(self) -> str:
         """Return the recipe as one line, the same for equal recipes; what is not used is left out."""
@@ -108,13 +111,20 @@ def _recording(recipe: Recipe, folder: Path | None) -> AudioClip:
     return load_clip(file)
 
 
-def spoil(clip: AudioClip, recipe: Recipe) -> Noisy | None:
+def spoil(clip: AudioClip, recipe: Recipe, musan: Path | None = None) -> Noisy | None:
     """Return the clip with the recipe's noise in it; None for a clean one.
 
+    Args:
+        clip: the clean clip.
+        recipe: of the noise.
+        musan: folder of MUSAN for its babble; None for the one that the environment names.
+
     Raises:
-        NoiseError: as `add_noise`.
+        NoiseError: as `add_noise`, or MUSAN is not here.
     """
     if recipe.noise == CLEAN:
         return None
+    if recipe.noise == MUSAN and recipe.snr_db is not None:
+        return add_drawn_babble(clip, musan, recipe.tracks, recipe.snr_db, recipe.seed)
     snr_db = float("nan") if recipe.noise == ROOM or recipe.snr_db is None else recipe.snr_db
     return add_noise(clip, recipe.noise, snr_db, recipe.seed)

@@ -38,6 +38,7 @@ from engine.systems.registry import (
     load_speech_llm,
     load_text_llm,
 )
+from engine.systems.residency import using
 from engine.systems.services import UNAVAILABLE, require_states
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def _not_measured(pair: Pair) -> dict[str, str]:
     return {key: UNAVAILABLE[key] for key in what}
 
 
+@using()
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
 ) -> tuple[list[Lane], Words]:
@@ -158,6 +160,7 @@ def _as_heard(
     return heard
 
 
+@using()
 def track_token(request: RunRequest, text: str) -> TokenTrack:
     """Follow one token through all layers and audio positions of the speech LLM.
 
@@ -177,6 +180,7 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     return track(speech, at_span(passed.states, prepared), candidates[0])
 
 
+@using()
 def _speech(
     request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
 ) -> tuple[Lane, LensReadout | None, tuple[ErasureOutcome, ...]]:

@@ -24,6 +24,7 @@ from engine.run import clip_as_heard, hear
 from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import get_pair
 from engine.systems.registry import batch_is_exact, load_speech_llm
+from engine.systems.residency import using
 
 MAX_ARMS = 24  # rows to a pass beside the plain one: more do not fit the cores' caches
 N_CONTROLS = 3
@@ -128,6 +129,7 @@ def answer_pass(
     return results, edits
 
 
+@using()
 def sweep_layers(request: RunRequest, condition: str, reach: str, progress: Progress | None = None) -> Sweep:
     """Erase one condition at the nine layers of the preset, place by place.
 

@@ -1,7 +1,8 @@
 """The nine tasks: what is asked, which answers are allowed, and how an answer is read.
 
 `engine.run` and `precompute` ask with `instruction_for` and read with `parse_answer`; nothing here guesses:
-an answer that does not name exactly one allowed label is a class of its own.
+an answer that does not name exactly one allowed label is a class of its own. `engine.scoring` says which
+answers are right.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ TaskKind = Literal["choice", "choices", "open", "transcribe", "free"]
 MAX_PROMPT_CHARACTERS = 500
 CHOICE_COUNT_RANGE = (2, 8)
 
+# "B", "(B)", "B.", "Answer: B", "The answer is (B)."
+_LETTER = re.compile(
+    r"(?:(?i:the\s+)?(?i:correct\s+)?(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*)?\(?([A-H])[).]{0,2}"
+)
 _REFUSALS = (
     "i can't",
     "i cannot",
@@ -142,6 +147,16 @@ TASKS: dict[str, Task] = {
     )
 }
 
+# The paper's corpora (arXiv 2602.17598v2, section 3.2), by the keys of the published tables, and what each asks.
+CORPUS_TASKS = {
+    "ag_news": "topic",
+    "sst2": "sentiment",
+    "csqa": "commonsense",
+    "triviaqa": "trivia",
+    "meld": "emotion",
+    "mustard": "sarcasm",
+}
+
 FREE_FORMS = (
     "What is the first word?",
     "What is the last word?",
@@ -159,6 +174,11 @@ def get_task(key: str) -> Task:
     if key not in TASKS:
         raise UnknownKeyError(f'There is no task "{key[:40]}". Choose one of: {", ".join(TASKS)}.')
     return TASKS[key]
+
+
+def asked_task(key: str) -> Task | None:
+    """Return the task that rows of this key ask: a task's own key or a corpus of the paper; None for any other."""
+    return TASKS.get(CORPUS_TASKS.get(key, key))
 
 
 def parse_choices(prompt: str) -> tuple[str, ...]:
@@ -216,7 +236,8 @@ def parse_answer(task: Task, text: str, labels: tuple[str, ...]) -> tuple[str | 
     """Read a generated answer as a label.
 
     A label counts when it is named as whole words and no other label is; a label inside a longer label
-    that is also named does not count as a second one. Open answers are the normalised text itself.
+    that is also named does not count as a second one. Where a clip brings its own choices, a capital letter
+    alone ("B", "(B)", "Answer: B") is the choice at that place. Open answers are the normalised text itself.
 
     Returns:
         (label, status); label is None unless status is "parsed".
@@ -230,16 +251,16 @@ def parse_answer(task: Task, text: str, labels: tuple[str, ...]) -> tuple[str | 
         return answer, "parsed"
     named = [label for label in labels if _names(answer, normalise(label))]
     named = [a for a in named if not any(a != b and _names(normalise(b), normalise(a)) for b in named)]
-    if len(named) == 1:
-        return named[0], "parsed"
-    return None, "unparsed"
+    if not named and task.kind == "choices":
+        named = _lettered(text, labels)
+    return (named[0], "parsed") if len(named) == 1 else (None, "unparsed")
 
 
-def is_right(task: Task, label: str | None, gold: str, aliases: tuple[str, ...] = ()) -> bool:
-    """Say whether a parsed label is the right answer; open answers match any alias after `normalise`."""
-    if label is None:
-        return False
-    return normalise(label) in {normalise(gold), *(normalise(alias) for alias in aliases)}
+def _lettered(text: str, labels: tuple[str, ...]) -> list[str]:
+    """Return the choice whose letter is the whole answer; none where the text says anything else."""
+    found = _LETTER.fullmatch(text.strip())
+    place = ord(found[1]) - ord("A") if found else len(labels)
+    return list(labels[place : place + 1])
 
 
 def _names(answer: str, label: str) -> bool:

@@ -46,9 +46,15 @@ def main() -> int:
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     jobs.add_parser("examples", help="make the example clips that ship")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
-    jobs.add_parser("slim", help="store once what shipped models share, and JSON without blanks; no bit is lost")
+    jobs.add_parser(
+        "slim", help="store once what shipped models share, and JSON without blanks; no bit is lost"
+    )
     speed = jobs.add_parser("speed", help="what instruments cost, as ratios taken in one run")
     speed.add_argument("--repeats", type=int, default=7)
+    speed.add_argument("--profile", default="mini", help="mini, or paper for its 8 B models on a GPU")
+    speed.add_argument("--random-weights", action="store_true", help="8 B without a download")
+    speed.add_argument("--scale", default="full", help="of random weights: full, or tiny to try the command")
+    speed.add_argument("--out", type=Path, help="write the figures of random weights as CSV")
     add_benchmark_jobs(jobs)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -99,10 +105,26 @@ def _run(arguments: argparse.Namespace) -> int:
 
         sys.stdout.write(f"{slim(MODELS) / 1e6:.2f} MB freed.\n")
     else:
+        _measure_speed(arguments)
+    return 0
+
+
+def _measure_speed(arguments: argparse.Namespace) -> None:
+    if (arguments.profile != "mini") != arguments.random_weights:
+        raise EngineError("Give --profile paper and --random-weights together, or neither for the minis.")
+    if not arguments.random_weights:
         from precompute.speed import format_speed, measure_speed
 
         sys.stdout.write(format_speed(measure_speed(arguments.repeats)) + "\n")
-    return 0
+        return
+    from precompute.speed_full_size import format_full_size, measure_full_size, write_full_size
+
+    if arguments.profile != "paper":
+        raise EngineError(f'No random weights are made for "{arguments.profile[:40]}"; give --profile paper.')
+    rows = measure_full_size(arguments.repeats, arguments.scale)
+    sys.stdout.write(format_full_size(rows) + "\n")
+    if arguments.out:
+        write_full_size(rows, arguments.out)
 
 
 if __name__ == "__main__":

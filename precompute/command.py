@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import EngineError, UnknownKeyError
+
 if TYPE_CHECKING:
-    from precompute.plan import Settings
+    from precompute.settings import Settings
 
 BENCHMARK_JOBS = ("plan", "run", "summarize")
 STAGES = ("behaviour", "mechanism", "interleaved")
-DEFAULT_OUT = Path("results") / "mini"
+RESULTS = Path("results")
 
 
 def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the jobs; plan and run take the same options, so that one tells of the other."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--profile", default="mini", help="which systems and test items (mini)")
-    shared.add_argument("--out", type=Path, default=DEFAULT_OUT, help=f"results folder ({DEFAULT_OUT})")
+    shared.add_argument("--profile", default="mini", help="mini, small, paper, or a YAML file of one's own")
+    shared.add_argument("--out", type=Path, help=f"results folder ({RESULTS / 'PROFILE'})")
     shared.add_argument(
         "--quick", action="store_true", help="20 items a task, one voice, clean and babble 5 dB"
     )
@@ -48,13 +51,24 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     shared.add_argument(
         "--corpus", type=Path, help="manifest.csv of own clips: audio,question,choices,gold,group"
     )
-    jobs.add_parser(
-        "plan", parents=[shared], help="what a run would do, with time and disk; computes nothing"
+    shared.add_argument(
+        "--corpora",
+        type=Path,
+        help="folder of the paper's corpora: ag_news, sst2, csqa, triviaqa, meld, mustard, musan, speech",
     )
+    shared.add_argument(
+        "--speech", default="edge", help="who says the text corpora: edge, espeak, or a folder of recordings"
+    )
+    plan = jobs.add_parser(
+        "plan", parents=[shared], help="what a run would do, with time, disk and money; computes nothing"
+    )
+    plan.add_argument("--gpu", default="h200", help="h200, h100, a100 or l4, for guessed seconds")
+    plan.add_argument("--usd-gpu-hour", type=float, help="rent of that GPU")
+    plan.add_argument("--usd-audio-tokens", type=float, help="Gemini's price of a million tokens of audio")
     jobs.add_parser("run", parents=[shared], help="answer everything in the plan; resumes")
     summarize = jobs.add_parser("summarize", help="answers to tables; loads no model")
     summarize.add_argument("--profile", default="mini", help="as for run; the answers know it")
-    summarize.add_argument("--out", type=Path, default=DEFAULT_OUT, help="results folder of the run")
+    summarize.add_argument("--out", type=Path, help="results folder of the run")
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -63,12 +77,16 @@ def _list(text: str) -> tuple[str, ...]:
 
 def run_benchmark_job(arguments: argparse.Namespace) -> int:
     """Run one of the jobs and return its exit code."""
+    arguments.out = arguments.out or RESULTS / Path(arguments.profile).stem
     if arguments.job == "summarize":
         from precompute.stages.summary import summarize
 
         summarize(arguments.out)
         sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
         return 0
+    from precompute.settings import asks_corpora, take_profile
+
+    take_profile(arguments.profile)
     if arguments.stage == "mechanism":
         return _run_mechanism_job(arguments)
     if arguments.stage == "interleaved":
@@ -76,11 +94,18 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
     from precompute.benchmark import ledger_of, run_plan
     from precompute.estimate import format_plan
     from precompute.executors import make_executor, n_workers_of
-    from precompute.plan import make_plan
+    from precompute.plan import make_plan, ready_systems
+    from precompute.recordings import fetch_recordings
     from precompute.stages.perform import PERFORM
 
     n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
-    plan = make_plan(_settings(arguments))
+    settings = _settings(arguments)
+    if asks_corpora(settings):
+        if arguments.job == "plan":
+            return _plan_corpora(arguments, settings, n_workers)
+        ready_systems(settings)  # hours of recordings are not for a run that cannot start
+        fetch_recordings(settings, sys.stderr)
+    plan = make_plan(settings)
     shown = format_plan(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
@@ -93,6 +118,29 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
         f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
         f"Next: python -m precompute summarize --out {arguments.out}\n"
     )
+    return 0
+
+
+def _plan_corpora(arguments: argparse.Namespace, settings: Settings, n_workers: int) -> int:
+    """Write what asking the paper's corpora takes, and what is left of it where all is there to run it."""
+    from precompute.benchmark import ledger_of
+    from precompute.estimate import format_plan
+    from precompute.load import GPUS, Prices
+    from precompute.load_text import format_load
+    from precompute.plan import make_plan
+
+    if arguments.gpu not in GPUS:
+        raise UnknownKeyError(f'There is no GPU "{arguments.gpu[:20]}" here. Choose: {", ".join(GPUS)}.')
+    gpu, ledger = GPUS[arguments.gpu], ledger_of(arguments.out)
+    prices = Prices(arguments.usd_gpu_hour or gpu.usd_an_hour)
+    if arguments.usd_audio_tokens is not None:
+        prices = replace(prices, usd_audio_m=arguments.usd_audio_tokens, gemini_source="as given")
+    sys.stdout.write(format_load(settings, ledger, gpu, prices) + "\n\n")
+    try:
+        shown = format_plan(make_plan(settings), ledger, n_workers)
+    except EngineError as error:
+        shown = f"It cannot run here yet. {error}"
+    sys.stdout.write(shown + "\n")
     return 0
 
 
@@ -150,7 +198,7 @@ def _run_interleaved_job(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    from precompute.plan import Settings
+    from precompute.settings import Settings
 
     return Settings(
         profile=arguments.profile,
@@ -159,4 +207,6 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         tasks=arguments.tasks,
         limit=arguments.limit,
         corpus=arguments.corpus,
+        corpora=arguments.corpora,
+        speech=arguments.speech,
     )

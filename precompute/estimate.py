@@ -9,12 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.systems.published_rows import PUBLISHED_SYSTEMS
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger
+from precompute.load import GPUS, guessed_s
 from precompute.plan import Plan, listen_units, memory_units, wanted_prompts
 
-# Seconds on one core of a common machine, for the minis.
+# Seconds on one core of a common machine, for the minis; published models are guessed as on this GPU.
+GUESSED_GPU = "h200"
 GUESSED_S = {"render": 0.02, "transcribe": 0.05, "listen": 0.05, "read": 0.015, "memory": 10.0}
 GUESSED_BYTES = 200  # of a ledger row
 TABLE_BYTES = 120  # of a row of the answers
@@ -49,14 +52,16 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
     for spec in plan.systems:
         if spec.transcriber:
             unheard = sum(not isinstance(plan.heard(spec, clip, ledger), str) for clip in plan.clips)
-            left["read", plan.backbone(spec)] += round(NEW_PROMPTS_SHARE * unheard)
+            left["read", plan.reader(spec)] += round(NEW_PROMPTS_SHARE * unheard)
     left["memory", ""] = len(memory_units(plan, ledger))
-    mean_s = _measured(ledger)
+    mean_s = seconds_measured(ledger)
     seconds, guessed = 0.0, set()
     for (stage, who), count in left.items():
         if count and (stage, who) not in mean_s:
             guessed.add(stage)
-        seconds += count * mean_s.get((stage, who), GUESSED_S[stage])
+        seconds += count * mean_s.get(
+            (stage, who), guessed_s(stage, who, GPUS[GUESSED_GPU]) or GUESSED_S[stage]
+        )
     total = {stage: sum(n for (s, _), n in left.items() if s == stage) for stage in GUESSED_S}
     n_rows = sum(total.values())
     row_bytes = ledger.n_bytes / len(ledger.rows) if ledger.rows else GUESSED_BYTES
@@ -65,7 +70,8 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
     return Estimate(total, tuple(sorted(guessed)), wall_s, n_bytes)
 
 
-def _measured(ledger: Ledger) -> dict[tuple[str, str], float]:
+def seconds_measured(ledger: Ledger) -> dict[tuple[str, str], float]:
+    """Return (stage, who) -> mean seconds of a result, of those that are done."""
     spent: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in ledger.rows.values():
         if not row.failed and row.stage != "memory":
@@ -75,7 +81,8 @@ def _measured(ledger: Ledger) -> dict[tuple[str, str], float]:
 
 def format_plan(plan: Plan, ledger: Ledger, n_workers: int) -> str:
     """Return the plan as text: a line for each system, task and noise, then what is left."""
-    lines = [f"{'system':20}{'task':14}{'noise':14}{'voices':>7}{'items':>7}{'clips':>7}{'done':>7}"]
+    width = max(18, *(len(spec.key) for spec in plan.systems)) + 2
+    lines = [f"{'system':{width}}{'task':14}{'noise':14}{'voices':>7}{'items':>7}{'clips':>7}{'done':>7}"]
     for spec in plan.systems:
         cells: dict[tuple[str, str], list[Clip]] = defaultdict(list)
         for _, clip in (cell for cell in plan.cells() if cell[0] is spec):
@@ -85,7 +92,9 @@ def format_plan(plan: Plan, ledger: Ledger, n_workers: int) -> str:
             n_voices = len({clip.voice for clip in clips})
             n_items = len({clip.item.item_id for clip in clips})
             n_done = sum(map(is_done, clips))
-            lines.append(f"{spec.key:20}{task:14}{noise:14}{n_voices:7}{n_items:7}{len(clips):7}{n_done:7}")
+            lines.append(
+                f"{spec.key:{width}}{task:14}{noise:14}{n_voices:7}{n_items:7}{len(clips):7}{n_done:7}"
+            )
     return "\n".join([*lines, "", *plan.notes, *_left(plan, ledger, n_workers)])
 
 
@@ -119,6 +128,8 @@ def _left(plan: Plan, ledger: Ledger, n_workers: int) -> list[str]:
         return [*lines, "Everything is done; run only writes the tables again."]
     by = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
     basis = f"; guessed for {', '.join(found.guessed)}" if found.guessed else ", from what is done"
+    if found.guessed and any(spec.key in PUBLISHED_SYSTEMS for spec in plan.systems):
+        basis += f", published models as on one {GPUS[GUESSED_GPU].name}"
     return [
         *lines,
         f"Left: {', '.join(counts) or 'memory to measure'}.",

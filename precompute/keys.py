@@ -23,6 +23,10 @@ CODE_VERSION = {
 }
 DECODING = "greedy, at most 40 tokens"  # engine.decode, which a test holds to these words
 _NOT_WEIGHTS = {"revision.txt"}
+_OWN_FILES = ("*", "*-lora/*")  # adapters that a published folder keeps below itself are its own
+_BLOB_DIGITS = 64  # of the sha256 by which the hub's cache names a large file
+
+Weights = Path | str  # a model folder, or the fingerprint of a service
 
 
 def render_key(recipe: Recipe) -> str:
@@ -35,14 +39,14 @@ def transcribe_key(recipe: Recipe, transcriber: Path) -> str:
     return _key("transcribe", render_key(recipe), folder_hash(transcriber))
 
 
-def listen_key(recipe: Recipe, question: Question, folders: tuple[Path, ...]) -> str:
+def listen_key(recipe: Recipe, question: Question, weights: Sequence[Weights]) -> str:
     """Return the key of a speech LLM's answer."""
-    return _key("listen", render_key(recipe), *map(folder_hash, folders), *_asked(question))
+    return _key("listen", render_key(recipe), *map(_identity, weights), *_asked(question))
 
 
-def read_key(heard: str, question: Question, backbone: Path) -> str:
+def read_key(heard: str, question: Question, backbone: Weights) -> str:
     """Return the key of a text LLM's answer: once per model and exact prompt, whoever asks."""
-    return _key("read", folder_hash(backbone), heard, *_asked(question))
+    return _key("read", _identity(backbone), heard, *_asked(question))
 
 
 def memory_key(system: str, folders: tuple[Path, ...]) -> str:
@@ -57,13 +61,26 @@ def measurement_key(stage: str, folders: Sequence[Path], *parts: str) -> str:
 
 @cache
 def folder_hash(folder: Path) -> str:
-    """Return a sha256 over a model folder's own files, names included; folders below it are others' business."""
+    """Return a sha256 over a model folder's own files, names and adapters included; other folders below are others'."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.glob("*") if path.is_file() and path.name not in _NOT_WEIGHTS):
+    found = {path for pattern in _OWN_FILES for path in folder.glob(pattern)}
+    for file in sorted(path for path in found if path.is_file() and path.name not in _NOT_WEIGHTS):
         digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(_file_hash(file))
     return digest.hexdigest()
+
+
+def _file_hash(file: Path) -> bytes:
+    """Return a file's sha256; the hub's cache has it in the name of what a large file's link leads to."""
+    blob = file.resolve().name if file.is_symlink() else ""
+    if len(blob) == _BLOB_DIGITS and not set(blob) - set("0123456789abcdef"):
+        return bytes.fromhex(blob)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _identity(weights: Weights) -> str:
+    return weights if isinstance(weights, str) else folder_hash(weights)
 
 
 def _asked(question: Question) -> tuple[str, ...]:

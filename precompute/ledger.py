@@ -39,6 +39,7 @@ class LedgerRow:
         seconds: its own time; a batch's time is shared out evenly.
         audio_s, snr_db_achieved, audio_sha256: of a rendered clip.
         peak_memory_mb: of a system.
+        flags: of a recording that was rendered, joined by commas.
         model_version, note: of a service's answer: which model it was, and what to know of it.
         prompt_tokens, answer_tokens: as a service counts them.
     """
@@ -57,6 +58,7 @@ class LedgerRow:
     snr_db_achieved: float | None = None
     audio_sha256: str = ""
     peak_memory_mb: float | None = None
+    flags: str = ""
     model_version: str = ""
     note: str = ""
     prompt_tokens: float | None = None

@@ -5,7 +5,7 @@ Nothing is computed and no model is loaded here; `precompute.benchmark` works th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -13,26 +13,38 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.errors import UnknownKeyError
-from engine.systems.catalogue import MODELS, SYSTEMS, SystemSpec, backbone_of, get_spec, systems
+from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, systems
+from engine.systems.profiles import read_profile
+from engine.systems.weights import folder_of
 from precompute import keys
-from precompute.clips import FULL_NOISE, QUICK_NOISE, Clip, recorded_clips, spoken_clips
+from precompute.clips import Clip, recorded_clips
+from precompute.corpora.folder import open_corpora, require
 from precompute.corpora.manifest import read_manifest
-from precompute.corpora.mini_world import TASKS, WORDS_TASKS, count_items, mini_items
+from precompute.corpora.mini_world import TASKS
+from precompute.corpora_clips import clips_of_corpora, musan_place
 from precompute.ledger import Ledger, LedgerRow
-from precompute.mini.voices import Voice, test_voices
+from precompute.mini_clips import FESTIVAL, mini_clips
+from precompute.settings import (
+    Settings,
+    asks_corpora,
+    checked_limit,
+    chosen_tasks,
+    corpora_keys,
+    items_a_corpus,
+)
 from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit
 
-FULL_ITEMS, QUICK_ITEMS = 300, 20
-NOISY_VOICES = 2
-# Unseen in every training, women and men in turn; who speaks needs as many men as women.
-VOICES = ("en-us+f3", "en-us+m4", "en-gb+belinda", "en-gb-x-rp+m7")
-N_VOICES = {"speaker": 4}
-N_VOICES_ELSE = 3
-PROFILES = ("mini",)
-FESTIVAL = (
-    "Voices are espeak-ng's, unseen in training. Festival is not in the plan: it is a system package that "
-    "few have; python -m precompute evaluate measures it."
-)
+__all__ = [
+    "Plan",
+    "Settings",
+    "fingerprint_of_service",
+    "listen_units",
+    "make_plan",
+    "memory_units",
+    "read_units",
+    "ready_systems",
+    "wanted_prompts",
+]
 
 CLIPS_IN_UNIT = 32  # three seconds of work: what a kill may cost
 PROMPTS_IN_UNIT = 128
@@ -41,38 +53,21 @@ _Thing = TypeVar("_Thing")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is asked for on the command line.
-
-    Attributes:
-        limit: items a task; None for the profile's own number.
-        systems, tasks: keys; empty for all.
-        corpus: manifest of an own corpus; it then stands alone unless tasks are named too.
-    """
-
-    profile: str = "mini"
-    quick: bool = False
-    systems: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    limit: int | None = None
-    corpus: Path | None = None
-    models: Path = MODELS
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is to be in the tables.
 
     Attributes:
         notes: what a reader should know before it runs, one sentence each.
-        folder: of the own corpus' recordings.
+        folders: task -> where its recordings lie; a task that is spoken here has none.
+        musan: folder of MUSAN, where its babble is wanted.
     """
 
     settings: Settings
     systems: tuple[SystemSpec, ...]
     clips: tuple[Clip, ...]
     notes: tuple[str, ...]
-    folder: Path
+    folders: Mapping[str, Path]
+    musan: Path | None = None
 
     def cells(self) -> Iterator[tuple[SystemSpec, Clip]]:
         """Yield every row of the answers: a system and a clip. An oracle needs the true words."""
@@ -81,27 +76,44 @@ class Plan:
                 if spec.kind != "text_llm" or clip.item.text:
                     yield spec, clip
 
+    def folder_of_task(self, task: str) -> Path:
+        """Return what the recordings of a task are relative to."""
+        return self.folders.get(task, Path())
+
     def backbone(self, spec: SystemSpec) -> str:
-        """Return the folder of the text LLM that a system's config names."""
+        """Return the folder of the text LLM that a system's config names; "" where a service answers."""
         return _backbone(spec.key, self.settings.models)
+
+    def reader(self, spec: SystemSpec) -> str:
+        """Return who reads: the folder of a text LLM, or the key of the row of the service that does."""
+        return _service_reader(spec) if spec.is_remote else self.backbone(spec)
 
     def listen_key(self, spec: SystemSpec, clip: Clip) -> str:
         """Return the key of a speech LLM's answer."""
-        return keys.listen_key(clip.recipe, clip.item.question, self.folders_of(spec))
+        return keys.listen_key(clip.recipe, clip.item.question, self.weights_of(spec))
 
     def transcribe_key(self, spec: SystemSpec, clip: Clip) -> str:
         """Return the key of a cascade's transcript."""
         assert spec.transcriber is not None
-        return keys.transcribe_key(clip.recipe, self.settings.models / spec.transcriber)
+        return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models))
 
     def read_key(self, spec: SystemSpec, clip: Clip, heard: str) -> str:
         """Return the key of a text LLM's answer."""
-        return keys.read_key(heard, clip.item.question, self.settings.models / self.backbone(spec))
+        if spec.is_remote:
+            return keys.read_key(heard, clip.item.question, fingerprint_of_service(self.reader(spec)))
+        return keys.read_key(heard, clip.item.question, folder_of(self.backbone(spec), self.settings.models))
 
     def folders_of(self, spec: SystemSpec) -> tuple[Path, ...]:
-        """Return the model folders that a system is made of."""
-        names = (spec.folder, spec.transcriber, self.backbone(spec))
-        return tuple(self.settings.models / name for name in dict.fromkeys(names) if name)
+        """Return the model folders that a system is made of; a service's own are not here."""
+        names = (spec.folder, spec.transcriber, self.backbone(spec), spec.audio_base)
+        return tuple(folder_of(name, self.settings.models) for name in dict.fromkeys(names) if name)
+
+    def weights_of(self, spec: SystemSpec) -> tuple[keys.Weights, ...]:
+        """Return what tells a system from another: its folders, and of a service the fingerprint."""
+        if not spec.is_remote:
+            return self.folders_of(spec)
+        asked = spec.key if spec.kind == "speech_llm" else self.reader(spec)
+        return (*self.folders_of(spec), fingerprint_of_service(asked))
 
     def heard(self, spec: SystemSpec, clip: Clip, ledger: Ledger) -> LedgerRow | str | None:
         """Return what a text LLM is given: the words, the row of a failed transcript, or None: not done yet."""
@@ -116,6 +128,26 @@ def _backbone(key: str, models: Path) -> str:
     return backbone_of(get_spec(key), models)
 
 
+def fingerprint_of_service(key: str) -> str:
+    """Return what stands for the weights of a system that a service answers for.
+
+    Raises:
+        ServiceError: its address, model or key is not set.
+    """
+    from engine.systems.registry import load_behaviour
+
+    return load_behaviour(key).fingerprint
+
+
+def _service_reader(spec: SystemSpec) -> str:
+    """Return the key of the text LLM that a cascade's or an oracle's service is asked as."""
+    return next(
+        row.key
+        for row in SYSTEMS.values()
+        if row.kind == "text_llm" and (row.service, row.variables) == (spec.service, spec.variables)
+    )
+
+
 def make_plan(settings: Settings) -> Plan:
     """Return the plan.
 
@@ -123,87 +155,64 @@ def make_plan(settings: Settings) -> Plan:
         UnknownKeyError: a profile, system or task that does not exist here.
         ManifestError: the own corpus cannot be used.
     """
-    if settings.profile not in PROFILES:
-        raise UnknownKeyError(
-            f'There is no profile "{settings.profile[:40]}". Choose: {", ".join(PROFILES)}.'
-        )
-    if settings.limit is not None and settings.limit < 1:
-        raise UnknownKeyError(f"The limit is {settings.limit}; give 1 or more items a task.")
-    chosen, notes = _systems(settings)
+    limit = checked_limit(settings)
+    chosen, notes = ready_systems(settings)
     clips: list[Clip] = []
-    folder = Path()
+    folders: dict[str, Path] = {}
+    musan = None
     if settings.corpus:
         corpus = read_manifest(settings.corpus)
-        folder = corpus.folder
-        clips += recorded_clips(corpus.items[: settings.limit])
+        folders[corpus.task] = corpus.folder
+        clips += recorded_clips(corpus.items[:limit])
         if not all(item.text for item in corpus.items):
             notes.append("Clips without a transcript are not asked of the text oracle.")
-    if settings.tasks or not settings.corpus:
-        for task in _tasks(settings):
-            clips += _task_clips(task, settings, notes)
-    if settings.tasks or not settings.corpus:
+    if asks_corpora(settings):
+        asked = corpora_keys(settings)
+        opened = open_corpora(settings.corpora, asked, items_a_corpus(settings))
+        require(opened, asked if settings.tasks or not opened.samples else ())
+        notes += opened.missing.values()
+        made = clips_of_corpora(opened, settings.speech, quick=settings.quick)
+        clips += made.clips
+        folders |= made.folders
+        notes += made.notes
+        musan = musan_place(opened)
+    elif settings.tasks or not settings.corpus:
+        for task in chosen_tasks(settings.tasks, TASKS):
+            clips += mini_clips(task, limit, quick=settings.quick, notes=notes)
         notes.append(FESTIVAL)
     # Renderings that are equal in all respects are one clip.
     unique = {clip.clip_id: clip for clip in clips}
-    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folder)
+    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan)
 
 
-def _systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
+def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
+    """Return the systems that run, and a sentence for each of the profile's that cannot.
+
+    Raises:
+        UnknownKeyError: a named one does not exist or cannot run here, or none can.
+    """
     state = {info.key: info for info in systems(settings.models)}
     for key in settings.systems:
         get_spec(key)
         if state[key].status != "ready":
             raise UnknownKeyError(f"{key} cannot run here: {state[key].reason}.")
-    notes = [
-        f"{info.key} is left out: {info.reason}."
-        for info in state.values()
-        if info.status != "ready" and not settings.systems
-    ]
-    wanted = [key for key in SYSTEMS if state[key].status == "ready"]
-    chosen = tuple(get_spec(key) for key in wanted if not settings.systems or key in settings.systems)
-    if not chosen:
+    wanted = settings.systems or read_profile(settings.profile).systems
+    ready = [key for key in SYSTEMS if key in wanted and state[key].status == "ready"]
+    notes = [f"{key} is left out: {state[key].reason}." for key in wanted if key not in ready]
+    if not ready:
         raise UnknownKeyError("There is no system to run: the models' weights are missing.")
-    return chosen, notes
-
-
-def _tasks(settings: Settings) -> tuple[str, ...]:
-    for task in settings.tasks:
-        if task not in TASKS:
-            raise UnknownKeyError(f'There is no task "{task[:40]}" here. Choose from: {", ".join(TASKS)}.')
-    return tuple(task for task in TASKS if not settings.tasks or task in settings.tasks)
-
-
-def _task_clips(task: str, settings: Settings, notes: list[str]) -> list[Clip]:
-    n_items = settings.limit or (QUICK_ITEMS if settings.quick else FULL_ITEMS)
-    items = mini_items(task, n_items)
-    if len(items) < n_items:
-        notes.append(f"{task} has {count_items(task)} test items, not {n_items}: all are taken.")
-    noises = FULL_NOISE if task in WORDS_TASKS else ()
-    if not settings.quick:
-        return list(spoken_clips(items, _voices(N_VOICES.get(task, N_VOICES_ELSE)), NOISY_VOICES, noises))
-    # One voice; who speaks would have one answer only, so a woman and a man take turns there.
-    quick = QUICK_NOISE if noises else ()
-    turns = [(voice,) for voice in _voices(2 if task == "speaker" else 1)]
-    return [
-        clip
-        for index, item in enumerate(items)
-        for clip in spoken_clips([item], turns[index % len(turns)], 1, quick)
-    ]
-
-
-def _voices(count: int) -> tuple[Voice, ...]:
-    known = {voice.name: voice for voice in test_voices()}
-    return tuple(known[name] for name in VOICES[:count])
+    return tuple(map(get_spec, ready)), notes
 
 
 def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
     """Return the work on sound that is not done; every clip is in one unit, with all that is wanted of it."""
-    works = [work for clip in plan.clips if (work := _clip_work(plan, clip, ledger)).needs]
+    works = [(clip.item.task, work) for clip in plan.clips if (work := _clip_work(plan, clip, ledger)).needs]
     units: list[ListenUnit] = []
     # A unit keeps to one task: its questions have as many labels, and its batches fill up well.
-    for _, group in groupby(works, key=lambda work: work.question.task.key):
-        for part in _portions(list(group), CLIPS_IN_UNIT):
-            units.append(ListenUnit(part, plan.folder, plan.settings.models))
+    for task, group in groupby(works, key=lambda one: one[0]):
+        folder = plan.folder_of_task(task)
+        for part in _portions([work for _, work in group], CLIPS_IN_UNIT):
+            units.append(ListenUnit(part, folder, plan.settings.models, plan.musan))
     return units
 
 
@@ -244,8 +253,9 @@ def wanted_prompts(plan: Plan, ledger: Ledger) -> dict[tuple[str, str], list[Pro
             continue
         key = plan.read_key(spec, clip, heard)
         if not ledger.is_done(key):
-            backbone = plan.backbone(spec)
-            via.setdefault(backbone, spec.key)
+            backbone = plan.reader(spec)
+            # A service is asked as the row that reads for it; weights are loaded by any system that has them.
+            via.setdefault(backbone, backbone if spec.is_remote else spec.key)
             found.setdefault(backbone, {}).setdefault(key, Prompt(key, heard, clip.item.question))
     return {(via[backbone], backbone): list(prompts.values()) for backbone, prompts in found.items()}
 
@@ -255,7 +265,7 @@ def _like_length(prompt: Prompt) -> tuple[int, int, str]:
 
 
 def memory_units(plan: Plan, ledger: Ledger) -> list[MemoryUnit]:
-    """Return the systems whose memory was not measured yet."""
+    """Return the systems whose memory was not measured yet; a service's is not ours to measure."""
     wanted: Sequence[tuple[str, SystemSpec]] = [
         (keys.memory_key(spec.key, plan.folders_of(spec)), spec)
         for spec in plan.systems

@@ -18,7 +18,7 @@ from statistics import median
 from engine.audio import AudioClip
 from engine.bench import Bench
 from engine.conditions import preset_layers
-from engine.decode import run_arms
+from engine.decode import MAX_NEW_TOKENS, run_arms
 from engine.erasure import Eraser, load_eraser
 from engine.errors import EngineError
 from engine.lanes import control_transcripts
@@ -112,18 +112,24 @@ def ratio_row(name: str, compares: str, measured: Sequence[float], baseline: Seq
 
 
 def generation_row(
-    system: WhiteBoxSystem, eraser: Eraser, clip: AudioClip, words: tuple[SpokenWord, ...], repeats: int
+    system: WhiteBoxSystem,
+    eraser: Eraser,
+    clip: AudioClip,
+    words: tuple[SpokenWord, ...],
+    repeats: int,
+    most_tokens: int = MAX_NEW_TOKENS,
 ) -> SpeedRow:
     """Compare an answer read by the nine-layer lens and erased once, control beside it, with the bare answer.
 
-    Both generate as many tokens as the bare answer has; the clip is encoded before.
+    Both generate as many tokens as the bare answer has, which is cut at `most_tokens`; the clip is encoded before.
     """
     heard = system.hear(clip)
     prepared = system.prepare(heard, TASKS["transcribe"].instruction)
     start, stop = prepared.span
     layers = preset_layers(len(system.decoder_layers))
     bench = Bench({eraser.condition: eraser}, layers, "audio", "linear", SEED)
-    n_tokens = max(1, len(run_arms(system, prepared).decoded[0].token_ids))
+    bare = run_arms(system, prepared, max_new_tokens=most_tokens)
+    n_tokens = max(1, len(bare.decoded[0].token_ids))
 
     def plain() -> object:
         return run_arms(system, prepared, max_new_tokens=n_tokens)

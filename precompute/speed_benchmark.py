@@ -43,8 +43,8 @@ def _answer(spec: SystemSpec, clip: Clip, plan: Plan) -> str:
     if spec.kind == "text_llm":
         oracle = load_text_llm(spec.key, models)
         return answer_one(oracle, oracle.hear_text(clip.item.text), question).text
-    clean = say_recipe(clip.recipe, plan.folder).clip
-    noisy = spoil(clean, clip.recipe)
+    clean = say_recipe(clip.recipe, plan.folder_of_task(clip.item.task)).clip
+    noisy = spoil(clean, clip.recipe, plan.musan)
     load = load_speech_llm if spec.kind == "speech_llm" else load_cascade
     system = load(spec.key, models)
     return answer_one(system, system.hear(noisy.clip if noisy else clean), question).text

@@ -92,13 +92,15 @@ class ListenUnit:
     """Work on the sound of some clips.
 
     Attributes:
-        folder: of an own corpus' recordings.
+        folder: of the clips' recordings.
         models: folder of the models.
+        musan: folder of MUSAN, where its babble is wanted.
     """
 
     works: tuple[ClipWork, ...]
     folder: Path
     models: Path
+    musan: Path | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from engine.records import file_of, read_table
 from engine.systems.catalogue import get_spec, revision_of
 from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.tasks import TASKS
-from precompute.plan import FULL_ITEMS
+from precompute.mini_clips import FULL_ITEMS
 
 CLASSES = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different")
 NOISES = {("babble", 15), ("babble", 10), ("babble", 5), ("babble", 0), ("white", 10), ("room", None)}

@@ -25,9 +25,10 @@ from engine.request import RunRequest
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import MODELS, PAIRS, SYSTEMS, get_pair, match_of, ready_pairs, systems
-from engine.systems.checkpoint import fingerprint
+from engine.systems.fingerprints import fingerprint
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.unit_models import UNIT_MODELS, load_unit_model
 from engine.tasks import FREE_FORMS, TASKS, labels_for
 from engine.voice import is_available
 from precompute.mini.held_out import gold_of, held_out_items, say_item
@@ -35,10 +36,10 @@ from precompute.mini.voices import test_voices as held_out_voices
 
 ROOT = Path(__file__).resolve().parent.parent
 PAIR = "mini-ultravox"
+UNIT_MODEL = "mini-interleaved"
 SPEECH_LLMS = ("mini-ultravox", "mini-qwen2-audio")
 FIRST_PAIR = ("mini-ultravox", "mini-cascade", "mini-llama")
 LARGEST_FILE_BYTES, ALL_ASSETS_BYTES = 9_000_000, 80_000_000
-WEIGHT_ENDINGS = (".safetensors", ".bin")
 NEAR_CHANCE = 0.05  # a probe is scored on a few thousand held-out positions, neighbours of which are alike
 NEEDS_A_VOICE = pytest.mark.skipif(not is_available(), reason="no espeak-ng wheel to say a held-out sentence")
 
@@ -127,6 +128,12 @@ def test_both_arms_run_the_very_same_backbone() -> None:
 def test_the_adapter_tells_the_truth_about_its_model(system: WhiteBoxSystem) -> None:
     failed = [f"{f.name}: {f.measured}" for f in check_adapter(system) if not f.passed]
     assert not failed
+
+
+def test_the_unit_model_tells_the_truth_and_its_units_are_the_published_kind() -> None:
+    system = load_unit_model(UNIT_MODEL)
+    assert not [f"{f.name}: {f.measured}" for f in check_adapter(system) if not f.passed]
+    assert len(system.unit_ids) == 200 and system.text_tag + 1 == system.language_model.config.vocab_size
 
 
 def test_the_backbone_is_deep_enough_for_nine_layers(system: WhiteBoxSystem) -> None:
@@ -223,6 +230,6 @@ def folders_of(key: str) -> list[str]:
 
 def test_the_first_pair_has_its_folders_and_no_folder_is_of_no_system() -> None:
     assert all((MODELS / folder / "config.json").exists() for key in FIRST_PAIR for folder in folders_of(key))
-    known = {folder for key in SYSTEMS for folder in folders_of(key)}
+    known = {folder for key in SYSTEMS for folder in folders_of(key)} | UNIT_MODELS.keys()
     assert {path.parent.name for path in MODELS.glob("*/config.json")} <= known
     assert get_pair(PAIR).speech_llm == PAIR

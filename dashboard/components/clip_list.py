@@ -1,5 +1,7 @@
 """The clips of one class: both answers, the right one, what was said and heard; sortable, searched, opened.
 
+A recording with a flag (no speech, very short) says so; looking for "flagged" lists those alone.
+
 Fifty rows at a time. A clip that cannot be made again here says why in its row.
 """
 
@@ -39,6 +41,7 @@ class ClipRow:
     gold: str
     heard: str
     voice: str
+    flags: str = ""
 
 
 def rows_of(
@@ -90,7 +93,13 @@ def _row(
         gold=str(first["gold"]),
         heard="as said" if said and normalise(heard) == normalise(said) else heard,
         voice=str(first["voice"]),
+        flags=_flags(str(clip.get("flags") or "")),
     )
+
+
+def _flags(flags: str) -> str:
+    """Return what is wrong with a recording, in words that can be looked for; "" for nothing."""
+    return f"flagged: {flags.replace('_', ' ').replace(',', ', ')}" if flags else ""
 
 
 def _answer(row: Mapping[str, Any]) -> str:
@@ -169,6 +178,7 @@ def _line(row: ClipRow, obstacle: str) -> str:
         if obstacle
         else button(said, "open", row.clip_id, classes="bm-open", title="Open on the clip page")
     )
+    opens += f'<small class="bm-quiet">{escape(row.flags)}</small>' if row.flags else ""
     cells = "".join(f"<td>{escape(text[:LONGEST_CELL])}</td>" for text in (row.first, row.second, row.gold))
     quiet = "bm-heard bm-quiet" if row.heard == "as said" else "bm-heard"
     rest = f'<td class="{quiet}">{escape(row.heard[:LONGEST_CELL])}</td><td class="bm-quiet">{escape(row.voice)}</td>'

@@ -9,7 +9,8 @@ from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import word_difference
 from engine.request import RunRequest
 from engine.result import RunResult
-from engine.tasks import get_task, is_right
+from engine.scoring import is_right
+from engine.tasks import get_task
 
 if TYPE_CHECKING:
     from engine.implicit import ImplicitAnswer
@@ -30,7 +31,9 @@ def implicit_value(
     heard = next((lane.heard for lane in result.lanes if lane.role == "cascade"), "")
     right = None
     if result.gold is not None and asked.answer.label is not None:
-        right = is_right(get_task(result.task), asked.answer.label, result.gold, request.aliases)
+        right = is_right(
+            get_task(result.task), asked.answer.label, result.gold, request.aliases, text=asked.answer.text
+        )
     return {
         "status": "implicit",
         "turn": turn,

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from dashboard.benchmark_link import CLASSES
+from dashboard.beside_paper import paper_sentence
 from dashboard.components.benchmark_marks import (
     ABSENT,
     between,
@@ -60,6 +61,7 @@ def pair_html(source: str, row: Row | None, family: int | None, kind: str) -> st
         heading("Pair")
         + title
         + _facts(row)
+        + (paper_html(row) if source != "published" else "")
         + _classes(source, row, kind)
         + '<div class="bm-two">'
         + _mcnemar(row, first, second, family)
@@ -67,6 +69,12 @@ def pair_html(source: str, row: Row | None, family: int | None, kind: str) -> st
         + "</div>"
         + _notes(row)
     )
+
+
+def paper_html(row: Row) -> str:
+    """Return what the paper published of the same pair on the same corpus; "" where that is nothing."""
+    said = paper_sentence(row)
+    return f'<p class="bm-facts small">{escape(said)}</p>' if said else ""
 
 
 def _facts(row: Row) -> str:

@@ -10,20 +10,15 @@ from dashboard.mechanism.section import Option
 from dashboard.names import in_order, name_of, tasks_in_order
 from dashboard.published import published_as_declared
 from dashboard.tables import table
+from engine.tasks import CORPUS_TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Below this many groups an interval by resampling is too narrow to rest a sentence on (engine.stats.intervals).
 FEWEST_GROUPS = 20
-# The paper's data sets of the same tasks (arXiv 2602.17598, section 4).
-PAPERS_TASKS = {
-    "topic": "ag_news",
-    "sentiment": "sst2",
-    "commonsense": "csqa",
-    "emotion": "meld",
-    "sarcasm": "mustard",
-}
+# The paper's data set of each task.
+PAPERS_TASKS = {task: corpus for corpus, task in CORPUS_TASKS.items()}
 
 
 def measured_table(source: str, name: str) -> pd.DataFrame:

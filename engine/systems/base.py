@@ -191,6 +191,18 @@ class BehaviourModel(Protocol):
         ...
 
 
+def end_ids(system: WhiteBoxModel) -> tuple[int, ...]:
+    """Return the ids at which an answer ends: first the end of a turn, then what the model's own settings add.
+
+    Llama-3.1-Instruct names three; a base model's end of a document ends a chat's answer as well.
+    """
+    turn = int(system.tokenizer.eos_token_id)
+    settings = getattr(system.language_model, "generation_config", None)
+    named = getattr(settings, "eos_token_id", None)
+    others = named if isinstance(named, list) else [] if named is None else [named]
+    return tuple(dict.fromkeys((turn, *map(int, others))))
+
+
 @dataclass(frozen=True)
 class PromptFrame:
     """The chat template's ids before and after the clip, for one instruction."""

@@ -48,6 +48,7 @@ __all__ = [
     "backbone_of",
     "get_pair",
     "get_spec",
+    "is_service",
     "match_between",
     "match_of",
     "n_layers_of",
@@ -84,6 +85,11 @@ def get_pair(key: str) -> Pair:
     if key not in PAIRS:
         raise UnknownKeyError(f'There is no pair "{key[:40]}". Choose one of: {", ".join(ready_pairs())}.')
     return PAIRS[key]
+
+
+def is_service(key: str) -> bool:
+    """Say whether a system is behind a service; of a key that is not in the catalogue nothing is known."""
+    return key in SYSTEMS and SYSTEMS[key].is_remote
 
 
 def transcriber_name(spec: SystemSpec) -> str:

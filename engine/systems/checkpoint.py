@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -12,7 +13,10 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from engine.errors import ModelFilesError
-from engine.systems.shared_bytes import is_stored, open_stored, put_together, stored_files
+from engine.systems.shared_bytes import is_stored, put_together, stored_files
+
+# Where the language model lies in the published checkpoint of a speech LLM that holds its own.
+INLINE_PREFIX = "language_model."
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -43,8 +47,7 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool] = lambda name: True
     for file in weight_files(folder):
         try:
             if not file.exists():
-                whole = load(put_together(file))
-                tensors |= {name: tensor for name, tensor in whole.items() if wanted(name)}
+                tensors |= _wanted_of(file, wanted)
                 continue
             with safe_open(file, framework="pt") as stored:
                 names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
@@ -54,14 +57,42 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool] = lambda name: True
     return tensors
 
 
-def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> None:
+def _wanted_of(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """Return the wanted tensors of a file that is kept in pieces."""
+    return {name: tensor for name, tensor in load(put_together(file)).items() if wanted(name)}
+
+
+def tensor_bytes(folder: Path, itemsize: int, wanted: Callable[[str], bool] = lambda name: True) -> int:
+    """Return what a folder's tensors take in memory at so many bytes a number, from the headers alone.
+
+    0 for a folder without weights, whose loading says what is missing.
+    """
+    n_numbers = 0
+    with suppress(ModelFilesError, SafetensorError):
+        for file in weight_files(folder):
+            if not file.exists():
+                n_numbers += sum(tensor.numel() for tensor in _wanted_of(file, wanted).values())
+                continue
+            with safe_open(file, framework="numpy") as stored:
+                names = [name for name in stored.keys() if wanted(name)]  # noqa: SIM118
+                n_numbers += sum(math.prod(stored.get_slice(name).get_shape()) for name in names)
+    return n_numbers * itemsize
+
+
+def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str, *, assign: bool = False) -> None:
     """Load tensors into a module, in the module's own dtype.
+
+    Args:
+        module: to be filled.
+        tensors: by the module's names.
+        name: of the system, for errors.
+        assign: take the tensors themselves, as they are, instead of copying their values.
 
     Raises:
         ModelFilesError: names the first missing or unexpected tensor, or one of another shape.
     """
     try:
-        outcome = module.load_state_dict(tensors, strict=False)
+        outcome = module.load_state_dict(tensors, strict=False, assign=assign)
     except RuntimeError as error:
         raise ModelFilesError(
             f"{name} does not fit its config: {str(error).splitlines()[1].strip()}"
@@ -74,15 +105,3 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], name: str) -> N
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with this prefix, without it."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def fingerprint(folders: Iterable[Path]) -> str:
-    """Return a sha256 over the bytes of these folders' weights, in order."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in weight_files(folder):
-            # In blocks: a published shard is larger than many a machine's memory.
-            with open_stored(file) as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-    return digest.hexdigest()

@@ -21,8 +21,9 @@ from transformers import AddedToken, AutoConfig, PreTrainedTokenizerBase
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.base import Heard, Prepared
-from engine.systems.checkpoint import fingerprint, read_tensors, under
+from engine.systems.checkpoint import read_tensors, under
 from engine.systems.eight_bit import from_eight_bits
+from engine.systems.fingerprints import fingerprint
 from engine.systems.spec import SystemSpec
 from engine.systems.speech_units import (
     FRAME_S,

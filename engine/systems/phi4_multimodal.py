@@ -24,7 +24,8 @@ from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError, PromptError
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint, read_tensors
+from engine.systems.checkpoint import read_tensors
+from engine.systems.fingerprints import fingerprint
 from engine.systems.lora import LoraLinear, is_silent, shape_fits
 from engine.systems.text_llm import TextLLM
 

@@ -6,6 +6,7 @@ loads no model; `preparation` says what each system lacks before anything is fet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,9 +26,9 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.placement import DTYPES, Settings, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
 
-DTYPES = ("", "bfloat16", "float32")
 # The nine systems of arXiv 2602.17598, Table 1: the paper's id -> ours.
 PAPER_SYSTEMS: Mapping[str, str] = {
     "cascade_s": "whisper-large-v3-qwen2.5-7b",
@@ -131,10 +132,11 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
     dtype, memory = str(written.get("dtype") or ""), written.get("memory_gib")
     if dtype not in DTYPES:
         raise ModelFilesError(f"The profile {file.name} asks for {dtype[:20]}; take bfloat16 or float32.")
-    if memory is not None and not (isinstance(memory, int | float) and memory > 0):
+    is_number = isinstance(memory, int | float) and not isinstance(memory, bool)  # YAML reads "yes" as True
+    if memory is not None and not (is_number and 0 < memory < math.inf):
         raise ModelFilesError(f"The profile {file.name}: memory_gib must be a number above 0.")
     folders = written.get("folders") or {}
-    if not isinstance(folders, Mapping):
+    if not isinstance(folders, Mapping) or not all(isinstance(place, str) for place in folders.values()):
         raise ModelFilesError(f"The profile {file.name}: folders must map a model folder to its path.")
     return Profile(
         key=str(written.get("key") or file.stem),
@@ -145,7 +147,7 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
         dtype=dtype,
         memory_gib=None if memory is None else float(memory),
         # As in other files of settings: a path is told from where the file lies.
-        folders={str(name): file.parent / Path(str(place)).expanduser() for name, place in folders.items()},
+        folders={str(name): file.parent / Path(place).expanduser() for name, place in folders.items()},
     )
 
 
@@ -166,6 +168,7 @@ def use_profile(profile: Profile) -> None:
         ModelFilesError: a folder that it names does not exist.
     """
     use_folders(profile.folders)
+    use(Settings(profile.device, profile.dtype, profile.memory_gib))
     _IN_USE[0] = profile
 
 

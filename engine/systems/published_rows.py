@@ -28,15 +28,16 @@ _READERS = {
     "qwen2-audio-7b-instruct": ("Qwen2-Audio's own LLM", 7754.0, "Apache-2.0"),
     "qwen2-audio-7b": ("Qwen2-Audio base's own LLM", 7754.0, "Apache-2.0"),
     "phi-4-multimodal": ("Phi-4-Multimodal's LLM, adapters off", 3836.0, "MIT"),
-    "voxtral-mini-3b-2507": ("Voxtral's own LLM", 4022.0, "Apache-2.0"),
+    "voxtral-mini-3b-2507": ("Voxtral's own LLM", 4014.0, "Apache-2.0"),
 }
 # Folders that hold a speech LLM too, which has their name.
 _INLINE = ("qwen2-audio-7b-instruct", "qwen2-audio-7b", "phi-4-multimodal", "voxtral-mini-3b-2507")
-_ULTRAVOX_EARS_M = 687.0  # audio tower and projector
+# Audio tower and projector by the backbone's folder: the projector's last map is as wide as that.
+_ULTRAVOX_EARS_M = {"llama-3.1-8b-instruct": 687.0, "llama-3.2-1b-instruct": 683.0}
 
 
 def _ultravox(key: str, name: str, folder: str, backbone: str) -> SystemSpec:
-    parameters_m = _ULTRAVOX_EARS_M + _READERS[backbone][1]
+    parameters_m = _ULTRAVOX_EARS_M[backbone] + _READERS[backbone][1]
     return SystemSpec(
         key,
         name,
@@ -207,3 +208,8 @@ _PAIRED = (
 PUBLISHED_PAIRS: dict[str, Pair] = {
     row[0]: pair_of(MINI_SYSTEMS | PUBLISHED_SYSTEMS, *row) for row in _PAIRED
 }
+
+
+def parameters_m_of(folder: str) -> float:
+    """Return millions of parameters of a published transcriber or text LLM; 0 for any other folder."""
+    return {name: row[1] for name, row in (_EARS | _READERS).items()}.get(folder, 0.0)

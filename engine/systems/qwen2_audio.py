@@ -26,7 +26,7 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import check_window, encode_mel, unnormed_states
 from engine.systems.base import CLIP_MARK, Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.text_llm import USER_TEMPLATE, TextLLM, load_ears
+from engine.systems.text_llm import USER_TEMPLATE, TextLLM, make_ears, read_ears_beside
 
 HOP_SAMPLES = 160
 POOLED_STATES = 2
@@ -70,8 +70,8 @@ class Qwen2Audio:
             self._features = WhisperFeatureExtractor.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
-        self.ears = Qwen2AudioEars(config)
-        load_ears(self.ears, folder, backbone, spec.name)
+        tensors = read_ears_beside(folder)
+        self.ears = make_ears(lambda: Qwen2AudioEars(config), tensors, backbone, spec.name)
         self._window_samples = int(config.audio_config.max_source_positions) * 2 * HOP_SAMPLES
         check_window(self._features.n_samples, self._window_samples, spec.name)
         self._backbone = backbone

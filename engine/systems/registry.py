@@ -1,6 +1,7 @@
 """Loading systems by key, each once; systems with one backbone or one transcriber share its weights.
 
-Adapters and model libraries are imported only here and only when a system is first asked for.
+Adapters and model libraries are imported only here and only when a system is first asked for. What is loaded lies in
+`residency.LOADED`, which makes room where memory is limited; where it goes and in which precision, `placement` says.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING
 from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
 from engine.remote import Caller
 from engine.secret import secret_from
-from engine.systems.catalogue import MODELS, SYSTEMS, SystemSpec, backbone_of, get_spec
+from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
+from engine.systems.placement import placement_of, settings_in_use
 from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
+from engine.systems.residency import LOADED
 from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
+from engine.systems.spec import SystemSpec
 from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
@@ -27,35 +31,63 @@ if TYPE_CHECKING:
 
 _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
+# Kinds of parts, each loaded by itself; with a name and a models folder they make its key.
+_TEXT, _SPEECH, _EARS, _CASCADE = "text LLM", "speech LLM", "transcriber", "cascade"
 
 
+@LOADED.lease()
 def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     """Return the speech LLM with this key, loaded at first use.
 
     Raises:
         UnknownKeyError: there is no such system.
         ModelFilesError: its weights are missing or damaged.
+        PlacementError: there is no room for it.
     """
-    with _LOADING:
-        return _speech_llm(key, models)
+    spec = get_spec(key)
+    assert spec.folder is not None, "a system behind a service is asked through load_behaviour"
+    text = backbone_of(spec, models)
+    backbone = _text_llm(text, models)
+    return LOADED.get(
+        (_SPEECH, key, models),
+        lambda: _new_speech_llm(spec, backbone, models),
+        name=spec.name,
+        size=lambda: _ears_bytes(spec, models),
+        needs=[(_TEXT, text, models)],
+    )
 
 
+@LOADED.lease()
 def load_cascade(key: str, models: Path = MODELS) -> Cascade:
     """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
-    with _LOADING:
-        return _cascade(key, models)
+    spec = get_spec(key)
+    assert spec.transcriber is not None
+    text = backbone_of(spec, models)
+    backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models)
+
+    def load() -> Cascade:
+        from engine.systems.cascade import Cascade
+
+        return Cascade(spec, ears, backbone)
+
+    needs = [(_TEXT, text, models), (_EARS, spec.transcriber, models)]
+    return LOADED.get((_CASCADE, key, models), load, name=spec.name, needs=needs)
 
 
 def load_transcriber(folder: str, models: Path = MODELS) -> Transcribes:
     """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`."""
-    with _LOADING:
-        return _transcriber(folder, models)
+    place = folder_of(folder, models)
+    return LOADED.get(
+        (_EARS, folder, models),
+        lambda: _new_transcriber(folder, place),
+        name=folder,
+        size=lambda: sum(file.stat().st_size for file in place.glob("model.bin")),
+    )
 
 
 def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
     """Return the text LLM with this key, loaded at first use; raises as `load_speech_llm`."""
-    with _LOADING:
-        return _text_llm(get_spec(key).backbone, models)
+    return _text_llm(get_spec(key).backbone, models)
 
 
 def load_behaviour(key: str) -> BehaviourModel:
@@ -86,11 +118,12 @@ def batch_is_exact(key: str, models: Path = MODELS) -> bool:
 
 
 @cache
+@LOADED.lease()
 def _checked(key: str, models: Path) -> bool:
     """Run check_adapter once; only batch parity may fail, and then arms run one after another."""
     from engine.check import BATCH_CHECK, check_adapter
 
-    failed = [finding for finding in check_adapter(_speech_llm(key, models)) if not finding.passed]
+    failed = [finding for finding in check_adapter(load_speech_llm(key, models)) if not finding.passed]
     serious = [finding for finding in failed if finding.name != BATCH_CHECK]
     if serious:
         raise ModelFilesError(
@@ -100,26 +133,53 @@ def _checked(key: str, models: Path) -> bool:
     return not failed
 
 
-@cache
 def _text_llm(folder: str, models: Path) -> TextLLM:
-    from engine.systems.text_llm import TextLLM
-
     # Cascades, the oracle and a speech LLM may share a folder's weights; the row is the oracle's.
     rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]
     if not rows:
         raise ModelFilesError(f"The catalogue has no text LLM in the folder {folder[:40]}.")
-    if any(spec.family == "phi4_multimodal" and spec.folder == folder for spec in SYSTEMS.values()):
-        from engine.systems.phi4_multimodal import require_native
+    place = folder_of(folder, models)
 
-        require_native(folder_of(folder, models), rows[0].name)
-    return TextLLM(rows[0], folder_of(folder, models))
+    def load() -> TextLLM:
+        from engine.systems.text_llm import TextLLM
+
+        placement = placement_of(folder)
+
+        if any(spec.family == "phi4_multimodal" and spec.folder == folder for spec in SYSTEMS.values()):
+            from engine.systems.phi4_multimodal import require_native
+
+            require_native(place, rows[0].name)
+        return TextLLM(rows[0], place, dtype=placement.dtype, device=placement.device)
+
+    return LOADED.get(
+        (_TEXT, folder, models), load, name=rows[0].name, size=lambda: _text_bytes(folder, models)
+    )
 
 
-@cache
-def _speech_llm(key: str, models: Path) -> SpeechLLM:
-    spec = get_spec(key)
-    assert spec.folder is not None, "a system behind a service is asked through load_behaviour"
-    backbone, folder = _text_llm(backbone_of(spec, models), models), folder_of(spec.folder, models)
+def _text_bytes(folder: str, models: Path) -> int:
+    """Return what a folder's language model takes: all of it, or what a speech LLM holds under its prefix."""
+    from engine.systems.checkpoint import INLINE_PREFIX, tensor_bytes
+
+    place, itemsize = folder_of(folder, models), placement_of(folder).dtype.itemsize
+    inline = tensor_bytes(place, itemsize, lambda name: name.startswith(INLINE_PREFIX))
+    return inline or tensor_bytes(place, itemsize)
+
+
+def _ears_bytes(spec: SystemSpec, models: Path) -> int:
+    """Return what a speech LLM takes beside its language model."""
+    from engine.systems.checkpoint import INLINE_PREFIX, tensor_bytes
+    from engine.systems.phi4_multimodal import ADAPTERS
+
+    assert spec.folder is not None
+    place, itemsize = folder_of(spec.folder, models), placement_of(spec.folder).dtype.itemsize
+    if spec.family == "phi4_multimodal":
+        return tensor_bytes(place / ADAPTERS, itemsize)
+    return tensor_bytes(place, itemsize, lambda name: not name.startswith(INLINE_PREFIX))
+
+
+def _new_speech_llm(spec: SystemSpec, backbone: TextLLM, models: Path) -> SpeechLLM:
+    assert spec.folder is not None
+    folder = folder_of(spec.folder, models)
     if spec.family == "qwen2_audio":
         from engine.systems.qwen2_audio import Qwen2Audio
 
@@ -132,6 +192,10 @@ def _speech_llm(key: str, models: Path) -> SpeechLLM:
         from engine.systems.voxtral import Voxtral
 
         return Voxtral(spec, folder, backbone)
+    if spec.family != "ultravox":
+        raise ModelFilesError(
+            f"No adapter loads the family {spec.family}; add it in engine/systems/registry.py."
+        )
     from engine.systems.ultravox import Ultravox
     from engine.systems.ultravox_checkpoint import Bases
 
@@ -141,25 +205,15 @@ def _speech_llm(key: str, models: Path) -> SpeechLLM:
     return Ultravox(spec, folder, backbone, bases)
 
 
-@cache
-def _cascade(key: str, models: Path) -> Cascade:
-    from engine.systems.cascade import Cascade
-
-    spec = get_spec(key)
-    assert spec.transcriber is not None
-    ears = _transcriber(spec.transcriber, models)
-    return Cascade(spec, ears, _text_llm(backbone_of(spec, models), models))
-
-
-@cache
-def _transcriber(folder: str, models: Path) -> Transcribes:
+def _new_transcriber(folder: str, place: Path) -> Transcribes:
     if folder in PUBLISHED_TRANSCRIBERS:
-        from engine.systems.whisper import PublishedTranscriber
+        from engine.systems.whisper import PublishedTranscriber, WhisperSettings
 
-        return PublishedTranscriber(folder_of(folder, models))
+        device = settings_in_use().device.partition(":")[0]
+        return PublishedTranscriber(place, WhisperSettings(device=device or "auto"))
     from engine.systems.cascade import Transcriber
 
-    return Transcriber(folder_of(folder, models), max_tokens=_TRANSCRIBER_TOKENS)
+    return Transcriber(place, max_tokens=_TRANSCRIBER_TOKENS)
 
 
 @cache

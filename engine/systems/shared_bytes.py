@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import BinaryIO
 
 from engine.errors import ModelFilesError
 
@@ -36,7 +35,7 @@ def stored_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def open_stored(file: Path) -> BinaryIO:
+def open_stored(file: Path) -> io.BufferedIOBase:
     """Open a file for reading; one that is kept as pieces is put together in memory.
 
     Raises:
@@ -44,6 +43,11 @@ def open_stored(file: Path) -> BinaryIO:
         OSError: there is no such file.
     """
     return file.open("rb") if file.exists() else io.BytesIO(put_together(file))
+
+
+def stored_size(file: Path) -> int:
+    """Return how many bytes a file has, or would have in one; raises as `open_stored`."""
+    return file.stat().st_size if file.exists() else len(put_together(file))
 
 
 def put_together(file: Path) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -21,15 +24,23 @@ from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint, load_strictly, read_tensors, under, weight_files
+from engine.systems.checkpoint import (
+    INLINE_PREFIX,
+    load_strictly,
+    read_tensors,
+    under,
+    weight_files,
+)
+from engine.systems.fingerprints import fingerprint
+from engine.systems.residency import is_out_of_memory
 from engine.systems.tokenizer import read_tokenizer
 
 # The clip or its transcript stands first: what a model makes of it does not depend on the question.
 USER_TEMPLATE = CLIP_MARK + "{instruction}"
-# Where the language model lies in the published checkpoint of a speech LLM that holds its own.
-INLINE_PREFIX = "language_model."
+CPU = torch.device("cpu")
 # A tensor of another shape is reported and refused here by name; transformers' own error does not name it.
 REPORTED: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+Ears = TypeVar("Ears", bound=nn.Module)
 
 
 class TextLLM:
@@ -38,7 +49,9 @@ class TextLLM:
     Its folder is a text model's, or that of a speech LLM with a language model of its own: then only that part
     is read, and the speech LLM runs on these very modules.
 
-    `dtype` is that of its weights, which a speech LLM's ears on it take too; states are recorded in float32.
+    `dtype` and `device` are those of its weights, which a speech LLM's ears on it take too; states are recorded in
+    float32. Weights that are stored in this precision are mapped from their files, and each goes to a GPU by itself:
+    a model is never in memory twice, nor in a wider precision on the way.
 
     Attributes:
         spec: catalogue row.
@@ -46,16 +59,26 @@ class TextLLM:
         fingerprint: sha256 of the weights.
     """
 
-    def __init__(self, spec: SystemSpec, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        spec: SystemSpec,
+        folder: Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = CPU,
+    ) -> None:
         weight_files(folder)
         self.spec = spec
         try:
             self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(folder)
             model, loading = _load(folder, dtype)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
         refuse_what_does_not_fit(spec.name, loading)
-        self.language_model: nn.Module = model.eval().requires_grad_(False)
+        model.generation_config.eos_token_id = _end_ids_in(folder)
+        self.language_model: nn.Module = model.eval().requires_grad_(False).to(device)
         decoder = model.get_decoder()
         self.decoder_layers: nn.ModuleList = decoder.layers
         self.final_norm: nn.Module = decoder.norm
@@ -67,17 +90,20 @@ class TextLLM:
         """Return a transcript as what was heard; an empty one leaves the clip's place empty."""
         started = time.perf_counter()
         ids = self.tokenizer.encode(text, add_special_tokens=False) if text.strip() else []
-        embeddings = self.embedding(torch.tensor(ids, dtype=torch.long))
-        return Heard(embeddings, 0.0, text, words, seconds + time.perf_counter() - started)
+        return Heard(self._embed(ids), 0.0, text, words, seconds + time.perf_counter() - started)
 
     def prepare(self, heard: Heard, instruction: str, *, template: str = USER_TEMPLATE) -> Prepared:
         """Return the prompt with what was heard in the clip's place; `template` is as for `prompt_frame`."""
         frame = prompt_frame(self.tokenizer, instruction, template=template)
-        before = self.embedding(torch.tensor(frame.before))
-        after = self.embedding(torch.tensor(frame.after))
-        embeddings = torch.cat([before, heard.embeddings, after])[None]
+        parts = [self._embed(frame.before), heard.embeddings, self._embed(frame.after)]
+        embeddings = torch.cat(parts)[None]
         start = len(frame.before)
         return Prepared(embeddings, (start, start + len(heard.embeddings)), heard)
+
+    def _embed(self, ids: Sequence[int]) -> Float[Tensor, "ids d_model"]:
+        weight: Any = self.embedding.weight
+        embedded: Tensor = self.embedding(torch.tensor(ids, dtype=torch.long, device=weight.device))
+        return embedded
 
 
 def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
@@ -116,12 +142,35 @@ def refuse_what_does_not_fit(name: str, loading: dict[str, Any]) -> None:
         raise ModelFilesError(f"{name} does not fit its config: {reshaped[0]} has another shape.")
 
 
-def load_ears(ears: nn.Module, folder: Path, backbone: TextLLM, name: str) -> None:
-    """Fill a system's ears with what its folder holds beside the language model; they go where that is.
+def _end_ids_in(folder: Path) -> Any:
+    """Return the end tokens that a folder's own settings name: an id, a list of ids, or None.
+
+    Those that transformers makes up where the file is missing are a class's defaults, not the model's.
+    """
+    file = folder / "generation_config.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.exists() else None
+
+
+def make_ears(build: Callable[[], Ears], tensors: Mapping[str, Tensor], backbone: TextLLM, name: str) -> Ears:
+    """Return a system's ears with these weights, where its language model is and in that precision.
+
+    Args:
+        build: makes the modules; nothing is drawn for them, for every weight comes from the file.
+        tensors: by the modules' names.
+        backbone: the language model.
+        name: of the system, for errors.
 
     Raises:
         ModelFilesError: a tensor is missing, unexpected or of another shape; the message names it.
     """
-    load_strictly(ears, read_tensors(folder, lambda tensor: not tensor.startswith(INLINE_PREFIX)), name)
-    embedding: Any = backbone.embedding.weight
-    ears.to(device=embedding.device, dtype=embedding.dtype).eval().requires_grad_(False)
+    weight: Any = backbone.embedding.weight
+    with torch.device("meta"):
+        ears = build()
+    placed = {key: tensor.to(weight.device, weight.dtype) for key, tensor in tensors.items()}
+    load_strictly(ears, placed, name, assign=True)
+    return ears.eval().requires_grad_(False)
+
+
+def read_ears_beside(folder: Path) -> dict[str, Tensor]:
+    """Return what a folder holds beside its language model; raises ModelFilesError as `read_tensors`."""
+    return read_tensors(folder, lambda tensor: not tensor.startswith(INLINE_PREFIX))

@@ -22,8 +22,8 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import fingerprint, load_strictly
-from engine.systems.text_llm import TextLLM
+from engine.systems.fingerprints import fingerprint
+from engine.systems.text_llm import TextLLM, make_ears
 from engine.systems.ultravox_checkpoint import Bases, read_ears, read_feature_extractor
 
 HOP_SAMPLES = 160
@@ -132,9 +132,9 @@ class Ultravox:
         self.spec = spec
         files = read_ears(folder, bases, spec.name)
         embedding = cast(Tensor, backbone.embedding.weight)
-        self.ears = UltravoxEars(files.config, int(embedding.shape[1]))
-        load_strictly(self.ears, files.tensors, spec.name)
-        self.ears.to(device=embedding.device, dtype=embedding.dtype).eval().requires_grad_(False)
+        self.ears = make_ears(
+            lambda: UltravoxEars(files.config, int(embedding.shape[1])), files.tensors, backbone, spec.name
+        )
         tower = self.ears.audio_tower
         self._features = read_feature_extractor(folder, bases, int(tower.conv1.in_channels))
         self._window_frames = 2 * int(tower.embed_positions.weight.shape[0])

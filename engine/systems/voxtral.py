@@ -22,7 +22,7 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import check_window
 from engine.systems.base import CLIP_MARK, Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.text_llm import TextLLM, load_ears
+from engine.systems.text_llm import TextLLM, make_ears, read_ears_beside
 
 HOP_SAMPLES = 160
 AUDIO_BEGINS = "[BEGIN_AUDIO]"
@@ -59,8 +59,8 @@ class Voxtral:
             self._features = WhisperFeatureExtractor.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
-        self.ears = VoxtralEars(config)
-        load_ears(self.ears, folder, backbone, spec.name)
+        tensors = read_ears_beside(folder)
+        self.ears = make_ears(lambda: VoxtralEars(config), tensors, backbone, spec.name)
         self._window_frames = 2 * int(config.audio_config.max_source_positions)
         check_window(self._features.n_samples, self._window_frames * HOP_SAMPLES, spec.name)
         if AUDIO_BEGINS not in backbone.tokenizer.get_vocab():

@@ -1,29 +1,25 @@
 """Where weights lie: beside the code, in a folder of one's own, or fetched from the hub at a pinned revision.
 
 A model folder has one name in the catalogue. `folder_of` finds it; `missing_weights` says what a system lacks, with
-its size, before anything is fetched; `fetch` gets it. No model library is imported here.
+its size, before anything is fetched; `engine.systems.hub` fetches it. No model library is imported here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.errors import ModelFilesError
+from engine.systems.shared_bytes import is_stored, stored_files
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HOME_VARIABLE = "CASCADE_LENS_WEIGHTS"
-GB = 1e9
 COMMIT_DIGITS = 40
-HUB_TIMEOUT_S = 10.0
-SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
 
-TEXT_FILES = ("*.json", "*.safetensors", "tokenizer.model", "*.txt")
+TEXT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 EARS_FILES = ("*.json", "*.bin", "*.txt")
 VOCABULARY_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -105,9 +101,7 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "sims-7b": Checkpoint("slprl/SIMS-7B", "main", 30.5),
     "sims-llama3.2-3b": Checkpoint("slprl/SIMS-Llama3.2-3B", "main", 14.4),
     "qwen2.5-7b-vocabulary": Checkpoint("Qwen/Qwen2.5-7B", "main", 0.01, files=VOCABULARY_FILES),
-    "llama-3.2-3b-vocabulary": Checkpoint(
-        "meta-llama/Llama-3.2-3B", "main", 0.01, gated=True, files=VOCABULARY_FILES
-    ),
+    "llama-3.2-3b-vocabulary": Checkpoint("meta-llama/Llama-3.2-3B", "main", 0.01, True, VOCABULARY_FILES),
     "mhubert-base-25hz": Checkpoint("slprl/mhubert-base-25hz", "main", 0.4),
 }
 # Ids by which a published config may call a text model that has another name today.
@@ -166,136 +160,30 @@ def commit_of(folder: Path) -> str:
 
 def missing_weights(names: Iterable[str], models: Path = MODELS) -> tuple[str, ...]:
     """Return the model folders that are not here; a folder is here with a config and weights, if it has any."""
-    return tuple(name for name in dict.fromkeys(names) if not _is_here(name, folder_of(name, models)))
+    return tuple(name for name in dict.fromkeys(names) if not is_here(name, folder_of(name, models)))
 
 
-def _is_here(name: str, folder: Path) -> bool:
+def is_here(name: str, folder: Path) -> bool:
+    """Say whether a folder holds all that this model folder needs, every shard of its index included."""
     if not (folder / "config.json").exists():
         return False
-    row = CHECKPOINTS.get(name)
-    if row is not None and not any("*" in pattern for pattern in row.files):
-        return all((folder / file).exists() for file in row.files)
+    if (row := CHECKPOINTS.get(name)) is not None:
+        # What a row names beyond the usual files must be here too: adapters in a folder below, a Whisper's settings.
+        named = [pattern for pattern in row.files if "*" not in pattern or "/" in pattern]
+        if not all(any(folder.glob(pattern)) for pattern in named):
+            return False
+        if len(named) == len(row.files):
+            return True
     index = folder / "model.safetensors.index.json"
     if index.exists():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return False
-        return all((folder / shard).exists() for shard in shards)
-    return any(folder.glob("*.safetensors")) or (folder / "model.bin").exists()
+        return all(is_stored(folder / shard) for shard in shards)
+    return bool(stored_files(folder)) or (folder / "model.bin").exists()
 
 
 def size_gb(names: Iterable[str]) -> float:
     """Return how much these folders would fetch, in gigabytes; 0 for those that ship."""
     return sum(CHECKPOINTS[name].gb for name in names if name in CHECKPOINTS)
-
-
-def fetch(name: str, report: Callable[[str], None] = lambda line: None) -> None:
-    """Fetch a model folder at its pinned revision; what the hub's own cache holds is not fetched twice.
-
-    Args:
-        name: of the folder.
-        report: called with a line of what is being done.
-
-    Raises:
-        ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
-    """
-    from httpx2 import HTTPError
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError
-
-    row = CHECKPOINTS[name]
-    found = _cached(name)
-    if found is None:
-        if not _hub_answers():
-            raise ModelFilesError(
-                f"{row.repository} ({row.gb:.1f} GB) is not here and the hub does not answer: connect to the "
-                f"network, or put it into the folder that {HOME_VARIABLE} names, as {name}."
-            )
-        if reason := obstacle(name):
-            raise ModelFilesError(reason)
-        report(f"{row.repository}: {row.gb:.1f} GB")
-        try:
-            found = Path(snapshot_download(row.repository, **_asked_for(row)))
-        except GatedRepoError as error:
-            raise ModelFilesError(
-                f"{row.repository} is gated, and this token may not read it: accept its licence on its page."
-            ) from error
-        except (HTTPError, OSError) as error:
-            raise ModelFilesError(
-                f"{row.repository} could not be fetched ({type(error).__name__}); what came is kept: start again "
-                "to go on."
-            ) from error
-    _link(name, found)
-
-
-def _asked_for(row: Checkpoint) -> dict[str, Any]:
-    return {"revision": row.revision, "allow_patterns": [*row.files], "ignore_patterns": [*row.leave]}
-
-
-def _cached(name: str) -> Path | None:
-    """Return the folder in the hub's own cache that has all of it already."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    row = CHECKPOINTS[name]
-    try:
-        found = Path(snapshot_download(row.repository, local_files_only=True, **_asked_for(row)))
-    except LocalEntryNotFoundError:
-        return None
-    return found if _is_here(name, found) else None
-
-
-def _hub_answers() -> bool:
-    """Say whether the hub can be reached: asked once, where the library would try for half a minute a model."""
-    from httpx2 import HTTPError
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
-    except (OSError, HTTPError):  # the library's own offline mode is an OSError
-        return False
-    return True
-
-
-def obstacle(name: str) -> str:
-    """Return why a model folder cannot be had as things stand, told without asking the hub; "" if it can."""
-    from huggingface_hub import get_token
-
-    row = CHECKPOINTS[name]
-    if _cached(name) is not None:
-        return ""
-    if row.gated and not get_token():
-        return (
-            f"{row.repository} is gated: accept its licence on its page, then set HF_TOKEN to a token that may "
-            "read it."
-        )
-    free = free_gb()
-    if free < row.gb + SPARE_GB:
-        return (
-            f"{row.repository} needs {row.gb:.1f} GB and {free:.1f} GB are free: make room for it and "
-            f"{SPARE_GB:.0f} GB more."
-        )
-    return ""
-
-
-def free_gb() -> float:
-    """Return how much room the disk of the hub's cache has, in 10^9 bytes."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    cache = Path(HF_HUB_CACHE)
-    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    return shutil.disk_usage(place).free / GB
-
-
-def _link(name: str, snapshot: Path) -> None:
-    """Give a snapshot of the hub's cache the folder's name."""
-    link = weights_home() / name
-    try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(snapshot, target_is_directory=True)
-    except OSError as error:
-        raise ModelFilesError(
-            f"{name} is fetched, but {HOME_VARIABLE} cannot take a link to it; choose another folder."
-        ) from error

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faster_whisper
+import numpy as np
 
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
+from engine.systems.residency import is_out_of_memory
 
+SHORTEST_SAMPLES = 640
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
@@ -28,14 +31,15 @@ class WhisperSettings:
             source of errors that is no system's own.
         beam_size: hypotheses kept; 5 is the library's own, and 1 is greedy.
         drop_silence: cut stretches without speech first (voice activity detection); words keep their times.
-        device, compute_type: as CTranslate2 names them.
+        device, compute_type: as CTranslate2 names them; "default" keeps the published weights' precision, where
+            "auto" would take 8-bit integers if they are faster.
     """
 
     language: str = "en"
     beam_size: int = 5
     drop_silence: bool = False
     device: str = "auto"
-    compute_type: str = "auto"
+    compute_type: str = "default"
 
 
 class PublishedTranscriber:
@@ -54,15 +58,24 @@ class PublishedTranscriber:
             self._model = faster_whisper.WhisperModel(
                 str(folder), device=settings.device, compute_type=settings.compute_type
             )
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # the tokenizer's library raises no other
+            if is_out_of_memory(error):
+                raise
             raise ModelFilesError(f"{folder.name} could not be loaded: {type(error).__name__}.") from error
+        if not self._model.model.is_multilingual:
+            # It would be run as English's own, whose prompt names neither language nor task.
+            raise ModelFilesError(
+                f"{folder.name} could not be loaded: its vocabulary is damaged; fetch it again."
+            )
         self._lock = threading.Lock()
 
     def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
         """Return the transcript of a clip of any length and its words with times in seconds."""
+        # Below two mel frames the library fails; the silence is what it would fill the window with.
+        samples = np.pad(clip.samples, (0, max(0, SHORTEST_SAMPLES - len(clip.samples))))
         with self._lock:
             segments, _ = self._model.transcribe(
-                clip.samples,
+                samples,
                 language=self._settings.language,
                 beam_size=self._settings.beam_size,
                 temperature=0.0,
@@ -72,7 +85,11 @@ class PublishedTranscriber:
             )
             found = list(segments)  # the work is done here, while the lock is held
         words = tuple(
-            SpokenWord(word.word.strip(), float(word.start), float(min(word.end, clip.duration_s)))
+            SpokenWord(
+                word.word.strip(),
+                float(min(word.start, clip.duration_s)),
+                float(min(word.end, clip.duration_s)),
+            )
             for segment in found
             for word in segment.words or ()
             if word.word.strip()

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.stats.estimate import Estimate
-from engine.tasks import TASKS
+from engine.tasks import asked_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,12 +115,14 @@ class Measured:
 
 def words_only(task: str) -> bool:
     """Whether the words decide and the answers are among given ones."""
-    return task in TASKS and not TASKS[task].needs_voice and TASKS[task].kind in ("choice", "choices")
+    asked = asked_task(task)
+    return asked is not None and not asked.needs_voice and asked.kind in ("choice", "choices")
 
 
 def needs_voice(task: str) -> bool:
     """Whether the voice decides."""
-    return task in TASKS and TASKS[task].needs_voice
+    asked = asked_task(task)
+    return asked is not None and asked.needs_voice
 
 
 def kappa_of(row: Any) -> Estimate:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engine.noise import BABBLES
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, per_group, ratio
 from precompute.claims.measured import Measured, words_only
@@ -22,7 +23,7 @@ def robustness(run: Measured) -> Iterator[Trial]:
     for pairing in run.pairings():
         both = answers[answers["system"].isin((pairing.speech, pairing.cascade))]
         for task, rows in both[both["task"].map(words_only).astype(bool)].groupby("task", sort=True):
-            ratios = rows.loc[rows["noise"] == "babble", "snr_db"]
+            ratios = rows.loc[rows["noise"].isin(BABBLES), "snr_db"]
             if len(ratios):
                 loudest = float(ratios.min())
                 seen = _extra_loss(_leads(rows, pairing.speech, pairing.cascade), loudest, run.seed)
@@ -41,7 +42,7 @@ def _leads(rows: pd.DataFrame, speech: str, cascade: str) -> pd.DataFrame:
 
 def _extra_loss(both: pd.DataFrame, loudest: float, seed: int) -> Estimate:
     """Return the clean lead minus the lead in noise, over items that were said both ways."""
-    levels = both[both["noise"] == "clean"], both[(both["noise"] == "babble") & (both["snr_db"] == loudest)]
+    levels = both[both["noise"] == "clean"], both[both["noise"].isin(BABBLES) & (both["snr_db"] == loudest)]
     shared = set(levels[0]["item_id"]) & set(levels[1]["item_id"])
     if not shared:
         return Estimate(*(float("nan"),) * 3, 0, "none", "No item was said both clean and in this noise.")

@@ -33,6 +33,7 @@ SOURCE = Source(
     columns=("text", "label"),
     n_rows=7_600,
     licence="none stated; research use, not commercial",
+    size="about 1 MB",
     labels=LABELS,
     label_counts=dict.fromkeys(LABELS, 1_900),
 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UnknownKeyError
+from engine.tasks import CORPUS_TASKS
 from precompute.corpora import ag_news, commonsense_qa, meld, mustard, sst2, trivia_qa
 from precompute.corpora.source import PAPER_ITEMS, Sample, Source, in_seeded_order
 
@@ -19,7 +20,6 @@ class CorpusSpec:
     """One corpus.
 
     Attributes:
-        task: the engine's task that it asks.
         sources: publications that are read, the preferred one first.
         n_items: in the paper.
         is_text: it has no sound of its own: `precompute.clips.Speech` says it.
@@ -27,11 +27,15 @@ class CorpusSpec:
     """
 
     key: str
-    task: str
     sources: tuple[Source, ...]
     n_items: int
     is_text: bool
     read: Callable[[Path, int], Sample]
+
+    @property
+    def task(self) -> str:
+        """The engine's task that it asks."""
+        return CORPUS_TASKS[self.key]
 
     @property
     def name(self) -> str:
@@ -42,7 +46,8 @@ class CorpusSpec:
     def wants(self) -> str:
         """Which files are wanted, in one sentence."""
         ways = " or ".join(dict.fromkeys(source.remedy for source in self.sources))
-        return f"{self.name}: {ways}. Licence: {self.sources[0].licence}."
+        first = self.sources[0]
+        return f"{self.name}: {ways}. Licence: {first.licence}. Size: {first.size}."
 
 
 def seeded_part(read: Callable[[Path], Sample], task: str) -> Callable[[Path, int], Sample]:
@@ -61,20 +66,18 @@ def seeded_part(read: Callable[[Path], Sample], task: str) -> Callable[[Path, in
 CORPORA: dict[str, CorpusSpec] = {
     spec.key: spec
     for spec in (
-        CorpusSpec("ag_news", "topic", (ag_news.SOURCE,), PAPER_ITEMS, True, ag_news.read_ag_news),
-        CorpusSpec("sst2", "sentiment", (sst2.SETFIT, sst2.VALIDATION), PAPER_ITEMS, True, sst2.read_sst2),
+        CorpusSpec("ag_news", (ag_news.SOURCE,), PAPER_ITEMS, True, ag_news.read_ag_news),
+        CorpusSpec("sst2", (sst2.SETFIT, sst2.VALIDATION), PAPER_ITEMS, True, sst2.read_sst2),
         CorpusSpec(
             "csqa",
-            "commonsense",
             (commonsense_qa.SOURCE,),
             PAPER_ITEMS,
             True,
             commonsense_qa.read_commonsense_qa,
         ),
-        CorpusSpec("triviaqa", "trivia", (trivia_qa.SOURCE,), PAPER_ITEMS, True, trivia_qa.read_trivia_qa),
+        CorpusSpec("triviaqa", (trivia_qa.SOURCE,), PAPER_ITEMS, True, trivia_qa.read_trivia_qa),
         CorpusSpec(
             "meld",
-            "emotion",
             (meld.PARQUET, meld.FILMS),
             2_610,
             False,
@@ -82,7 +85,6 @@ CORPORA: dict[str, CorpusSpec] = {
         ),
         CorpusSpec(
             "mustard",
-            "sarcasm",
             (mustard.PARQUET, mustard.FILMS),
             690,
             False,

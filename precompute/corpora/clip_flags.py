@@ -15,7 +15,8 @@ from precompute.corpora.item import Item
 
 VERY_SHORT_S = 0.5  # ours: about one word; no source gives a limit
 _CLIPPED = "probably clipped"  # of the warning that engine.audio gives before it resamples
-FLAGS = ("no_speech", "very_short", "clipped", "unusable")
+UNUSABLE = "unusable"
+FLAGS = ("no_speech", "very_short", "clipped", UNUSABLE)
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,14 @@ class ClipFlags:
     unusable: str
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The flags that are set."""
+        return tuple(flag for flag in FLAGS if getattr(self, flag))
+
+    @property
     def is_flagged(self) -> bool:
         """Whether any flag is set."""
-        return any(getattr(self, flag) for flag in FLAGS)
+        return bool(self.names)
 
 
 def flags_of(item_id: str, clip: AudioClip) -> ClipFlags:

@@ -26,6 +26,7 @@ SOURCE = Source(
     columns=("id", "question", "choices", "answerKey"),
     n_rows=1_221,
     licence="MIT",
+    size="under 1 MB",
 )
 
 

@@ -44,6 +44,11 @@ def is_available() -> bool:
     return importlib.util.find_spec("edge_tts") is not None
 
 
+def count_missing(items: Sequence[Item], folder: Path, voices: Sequence[str] = VOICES) -> int:
+    """Return how many of the recordings do not lie in the folder yet."""
+    return sum(not _file(folder, item, voice).is_file() for item in items for voice in voices)
+
+
 def fetch_speech(
     items: Sequence[Item],
     folder: Path,

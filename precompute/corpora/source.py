@@ -50,6 +50,7 @@ class Source:
         columns: those that are read.
         n_rows: rows of the split.
         licence: as the publisher states it.
+        size: of the files that are read, in words.
         labels: names of the numbers in the column "label", from 0; empty where there is none.
         label_counts: label -> rows of the whole split, where that is known.
     """
@@ -62,6 +63,7 @@ class Source:
     columns: tuple[str, ...]
     n_rows: int
     licence: str
+    size: str
     labels: tuple[str, ...] = ()
     label_counts: Mapping[str, int] = field(default_factory=dict)
 

@@ -38,6 +38,7 @@ SETFIT = Source(
     columns=("text", "label", "label_text"),
     n_rows=1_821,
     licence="none stated",
+    size="under 1 MB",
     labels=LABELS,
 )
 VALIDATION = Source(
@@ -49,6 +50,7 @@ VALIDATION = Source(
     columns=("sentence", "label"),
     n_rows=872,
     licence="none stated",
+    size="under 1 MB",
     labels=LABELS,
 )
 HIDDEN_TEST = Source(
@@ -60,6 +62,7 @@ HIDDEN_TEST = Source(
     columns=("sentence", "label"),
     n_rows=1_821,
     licence="none stated",
+    size="under 1 MB",
     labels=LABELS,
 )
 SOURCES = (SETFIT, VALIDATION, HIDDEN_TEST)

@@ -28,6 +28,7 @@ SOURCE = Source(
     columns=("question", "question_id", "answer"),
     n_rows=17_944,
     licence="none stated",
+    size="about 7 MB",
 )
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.records import write_table
+from engine.scoring import is_right
 from engine.systems.catalogue import SystemSpec, revision_of
 from engine.tables import write_whole
-from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger, LedgerRow
@@ -151,7 +151,7 @@ def _implicit_rows(plan: MechanismPlan, ledger: Ledger) -> Iterator[Row]:
 
 
 def _right(clip: Clip, row: LedgerRow) -> bool:
-    return is_right(clip.item.question.task, row.label, clip.gold, clip.item.aliases)
+    return is_right(clip.item.question.task, row.label, clip.gold, clip.item.aliases, text=row.text)
 
 
 def _erasure_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:

@@ -16,9 +16,9 @@ from engine.hooks import Projection
 from engine.matched_step import match_changes
 from engine.recipe import say_recipe
 from engine.result import Answer
+from engine.scoring import is_right
 from engine.sweep import answer_pass, in_passes, reach_layers
 from engine.systems.base import WhiteBoxSystem
-from engine.tasks import is_right
 from precompute.ledger import LedgerRow
 from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS, Setting
 from precompute.mechanism.units import ClipJob, MechanismUnit
@@ -165,6 +165,6 @@ def _answered(job: ClipJob, answer: Answer) -> dict[str, Any]:
         "label": answer.label,
         "label_status": answer.status,
         "text": answer.text,
-        "correct": is_right(task, answer.label, job.gold, job.aliases),
+        "correct": is_right(task, answer.label, job.gold, job.aliases, text=answer.text),
         "forced_correct": None if chosen is None else is_right(task, chosen, job.gold, job.aliases),
     }

@@ -124,8 +124,10 @@ def make_mechanism_plan(settings: Settings) -> MechanismPlan:
     Raises:
         UnknownKeyError: a system or task that does not exist here, or an own corpus, whose words have no times.
     """
-    if settings.corpus:
-        raise UnknownKeyError("Mechanism is measured on the mini world only; leave --corpus out.")
+    if settings.corpus or settings.corpora:
+        raise UnknownKeyError(
+            "Mechanism is measured on the mini world only; leave --corpus and --corpora out."
+        )
     n_items = settings.limit or (QUICK_ITEMS if settings.quick else FULL_ITEMS)
     base = make_plan(replace(settings, quick=True, limit=n_items, systems=()))
     speech = _speech_llms(base, settings)

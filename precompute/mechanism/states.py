@@ -108,9 +108,10 @@ def _speech_llm(who: str, models: Path, untrained: bool) -> _Ears:
         prepared = system.prepare(system.hear(clip), INSTRUCTION)
         passed = run_arms(system, prepared, record_layers=all_layers(system), max_new_tokens=1)
         start, stop = prepared.span
-        found = {layer: recorded[0, start:stop].numpy() for layer, recorded in passed.states.items()}
+        found = {layer: recorded[0, start:stop].cpu().numpy() for layer, recorded in passed.states.items()}
         mel, n_frames = system.features(clip.samples)
-        found[INPUT] = _stacked(mel[:, :n_frames].numpy(), stop - start, system.seconds_per_position)
+        heard = mel[:, :n_frames].float().cpu().numpy()
+        found[INPUT] = _stacked(heard, stop - start, system.seconds_per_position)
         return found
 
     return _Ears(system.seconds_per_position, states)

@@ -16,11 +16,14 @@ from engine.errors import ModelFilesError
 from engine.systems.checkpoint import read_tensors
 from engine.systems.eight_bit import from_eight_bits
 from engine.systems.qwen2_audio import POOLED_STATES
+from engine.systems.speech_units import FRAME_S
 from precompute.mini.backbone import BACKBONE_SEED
 from precompute.mini.ctc_head import CTC_SEED
 from precompute.mini.evaluate import BOOTSTRAP_SEED
 from precompute.mini.fit_erasers import ERASER_SEED
 from precompute.mini.held_out import HELD_OUT_SEED
+from precompute.mini.interleaved import INTERLEAVED_SEED
+from precompute.mini.interleaving import ROW_TOKENS
 from precompute.mini.qwen2 import QWEN2_SEED
 from precompute.mini.qwen2_audio import QWEN2_AUDIO_SEED
 from precompute.mini.speech_llm import SPEECH_LLM_SEED
@@ -32,6 +35,8 @@ from precompute.mini.train import (
     WEAK_SOURCE_SEED,
 )
 from precompute.mini.transcriber import STRONG, TRANSCRIBER_SEED, WEAK, Size
+from precompute.mini.unit_fit import UNITS_SEED
+from precompute.mini.unit_voice_job import VOICE_SEED
 from precompute.mini.voices import test_voices, train_voices, unseen_engine_voices
 from precompute.mini.workshop import FLITE_SEED
 from precompute.mini.world import World
@@ -48,6 +53,10 @@ _DATA = {
     "qwen2": ("sentences with questions and answers, as text", "exchanges"),
     "qwen2_audio": ("the same clips with their answers, and text; all of its language model learns", "clips"),
     "weak_asr": ("sentences said by synthetic voices, augmented", "clips"),
+    "interleaved": (
+        "sentences and facts as text, as speech units, and as spans of both in turn",
+        f"rows of {ROW_TOKENS} ids",
+    ),
 }
 
 
@@ -75,13 +84,14 @@ def architecture(models: Path, record: dict[str, Any]) -> str:
         "qwen2": _text_llm,
         "qwen2_audio": _qwen2_audio,
         "weak_asr": lambda folder: _transcriber(folder, WEAK),
+        "interleaved": _interleaved,
     }
     rows = [
         (
             folder,
             shape_of[stage](models / folder),
             f"{_parameters(models / folder, record):,}",
-            EIGHT_BIT if stage in ("transcriber", "weak_asr") else HALF,
+            EIGHT_BIT if stage in ("transcriber", "weak_asr", "interleaved") else HALF,
         )
         for stage, folder in _trained(record)
     ]
@@ -133,6 +143,15 @@ def _qwen2_audio(folder: Path) -> str:
         f"{_tower(config['audio_config'])}, {POOLED_STATES} states pooled to a position "
         f"({POOLED_STATES * STATE_MS} ms), one linear layer; its own language model: "
         f"{_layers(config['text_config'])}"
+    )
+
+
+def _interleaved(folder: Path) -> str:
+    config = _config(folder)
+    ears = config["unit_encoder"]
+    return (
+        f"{_layers(config['base_config'])}; speech units of {round(1000 * FRAME_S)} ms from layer {ears['layer']} of "
+        f"{ears['model']}'s encoder"
     )
 
 
@@ -190,6 +209,7 @@ def _seeds(record: dict[str, Any]) -> dict[str, object]:
         "backbones": f"{BACKBONE_SEED} and {QWEN2_SEED}",
         "transcribers": TRANSCRIBER_SEED,
         "speech LLMs": f"{SPEECH_LLM_SEED} and {QWEN2_AUDIO_SEED}",
+        "interleaved, its units and their voice": f"{INTERLEAVED_SEED}, {UNITS_SEED} and {VOICE_SEED}",
         "flite pool": FLITE_SEED,
         "speech batches": ", ".join(map(str, speech)),
         "erasers": f"{ERASER_SEED} (CTC head {CTC_SEED})",

@@ -41,7 +41,7 @@ def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
     voices = [voice for voice in train_voices() if voice.engine == "espeak"]
     said = [(s, render(s.text, rng.choice(voices), draw_prosody(rng))) for s in fit_sentences[:HEAD_CLIPS]]
     clips = [clip_from_samples(r.samples, r.rate_hz, "fit") for _, r in said]
-    head = fit_ctc_head([system.frames(c.samples) for c in clips], [s.text for s, _ in said])
+    head = fit_ctc_head([system.frames(c.samples).float().cpu() for c in clips], [s.text for s, _ in said])
     first_words = choose_first_words(world.train)
     fit = collect_states(system, head, fit_sentences, voices, first_words, ERASER_SEED)
     held = collect_states(system, head, held_sentences, voices, first_words, ERASER_SEED + 1)

@@ -21,8 +21,9 @@ from engine.errors import VoiceError
 from engine.request import RunRequest
 from engine.result import RunResult
 from engine.run import run
+from engine.scoring import is_right
 from engine.tasks import TASKS as TASK_TABLE
-from engine.tasks import is_right, normalise
+from engine.tasks import normalise
 from precompute.mini.held_out import TASKS, HeldOutItem, gold_of, held_out_items, say_item
 from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
@@ -105,7 +106,7 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
         answers = [a.result.lanes[lane].answer for a in answered]
         system = answered[0].result.lanes[lane].name
         right = [
-            is_right(table, answer.label, a.gold, a.aliases)
+            is_right(table, answer.label, a.gold, a.aliases, text=answer.text)
             for answer, a in zip(answers, answered, strict=True)
         ]
         rows.append(_mean_row("accuracy", task, system, voices, right))

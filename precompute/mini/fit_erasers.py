@@ -89,12 +89,12 @@ def collect_states(
         passed = run_arms(system, prepared, record_layers=range(n_layers + 1), max_new_tokens=1)
         start, stop = prepared.span
         for layer, recorded in passed.states.items():
-            states.setdefault(layer, []).append(recorded[0, start:stop].clone())
+            states.setdefault(layer, []).append(recorded[0, start:stop].clone().cpu())
         n_positions, width_s = stop - start, system.seconds_per_position
         word_class = first_word(rendering.words, first_words)
         rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
         rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
-        heard = ctc_head(system.frames(clip.samples))
+        heard = ctc_head(system.frames(clip.samples).float().cpu())
         rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
         rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
         if (index + 1) % 100 == 0:

@@ -14,10 +14,11 @@ from typing import Any
 
 from engine.errors import TableError
 from engine.records import write_table
+from engine.scoring import is_right
 from engine.systems.catalogue import SystemSpec, revision_of
-from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
+from precompute.corpora.clip_flags import UNUSABLE
 from precompute.corpora.mini_world import ITEM_SEED
 from precompute.ledger import Ledger, LedgerRow
 from precompute.plan import Plan
@@ -55,7 +56,9 @@ def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, 
 def _clips(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
     for clip in plan.clips:
         sound = ledger.rows[keys.render_key(clip.recipe)]
-        yield clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
+        is_lost = sound.failed and bool(clip.recipe.file)
+        row = clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
+        yield row | {"flags": UNUSABLE if is_lost else sound.flags or ""}
 
 
 def clip_row(clip: Clip, snr_db_achieved: float | None, audio_s: float) -> dict[str, Any]:
@@ -99,7 +102,9 @@ def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
             "reason": answer.reason,
             "text": answer.text,
             "heard": heard,
-            "correct": is_right(clip.item.question.task, answer.label, clip.gold, clip.item.aliases),
+            "correct": is_right(
+                clip.item.question.task, answer.label, clip.gold, clip.item.aliases, text=answer.text
+            ),
             "forced_choice": _rounded(forced),
             # Labels stand in order, so that of two equally probable ones it is always the same.
             "forced_label": max(forced, key=forced.__getitem__) if forced else None,
@@ -138,7 +143,7 @@ def _record(
     systems: dict[str, dict[str, Any]] = {}
     for spec in plan.systems:
         backbone = plan.backbone(spec)
-        who = spec.key if spec.kind == "speech_llm" else reader_name(backbone)
+        who = spec.key if spec.kind == "speech_llm" else reader_name(plan.reader(spec))
         systems[spec.key] = {
             "name": spec.name,
             "kind": spec.kind,
@@ -149,7 +154,11 @@ def _record(
             "batching": findings.get(who) or before.get(spec.key, ""),
         }
         if spec.is_remote:
-            systems[spec.key] |= {"service": spec.service, "model_versions": versions[spec.key]}
+            systems[spec.key] |= {
+                "service": spec.service,
+                "fingerprint": plan.weights_of(spec)[-1],
+                "model_versions": versions[spec.key],
+            }
             continue
         memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
         if memory.peak_memory_mb is not None:
@@ -159,6 +168,7 @@ def _record(
         "quick": settings.quick,
         "limit": settings.limit,
         "corpus": settings.corpus.name if settings.corpus else None,
+        **({"speech": settings.speech} if settings.corpora else {}),
         "tasks": sorted({clip.item.task for clip in plan.clips}),
         "counts": {"clips": len(plan.clips), "answers": len(rows), "failed": n_failed},
         "seeds": {"items": ITEM_SEED, "clips": CLIP_SEED},

@@ -14,6 +14,7 @@ import numpy as np
 from engine.stats.agreement import answer_classes, kappa_of_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, per_group
+from engine.systems.catalogue import is_service
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import KindOf, MatchOf, Paired, in_order, pair_up
 from precompute.stages.system_tables import word_errors
@@ -38,7 +39,11 @@ def confound_rows(
         pairs = [
             (one, other)
             for one, other in permutations(of_kind["cascade"], 2)
-            if one in matched and other not in matched and _same_ears(cells, one, other)
+            # Nobody knows which backbone a service runs, so it is no example of another one.
+            if one in matched
+            and other not in matched
+            and not is_service(other)
+            and _same_ears(cells, one, other)
         ]
         found = (_confound_row(cell, speech, *pair, seed) for cell in cells for pair in pairs)
         rows += [row for row in found if row is not None]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import TableError
 from engine.records import read_table
-from engine.tasks import TASKS, labels_for, normalise
+from engine.tasks import asked_task, labels_for, normalise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,7 @@ class Clip:
         group: of the related items; the item itself where it has no relatives.
         offered: allowed answers in the order of the prompt, normalised; empty for an open question.
         by_place: the choices differ between the clips of this task, so answers are classed by their place.
+        flags: what is wrong with the recording, "" for nothing.
     """
 
     clip_id: str
@@ -57,6 +58,7 @@ class Clip:
     reference: str
     offered: tuple[str, ...]
     by_place: bool
+    flags: str = ""
 
     @cached_property
     def gold_class(self) -> str:
@@ -74,6 +76,7 @@ class Answer:
     Attributes:
         label: as it was read, None without one; `label_class` is what it is counted as.
         forced_right: whether the most probable allowed answer is right; None without forced choice.
+        is_exact: whether the label is the right answer and nothing besides; `right` may be wider for open answers.
     """
 
     label: str | None
@@ -82,6 +85,7 @@ class Answer:
     status: str
     heard: str
     forced_right: bool | None
+    is_exact: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class Cell:
     @property
     def is_words_only(self) -> bool:
         """Whether this is a task of the product, with allowed answers, in which the words decide."""
-        return self.task in TASKS and not TASKS[self.task].needs_voice and not self.is_open
+        task = asked_task(self.task)
+        return task is not None and not task.needs_voice and not self.is_open
 
 
 def read_run(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -157,6 +162,7 @@ def cells_of(answers: pd.DataFrame, clips: pd.DataFrame) -> list[Cell]:
             row.reference,
             offered[key],
             by_place=len(choices[row.task]) > 1,
+            flags=row.flags,
         )
         if given[key]:
             asked[key[0]].append((clip, given[key]))
@@ -170,8 +176,9 @@ def _clip_key(row: Row) -> tuple[Condition, str]:
 
 def _offered(clip: Row, rows: dict[str, Row]) -> tuple[str, ...]:
     """Return the allowed answers: the product's own, or in another corpus those of the forced choice."""
-    if clip.task in TASKS:
-        return tuple(normalise(label) for label in labels_for(TASKS[clip.task], clip.prompt))
+    task = asked_task(clip.task)
+    if task is not None:
+        return tuple(normalise(label) for label in labels_for(task, clip.prompt))
     labels = {normalise(label) for row in rows.values() for label in json.loads(row.forced_choice)}
     prompt = f" {normalise(clip.prompt)} "
     places = {label: prompt.find(f" {label} ") for label in labels}
@@ -211,4 +218,5 @@ def _answer(clip: Clip, row: Row) -> Answer:
         status=row.label_status,
         heard=row.heard,
         forced_right=None if row.forced_label is None else normalise(row.forced_label) in right,
+        is_exact=row.label is not None and normalise(row.label) in right,
     )

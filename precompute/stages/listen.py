@@ -15,11 +15,11 @@ from typing import Literal
 from engine.answering import answer_batch, answer_behaviour
 from engine.audio import AudioClip
 from engine.errors import ServiceError
-from engine.recipe import say_recipe, spoil
+from engine.recipe import CLEAN, Recipe, say_recipe, spoil
 from engine.request import Question
 from engine.result import Answer
 from engine.systems.base import Heard
-from engine.systems.catalogue import SYSTEMS
+from engine.systems.catalogue import is_service
 from precompute.ledger import LedgerRow
 from precompute.stages.loaded import batching_of, service, speech_llm, transcriber
 from precompute.units import ListenStage, ListenUnit, Need, Outcome
@@ -48,21 +48,16 @@ def listen(unit: ListenUnit) -> Outcome:
     findings: dict[str, str] = {}
     # Services come last: where something before them raises, the unit is tried again in parts, and each part
     # would ask them once more.
-    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=_is_remote):
+    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=is_service):
         asked = [one for one in wanted if one.need.who == who]
         if asked[0].need.stage == "transcribe":
             rows += [_transcribed(unit, one) for one in asked]
-        elif _is_remote(who):
+        elif is_service(who):
             rows += [asked_row(one.need.key, "listen", who, who, one.clip, one.question) for one in asked]
         else:
             answered, findings[who] = _answered(unit, who, asked)
             rows += answered
     return Outcome(tuple(rows), findings)
-
-
-def _is_remote(who: str) -> bool:
-    """Say whether a service answers; `who` may be a transcriber's folder, which is no system."""
-    return who in SYSTEMS and SYSTEMS[who].is_remote
 
 
 def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, LedgerRow]]:
@@ -71,7 +66,7 @@ def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, Led
         started = time.perf_counter()
         if clean is None or work.recipe.sound != sound:
             sound, clean = work.recipe.sound, say_recipe(work.recipe, unit.folder).clip
-        noisy = spoil(clean, work.recipe)
+        noisy = spoil(clean, work.recipe, unit.musan)
         clip = noisy.clip if noisy else clean
         achieved = None if noisy is None or math.isnan(noisy.snr_db_achieved) else noisy.snr_db_achieved
         seconds = time.perf_counter() - started
@@ -84,8 +79,18 @@ def _rendered(unit: ListenUnit) -> Iterator[tuple[Need, AudioClip, Question, Led
                 audio_s=clip.duration_s,
                 snr_db_achieved=achieved,
                 audio_sha256=clip.fingerprint if need.stage == "render" else "",
+                flags=_flags(work.recipe, clip) if need.stage == "render" else "",
             )
             yield need, clip, work.question, row
+
+
+def _flags(recipe: Recipe, clip: AudioClip) -> str:
+    """Return what is wrong with a recording as it came; what is spoken here, or spoilt here, has no flags."""
+    if not recipe.file or recipe.noise != CLEAN:
+        return ""
+    from precompute.corpora.clip_flags import flags_of
+
+    return ",".join(flags_of("", clip).names)
 
 
 def _transcribed(unit: ListenUnit, wanted: _Wanted) -> LedgerRow:

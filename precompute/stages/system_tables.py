@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
 
+from engine.musan import HEARD_IN_TRAINING, ULTRAVOX_NOTE
+from engine.noise import MUSAN
+from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline
-from engine.systems.catalogue import SYSTEMS
+from engine.systems.catalogue import SYSTEMS, is_service
 from engine.systems.services import UNAVAILABLE
 from engine.tasks import normalise
 from precompute.stages.cells import Answer, Cell, Clip
@@ -47,12 +50,18 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     clips = [cell.clips[place] for place in places]
     golds = [clip.gold_class for clip in clips]
     items, groups = (np.array([of[place] for place in places]) for of in (cell.items, cell.groups))
-    hits = np.array([[answer.right, 1.0] for answer in answers], dtype=np.float64)
-    accuracy = bootstrap_share(per_group(groups, hits), seed=seed)
+    right = [answer.right for answer in answers]
+    accuracy = _share(right, groups, seed)
     forced = [answer.forced_right for answer in answers if answer.forced_right is not None]
     statuses = Counter(answer.status for answer in answers)
     wer = _word_error_rate(clips, answers) if writes else math.nan
-    notes = [*_notes(cell, clips, statuses, len(forced), _is_remote(system)), *_wer_note(wer, writes)]
+    notes = [
+        *_notes(cell, clips, statuses, len(forced), is_service(system)),
+        *_wer_note(wer, writes),
+        *_other_accuracies(clips, answers, groups, seed),
+    ]
+    if cell.noise == MUSAN and system in HEARD_IN_TRAINING:
+        notes.append(ULTRAVOX_NOTE)
     read = [clip.gold_class if a.right else a.label_class for clip, a in zip(clips, answers, strict=True)]
     return {
         "system": system,
@@ -93,8 +102,31 @@ def _notes(
     return notes
 
 
-def _is_remote(system: str) -> bool:
-    return system in SYSTEMS and SYSTEMS[system].is_remote
+def _share(right: Sequence[bool], groups: np.ndarray, seed: int) -> Estimate:
+    hits = np.array([[one, 1.0] for one in right], dtype=np.float64)
+    return bootstrap_share(per_group(groups, hits), seed=seed)
+
+
+def _other_accuracies(
+    clips: Sequence[Clip], answers: Sequence[Answer], groups: np.ndarray, seed: int
+) -> list[str]:
+    """Say what accuracy is by the exact match alone, and without flagged clips, where that differs."""
+    notes = []
+    if any(answer.is_exact != answer.right for answer in answers):
+        exact = _share([answer.is_exact for answer in answers], groups, seed)
+        notes.append(f"Exact match alone: {_figure(exact)}.")
+    kept = [place for place, clip in enumerate(clips) if not clip.flags]
+    if len(kept) < len(clips):
+        n_left = f"{len(clips) - len(kept):,} of {len(clips):,} clips are flagged"
+        if not kept:
+            return [*notes, f"{n_left}: none is left without them."]
+        rest = _share([answers[place].right for place in kept], groups[kept], seed)
+        notes.append(f"{n_left}; without them accuracy is {_figure(rest)}.")
+    return notes
+
+
+def _figure(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _wer_note(wer: float, writes: bool) -> list[str]:
@@ -129,7 +161,7 @@ def word_errors(reference: str, heard: str) -> tuple[int, int]:
 
 def _hardware(system: str, record: Mapping[str, Any]) -> str:
     here = str(record.get("hardware", NOT_RECORDED))
-    return f"a service; the time is that of a request from {here}" if _is_remote(system) else here
+    return f"a service; the time is that of a request from {here}" if is_service(system) else here
 
 
 def cost_rows(answers: pd.DataFrame, record: Mapping[str, Any]) -> list[dict[str, Any]]:

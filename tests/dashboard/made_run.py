@@ -58,7 +58,9 @@ def make_run(out: Path, *, n_items: int = 12, tasks: Sequence[str] = ("topic", "
     clips = list(_clips(tasks, n_items))
     out.mkdir(parents=True, exist_ok=True)
     write_table(
-        [clip_row(clip, clip.condition.snr_db, 2.5) for clip in clips], out / "clips.parquet", "clips"
+        [clip_row(clip, clip.condition.snr_db, 2.5) | {"flags": ""} for clip in clips],
+        out / "clips.parquet",
+        "clips",
     )
     write_table(
         [_answer_row(clip, one) for clip in clips for one in SYSTEMS], out / "answers.parquet", "answers"

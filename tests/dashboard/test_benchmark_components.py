@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dashboard.benchmark_link import BenchmarkView, settled
 from dashboard.components.agreement_matrix import STEPS, matrix_html
 from dashboard.components.benchmark_marks import between, figure, percent, probability, signed
-from dashboard.components.clip_list import ROWS_A_PAGE, ClipRow, list_html
+from dashboard.components.clip_list import ROWS_A_PAGE, ClipRow, list_html, rows_of
 from dashboard.components.pair_card import counts_of, pair_html
 from dashboard.components.shared_errors_card import shared_errors_html
 from dashboard.components.take_card import python_of
@@ -93,6 +94,26 @@ def test_a_published_pair_has_no_list_of_clips() -> None:
 def test_undefined_overlap_says_why(own_run: Path) -> None:
     html = pair_html("own", row_of("own", "trivia", ("mini-ultravox", "mini-cascade")), None, "")
     assert "nan" not in html.lower() and "open answers" in html
+
+
+def test_a_flagged_recording_says_so_and_can_be_looked_for() -> None:
+    answers = pd.DataFrame(
+        [
+            {**{"clip_id": clip, "system": system, "label": "joy", "label_status": "parsed", "text": "joy"},
+             **{"reason": "", "heard": "", "correct": True, "gold": "joy", "voice": "recording"}}
+            for clip in ("a", "b")
+            for system in ("one", "two")
+        ]
+    )  # fmt: skip
+    clips = {
+        "a": {"reference": "hey", "flags": "no_speech,very_short"},
+        "b": {"reference": "hey", "flags": ""},
+    }
+    view = BenchmarkView(source="own", task="meld", pair=("one", "two"), kind="both_right", find="flagged")
+    rows = rows_of(answers, clips, view)
+    assert [(row.clip_id, row.flags) for row in rows] == [("a", "flagged: no speech, very short")]
+    assert "flagged: no speech, very short" in list_html("published", view, "Both right", rows, {})
+    assert len(rows_of(answers, clips, replace(view, find=""))) == 2
 
 
 def test_long_lists_have_pages(own_run: Path) -> None:

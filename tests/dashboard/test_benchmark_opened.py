@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from dashboard.opened import key_of, obstacle_of, open_clip, pair_for
 from dashboard.tables import table
 from dashboard.tabs import clip_handlers
 from engine import voice
+from engine.audio import load_clip
 from engine.errors import ClipError
+from engine.musan import FOLDER_VARIABLE, MISSING, open_musan
+from engine.noise import MUSAN
 from engine.recipe import recipe_of, say_recipe, spoil
+from tests.precompute.tiny_corpora import write_musan
 
 SPEAKS = pytest.mark.skipif(not voice.is_available(), reason="no synthesiser is installed")
 
@@ -77,10 +82,30 @@ def test_a_room_is_in_the_sound_already(clips: Any) -> None:
     opened = open_clip(key_of("own", row["clip_id"]))
     recipe = recipe_of(row["recipe"])
     spoiled = spoil(say_recipe(recipe).clip, recipe)
-    from engine.audio import load_clip
-
     assert spoiled is not None and opened.noise == "none" and "room" in opened.note
     assert np.array_equal(load_clip(opened.example.file).samples, spoiled.clip.samples)
+
+
+@SPEAKS
+def test_musans_babble_is_in_the_sound_where_it_can_be_made(
+    clips: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip of a corpus of the paper asks the product's task of the same kind."""
+    musan = open_musan(write_musan(tmp_path / "musan"))
+    row = one(clips, "topic", "clean")
+    noisy = replace(recipe_of(row["recipe"]), noise=MUSAN, snr_db=5.0, seed=3, tracks=musan.digest)
+    row |= {"task": "ag_news", "noise": MUSAN, "snr_db": 5.0, "recipe": noisy.to_json()}
+    monkeypatch.setattr("dashboard.opened.clip_of", lambda *_: row)
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    assert obstacle_of(row) == MISSING and "\n" not in MISSING
+    with pytest.raises(ClipError, match="MUSAN's, which does not ship"):
+        open_clip(key_of("own", row["clip_id"]))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(musan.folder))
+    opened = open_clip(key_of("own", row["clip_id"]))
+    spoiled = spoil(say_recipe(noisy).clip, noisy)
+    assert spoiled is not None and opened.noise == "none" and "MUSAN" in opened.note
+    assert np.array_equal(load_clip(opened.example.file).samples, spoiled.clip.samples)
+    assert opened.example.task == "topic"
 
 
 def test_what_cannot_be_made_again_says_why(clips: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,13 +68,15 @@ def test_levels_go_from_clean_through_louder_babble(own_run: Path) -> None:
     assert [one.key for one in levels] == [
         "clean", "babble-15", "babble-10", "babble-5", "babble-0", "white-10", "room",
     ]  # fmt: skip
+    assert Level("musan", 5.0).phrase == "in MUSAN's babble at 5 dB"
+    assert Level("musan", 0.0).name == "MUSAN's babble, 0 dB"
     assert Level("babble", 5.0).phrase == "in babble at 5 dB" and Level("room").name == "reverberant room"
 
 
 def test_the_pool_is_what_precompute_pools() -> None:
     assert tables.POOLED == POOLED
     # Open answers are not pooled: they have no labels to agree on.
-    assert set(tables.WORDS_TASKS) == set(WORDS_TASKS) - {"trivia"}
+    assert set(tables.WORDS_TASKS) == {*WORDS_TASKS, "ag_news", "sst2", "csqa"} - {"trivia"}
 
 
 def test_every_published_row_says_where_it_stands() -> None:

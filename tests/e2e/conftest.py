@@ -93,14 +93,15 @@ def running_app(
     with found.log_file.open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **own}, cwd=folder)
         try:
-            _wait_for(found, process)
+            wait_until_up(found, process)
             yield found
         finally:
             process.terminate()
             process.wait(timeout=20)
 
 
-def _wait_for(site: Site, process: subprocess.Popen[bytes]) -> None:
+def wait_until_up(site: Site, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the app answers; fail with its log when it ends before."""
     last = time.monotonic() + START_UP_S
     while time.monotonic() < last:
         if process.poll() is not None:

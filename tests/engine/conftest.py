@@ -16,6 +16,7 @@ from engine.systems.catalogue import get_spec
 from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
+from tests.engine.tiny_models_folder import write_models_folder
 from tests.engine.tiny_qwen2_audio import tiny_audio_tokenizer, write_qwen2, write_qwen2_audio
 from tests.engine.tiny_systems import (
     FromFolder,
@@ -63,6 +64,12 @@ def qwen2_audio(qwen_models: Path) -> Qwen2Audio:
     folder = qwen_models / "mini-qwen2-audio"
     backbone = TextLLM(get_spec("mini-qwen2-audio-llm"), folder)
     return Qwen2Audio(get_spec("mini-qwen2-audio"), folder, backbone)
+
+
+@pytest.fixture(scope="session")
+def published_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with every published checkpoint, tiny and random; tests only read it."""
+    return write_models_folder(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="session")

@@ -10,37 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine.check import check_adapter
-from engine.decode import run_arms
-from engine.erasure import random_subspace
 from engine.errors import ModelFilesError
 from engine.hooks import Projection, RowEdits, editing
 from engine.systems.base import Prepared, SpeechLLM
-from tests.engine.tiny_systems import sound
 
 TOLERANCE = 1e-5  # of a logit
 DURATIONS_S = (0.01, 0.03, 0.16, 0.161, 0.5, 1.0, 1.234, 3.0, 6.0, 29.99, 30.0, 31.0, 35.0)
 QUESTION = "Is this positive or negative?"
 N_NEW = 6
-
-
-def hold_the_instrument(system: SpeechLLM) -> None:
-    """Every adapter check passes, and an erasure answers the same with and without the cache."""
-    failed = [finding for finding in check_adapter(system) if not finding.passed]
-    assert not failed, failed
-    prepared = system.prepare(system.hear(sound(1.7)), QUESTION)
-    width = prepared.embeddings.shape[-1]
-    basis = random_subspace(width, width // 4, 3)
-    row = dict.fromkeys(range(len(system.decoder_layers) + 1), Projection(basis, basis.T))
-    plain, erased = (
-        list(
-            run_arms(system, prepared, edits=edits(prepared, one), max_new_tokens=N_NEW).decoded[0].token_ids
-        )
-        for one in (None, row)
-    )
-    assert erased == without_cache(system, prepared, row)
-    assert plain == without_cache(system, prepared, None)
-    assert plain != erased, "the erasure is too weak to show anything"
 
 
 def edits(prepared: Prepared, row: dict[int, Projection] | None) -> RowEdits:
@@ -64,15 +41,6 @@ def without_cache(system: SpeechLLM, prepared: Prepared, row: dict[int, Projecti
         ids.append(token)
         sequence = torch.cat([sequence, model.get_input_embeddings()(torch.tensor([[token]]))], dim=1)
     return ids
-
-
-def one_resolver(system: SpeechLLM) -> None:
-    """Layers, norm and head are those that the model itself names."""
-    model: Any = system.language_model
-    decoder = model.get_decoder()
-    assert system.decoder_layers is decoder.layers and system.final_norm is decoder.norm
-    assert system.unembedding is model.get_output_embeddings()
-    assert len(system.decoder_layers) == decoder.config.num_hidden_layers
 
 
 def change_tensors(

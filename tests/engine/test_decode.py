@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.decode import Pass, encode_answer, run_arms
+from engine.decode import Pass, encode_answer, run_arms, run_prompts
 from engine.erasure import random_subspace
 from engine.hooks import Projection, RowEdits, Scope, editing
-from engine.systems.base import Prepared
+from engine.systems.base import Prepared, end_ids
 from engine.systems.ultravox import Ultravox
 
 LABELS = ("positive", "negative", "World", "the queen scored three goals")
@@ -78,6 +78,33 @@ def test_the_answer_stops_before_the_end_token_which_counts_in_the_likelihood(
     reference = log_probabilities_without_cache(ultravox, prepared, list(full[: cut + 1]))
     assert ended.decoded[0].log_likelihood == pytest.approx(sum(reference), abs=1e-3)
     assert ended.first_answer_scores[0] == pytest.approx(sum(reference), abs=1e-3)
+
+
+@pytest.mark.parametrize("which", [2, 3])
+def test_an_answer_stops_at_any_end_token_of_the_models_settings(
+    ultravox: Ultravox, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """Llama-3.1-Instruct names three; the first that comes ends the answer, and none is in its text."""
+    full = run_arms(ultravox, prepared, max_new_tokens=N_NEW).decoded[0].token_ids
+    end = next(token for token in full[which:] if token not in full[:which])
+    settings: Any = ultravox.language_model.generation_config
+    monkeypatch.setattr(settings, "eos_token_id", [ultravox.tokenizer.eos_token_id, 1, end])
+    assert end_ids(ultravox) == tuple(dict.fromkeys((ultravox.tokenizer.eos_token_id, 1, end)))
+    passed = run_arms(ultravox, prepared, continuations=[""], max_new_tokens=N_NEW)
+    found = passed.decoded[0]
+    assert found.token_ids == full[: full.index(end)] and found.end_id == end
+    assert found.text == str(ultravox.tokenizer.decode(found.token_ids)).strip()
+    reference = log_probabilities_without_cache(ultravox, prepared, [*found.token_ids, end])
+    assert found.log_likelihood == pytest.approx(sum(reference), abs=1e-3)
+    assert passed.first_answer_scores[0] == pytest.approx(found.log_likelihood, abs=1e-3)
+    turn = passed.prompt_logits[0].log_softmax(-1)[ultravox.tokenizer.eos_token_id]
+    assert float(passed.continuation_scores[0, 0]) == pytest.approx(float(turn), abs=1e-5)
+    (reply,) = run_prompts(ultravox, [prepared], continuations=[()], max_new_tokens=N_NEW)
+    assert reply.decoded.token_ids == found.token_ids and reply.decoded.end_id == end
+
+
+def test_an_answer_that_is_cut_has_no_end(ultravox: Ultravox, prepared: Prepared) -> None:
+    assert run_arms(ultravox, prepared, max_new_tokens=1).decoded[0].end_id is None
 
 
 def test_an_answer_that_ends_at_once_is_empty(ultravox: Ultravox, prepared: Prepared) -> None:

@@ -6,17 +6,21 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from engine import self_check
 from engine.batching import BatchFinding
 from engine.check import Finding, main
-from engine.self_check import Checked, check_all, check_system, sentence_of
-from engine.systems.catalogue import SYSTEMS
+from engine.self_check import Checked, check_all, check_system, missing_members, sentence_of
+from engine.systems.base import Heard
+from engine.systems.catalogue import SYSTEMS, get_spec
 from engine.systems.mini_rows import MINI_SYSTEMS
 
 SPEECH = "mini-ultravox"
+WHOLE = ("spec", "fingerprint", "ears", "features", "frames_per_position", "seconds_per_position", "frames")
 FAULT = Finding("last-layer lens equals logits", "largest difference 3.0e+00", 3.0, 1e-3)
 
 
@@ -60,6 +64,58 @@ def test_a_system_without_erasers_says_so(qwen_models: Path) -> None:
 def test_weights_that_do_not_load_are_a_failure(models: Path, tmp_path: Path) -> None:
     found = check_system("mini-llama", tmp_path)
     assert not found.passed and names(found) == ["its weights load"]
+
+
+def test_missing_weights_are_named_with_their_size(tmp_path: Path) -> None:
+    found = check_system("voxtral-mini-3b-2507", tmp_path).findings[0]
+    assert found.measured == "weights are missing: voxtral-mini-3b-2507 (9.4 GB to fetch)"
+
+
+class Half:
+    """An adapter as it is being written."""
+
+    tokenizer = language_model = decoder_layers = final_norm = unembedding = None
+
+    def hear(self, clip: object) -> Heard:
+        del clip
+        return Heard(torch.zeros(2, 4), 0.1, "", (), 0.0)
+
+
+def test_an_adapter_that_is_not_whole_is_told_member_by_member() -> None:
+    assert missing_members(Half(), "cascade") == ("spec", "fingerprint", "prepare")
+    assert missing_members(Half(), "text_llm") == ("spec", "fingerprint", "prepare")
+    beyond = ("ears", "features", "frames_per_position", "seconds_per_position", "frames")
+    assert missing_members(Half(), "speech_llm") == ("spec", "fingerprint", "prepare", *beyond)
+
+
+@pytest.mark.parametrize("kind", ["speech_llm", "text_llm"])
+def test_those_that_are_here_are_whole(ultravox: Any, text_llm: Any, kind: Any) -> None:
+    assert missing_members(ultravox if kind == "speech_llm" else text_llm, kind) == ()
+
+
+def fails(*_: object) -> None:
+    raise AttributeError("no such thing\nand a second line")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "name", "measured"),
+    [
+        (fails, "its adapter loads", "AttributeError: no such thing"),
+        (lambda *_: Half(), "it fills the protocol", "it lacks spec, fingerprint, prepare, ears"),
+        (
+            lambda *_: type("Whole", (Half,), dict.fromkeys(WHOLE, get_spec(SPEECH)) | {"prepare": fails})(),
+            "it hears and prepares",
+            "AttributeError: no such thing",
+        ),
+    ],
+)
+def test_what_an_adapter_lacks_is_a_finding_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, loaded: Any, name: str, measured: str
+) -> None:
+    monkeypatch.setattr(self_check, "_load", loaded)
+    found = check_system("mini-ultravox")
+    assert not found.passed and [finding.name for finding in found.findings] == [name]
+    assert found.findings[0].measured.startswith(measured)
 
 
 def test_padding_that_changes_an_answer_is_a_failure(

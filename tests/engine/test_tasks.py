@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from engine.errors import PromptError, UnknownKeyError
 from engine.tasks import (
+    CORPUS_TASKS,
     FREE_FORMS,
     MAX_PROMPT_CHARACTERS,
     TASKS,
+    asked_task,
     get_task,
     instruction_for,
-    is_right,
     labels_for,
     normalise,
     parse_answer,
@@ -167,8 +168,29 @@ def test_unknown_tasks_are_named_shortly_beside_those_there_are() -> None:
     assert len(str(caught.value)) < 250 and all(key in str(caught.value) for key in TASKS)
 
 
-def test_right_answers_match_gold_or_any_alias_and_nothing_less() -> None:
-    assert is_right(TRIVIA, "mount everest", "Mount Everest")
-    assert is_right(TRIVIA, "everest", "Mount Everest", ("Everest",))
-    assert not is_right(TRIVIA, "everest base", "Mount Everest", ("Everest",))
-    assert not is_right(TRIVIA, None, "Mount Everest")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("B", 1), ("(B)", 1), ("B.", 1), ("E)", 4), ("Answer: C", 2), ("The correct answer is (A).", 0)],
+)
+def test_a_letter_alone_is_the_choice_at_its_place(text: str, place: int) -> None:
+    labels = ("fridge", "oven", "shelf", "garden", "drawer")
+    assert parse_answer(CHOICES, text, labels) == (labels[place], "parsed")
+
+
+@pytest.mark.parametrize(
+    "text", ["b", "F", "A or B", "A B", "A dog", "I", "B, I think", "B (fridge) or C (oven)"]
+)
+def test_a_letter_is_never_guessed(text: str) -> None:
+    """No place, no capital, or anything beside it: what names no one choice in words stays unread."""
+    assert parse_answer(CHOICES, text, ("fridge", "oven", "shelf")) == (None, "unparsed")
+
+
+def test_words_go_before_letters_and_fixed_labels_have_none() -> None:
+    assert parse_answer(CHOICES, "(A) oven", ("fridge", "oven")) == ("oven", "parsed")
+    assert parse_answer(TOPIC, "B", TOPIC.labels) == (None, "unparsed")
+
+
+def test_the_papers_corpora_ask_the_products_tasks() -> None:
+    for corpus, key in CORPUS_TASKS.items():
+        assert asked_task(corpus) is asked_task(key) is TASKS[key]
+    assert asked_task("my-calls") is None and not set(CORPUS_TASKS) & set(TASKS)

@@ -17,7 +17,10 @@ from transformers import (
 )
 
 from precompute.mini.tokens import AUDIO_MARK, chat_tokenizer, train_text_tokenizer
+from tests.engine.published import spread
 from tests.engine.tiny_systems import D_AUDIO, D_MODEL, N_LAYERS, SENTENCES, WINDOW_S, randomise_norms
+
+MARKS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 
 
 def tiny_audio_tokenizer() -> PreTrainedTokenizerFast:
@@ -93,10 +96,48 @@ def randomise(model: nn.Module) -> None:
             nn.init.normal_(weight, std=0.2)
 
 
-def write_qwen2_audio(folder: Path, tokenizer: PreTrainedTokenizerFast, window_s: int = WINDOW_S) -> Path:
+def write_qwen2_audio(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, window_s: int = WINDOW_S, seed: int = 4
+) -> Path:
     """The published layout: one folder, in shards, with config, feature extractor and tokenizer."""
-    model = new_qwen2_audio(tokenizer, window_s=window_s)
+    model = new_qwen2_audio(tokenizer, window_s=window_s, seed=seed)
     model.save_pretrained(folder, max_shard_size="60KB")
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=window_s).save_pretrained(folder)
+    return folder
+
+
+def write_published(folder: Path) -> Path:
+    """The 7B model's own layout: shards with an index, and no chat template, which is in the processor's code."""
+    tokenizer = chat_tokenizer(train_text_tokenizer(SENTENCES), extra=MARKS)
+    tokenizer.chat_template, tokenizer.eos_token = None, "<|endoftext|>"
+    audio = {
+        "model_type": "qwen2_audio_encoder",
+        "d_model": 16,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "num_mel_bins": 128,
+        "max_source_positions": 1500,
+    }
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": len(tokenizer) + 8,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10_000,
+    }
+    mark = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
+    torch.manual_seed(10)
+    model = Qwen2AudioForConditionalGeneration(
+        Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=mark)
+    )
+    spread(model, 10)
+    model.save_pretrained(folder, max_shard_size="60KB")
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
     return folder

@@ -30,10 +30,10 @@ PEFT = "audio_tower.base_model.model."
 LAYOUTS = ("merged", "post norm", "older prefix", "adapters alone", "adapters and base", "projector alone")
 
 
-def write_llama(folder: Path) -> Path:
+def write_llama(folder: Path, seed: int = 4) -> Path:
     """The base language model in a folder of its own."""
     model = LlamaForCausalLM.from_pretrained(write_backbone(folder))
-    spread(model, 4)
+    spread(model, seed)
     model.save_pretrained(folder)
     return folder
 

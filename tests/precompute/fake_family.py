@@ -59,7 +59,7 @@ def fake_plan(models: Path, n_items: int = N_ITEMS, words: str = "the match") ->
         for index in range(n_items)
     ]
     clips = tuple(spoken_clips(items, VOICES, 1, NOISES))
-    return Plan(Settings(models=models), tuple(map(get_spec, SYSTEM_KEYS)), clips, (), Path())
+    return Plan(Settings(models=models), tuple(map(get_spec, SYSTEM_KEYS)), clips, (), {})
 
 
 def perform(unit: Unit) -> Outcome:

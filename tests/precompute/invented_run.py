@@ -83,7 +83,7 @@ def _invent_item(
             clips.append(
                 clip
                 | {"snr_db_achieved": snr_db, "prompt": prompt, "reference": reference}
-                | {"seed": 0, "recipe": "{}"}
+                | {"seed": 0, "recipe": "{}", "flags": ""}
             )
             heard = reference.replace("line", "lime") if rng.random() < 0.3 else reference
             for system in systems:

@@ -51,9 +51,25 @@ def test_plan_run_and_summarize_in_turn(
     assert len(read_table(small / "answers.parquet", "answers")) == 48
 
 
+def test_the_papers_plan_is_printed_without_anything_being_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert call(monkeypatch, "plan", "--profile", "paper", "--out", out, "--usd-gpu-hour", "1") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("9 systems, 6 tasks, 27,300 files, 245,700 inferences.") and "$1 an hour" in said
+    assert "It cannot run here yet. There is no system to run" in said and list(tmp_path.iterdir()) == []
+    assert call(monkeypatch, "plan", "--profile", "paper", "--gpu", "abacus", "--out", out) == 2
+    assert 'no GPU "abacus"' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["plan", "--profile", "paper", "--tasks", "golf"], 'There is no task "golf" here'),
+        (["plan", "--profile", "paper", "--limit", "0"], "The limit is 0"),
+        (["run", "--profile", "paper", "--corpora", "nowhere"], "There is no system to run"),
+        (["run", "--corpora", "nowhere", "--systems", "mini-llama"], "ag_news/ is missing"),
         (["run", "--tasks", "golf"], 'There is no task "golf"'),
         (["plan", "--systems", "mini-llama,gpt"], 'There is no system "gpt"'),
         (["run", "--workers", "0"], "The number of workers is 0"),

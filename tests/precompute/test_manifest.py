@@ -91,7 +91,9 @@ def test_an_own_corpus_runs_like_any_task(folder: Path) -> None:
         folder, f"{HEADER},transcript", "clips/a.wav,Who?,man;woman,man,,", "clips/b.wav,,,x,,the words"
     )
     plan = make_plan(Settings(corpus=file, models=models))
-    assert {clip.item.task for clip in plan.clips} == {"my-calls"} and plan.folder == folder
+    assert {clip.item.task for clip in plan.clips} == {"my-calls"} and plan.folder_of_task(
+        "my-calls"
+    ) == folder
     assert len(list(plan.cells())) == 5, "without a transcript there is nothing for the oracle"
     assert any("not asked of the text oracle" in note for note in plan.notes)
     assert run_fake(plan, folder / "out").n_rows == 5

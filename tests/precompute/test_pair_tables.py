@@ -212,7 +212,7 @@ def blind_run(folder: Path, n_items: int = 1500) -> Path:
         }
         clip |= {"snr_db": float("nan"), "gold": choices[0], "audio_s": 1.0}
         more = {"snr_db_achieved": float("nan"), "prompt": ", ".join(choices), "reference": ""}
-        clips.append(clip | more | {"seed": 0, "recipe": "{}"})
+        clips.append(clip | more | {"seed": 0, "recipe": "{}", "flags": ""})
         for system in PAIR:
             guess = str(rng.choice(choices))
             row = answer("commonsense", system, guess, choices[0], choices, rng)

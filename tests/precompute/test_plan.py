@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count
 from precompute.estimate import duration, estimate, format_plan
 from precompute.ledger import Ledger
 from precompute.mini.voices import train_voices
-from precompute.plan import VOICES, Plan, Settings, listen_units, make_plan
+from precompute.mini_clips import VOICES
+from precompute.plan import Plan, Settings, listen_units, make_plan
 from precompute.units import ListenUnit
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 
@@ -156,6 +158,27 @@ def test_what_a_result_depends_on_makes_it_new(models: Path, monkeypatch: pytest
     monkeypatch.setitem(keys.CODE_VERSION, "render", 2)
     assert [a == b for a, b in zip(before, found(), strict=True)] == [False, False, False, True]
     keys.folder_hash.cache_clear()
+
+
+def test_large_files_of_the_hubs_cache_are_told_by_their_name_and_adapters_count(tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / hashlib.sha256(b"weights").hexdigest()
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    plain, linked = tmp_path / "plain", tmp_path / "linked"
+    for folder in (plain, linked):
+        folder.mkdir()
+    (plain / "model.safetensors").write_bytes(b"weights")
+    (linked / "model.safetensors").symlink_to(blob)
+    assert keys.folder_hash(plain) == keys.folder_hash(linked)
+    keys.folder_hash.cache_clear()
+    blob.write_bytes(b"not read: the cache named it for what it held")
+    assert keys.folder_hash(plain) == keys.folder_hash(linked)
+    for below in ("speech-lora", "erasers"):
+        (plain / below).mkdir()
+        before = keys.folder_hash(plain)
+        (plain / below / "model.safetensors").write_bytes(b"adapter")
+        keys.folder_hash.cache_clear()
+        assert (keys.folder_hash(plain) == before) is (below == "erasers")
 
 
 def test_the_decoding_in_the_keys_is_that_of_the_engine() -> None:

@@ -28,6 +28,7 @@ SOURCE = Source(
     columns=("text", "label"),
     n_rows=5,
     licence="MIT",
+    size="one file",
     labels=("no", "yes"),
 )
 ROWS = [{"text": f"line {index}", "label": index % 2, "more": 0} for index in range(5)]

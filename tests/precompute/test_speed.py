@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.decode import Pass, run_arms
+from engine.decode import MAX_NEW_TOKENS, Pass, run_arms
 from engine.erasure import load_eraser
 from engine.errors import EngineError
 from engine.request import RunRequest
@@ -89,7 +89,7 @@ def test_both_generations_have_the_same_tokens(
     row = speed.generation_row(system, eraser, sound(1.7), WORDS, 2)
     bare, *rest = passes
     n_tokens = max(1, len(bare.decoded[0].token_ids))
-    assert limits == [None] + [n_tokens] * 6 and f"{n_tokens} tokens" in row.compares
+    assert limits == [MAX_NEW_TOKENS] + [n_tokens] * 6 and f"{n_tokens} tokens" in row.compares
     for plain, instrumented in zip(rest[::2], rest[1::2], strict=True):
         assert len(plain.decoded) == 1 and not plain.states
         # Plain, erased, control; the tiny model has fewer layers than nine, so that all are recorded.

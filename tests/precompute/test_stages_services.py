@@ -26,7 +26,7 @@ from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, w
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
 
-SYSTEMS = ("gemini", "mini-cascade-endpoint", "endpoint-text", "mini-ultravox")
+SYSTEMS = ("gemini", "mini-cascade-endpoint", "endpoint-text", "mini-ultravox", "mini-cascade")
 BUSY = Sent({"error": {"code": 503, "message": f"no {KEYS[0]}", "status": "UNAVAILABLE"}}, 418)
 
 
@@ -84,7 +84,7 @@ def test_services_are_rows_like_others_with_what_they_do_not_send_absent(
     assert set(served["heard"]) == {"the queen"} and set(served["model_version"]) == {"served-7b (vllm-0.9)"}
     ledger = ledger_of(tmp_path).rows.values()
     assert all(row.log_likelihood is None for row in ledger if row.who == "gemini")
-    assert {row.who for row in ledger if row.stage == "memory"} == {"mini-ultravox"}
+    assert {row.who for row in ledger if row.stage == "memory"} == {"mini-ultravox", "mini-cascade"}
     assert len(services[0].asked) == len(gemini)
 
 
@@ -159,6 +159,8 @@ def test_tables_count_services_and_say_what_they_do_not_send(
     assert cost.loc["mini-ultravox", "prompt_tokens_per_clip"].isna().all()
     assert cost.loc["gemini", "peak_memory_mb"].isna().all()
     assert cost.loc["gemini", "hardware"].str.startswith("a service;").all()
+    confound = read_table(tmp_path / "tables" / "confound.csv", "confound")
+    assert not set(confound["mismatched"]) & {"mini-cascade-endpoint"}, "its backbone is not known"
     agreement = read_table(tmp_path / "tables" / "agreement.csv", "agreement")
     assert ((agreement["system_a"] == "gemini") & (agreement["system_b"] == "mini-cascade-endpoint")).any()
 

@@ -15,7 +15,8 @@ from transformers import Qwen2AudioForConditionalGeneration
 from engine.check import check_adapter
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems.catalogue import match_between, systems
-from engine.systems.checkpoint import fingerprint, read_tensors
+from engine.systems.checkpoint import read_tensors
+from engine.systems.fingerprints import fingerprint
 from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from precompute.mini import train as training

@@ -25,7 +25,7 @@ from engine.systems.catalogue import (
     revision_of,
     systems,
 )
-from engine.systems.checkpoint import fingerprint
+from engine.systems.fingerprints import fingerprint
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
 from tests.engine.checkpoints import write_checkpoint
 

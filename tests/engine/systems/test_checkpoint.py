@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import ModelFilesError
-from engine.systems.checkpoint import fingerprint, load_strictly, read_tensors, under, weight_files
+from engine.systems.checkpoint import load_strictly, read_tensors, tensor_bytes, under, weight_files
 
 
 @pytest.fixture
@@ -89,11 +88,7 @@ def test_under_takes_one_branch_and_its_prefix_away() -> None:
     assert {name: t.numel() for name, t in under(tensors, "a.").items()} == {"b.c": 1, "x": 2}
 
 
-def test_the_fingerprint_is_a_sha256_of_the_bytes_in_order(folder: Path) -> None:
-    names = ("one.safetensors", "two.safetensors")
-    data = b"".join((folder / name).read_bytes() for name in names)
-    assert fingerprint([folder]) == hashlib.sha256(data).hexdigest()
-    assert fingerprint([folder, folder]) == hashlib.sha256(data + data).hexdigest()
-    before = fingerprint([folder])
-    save_file({"b": torch.zeros(2)}, folder / "two.safetensors")
-    assert fingerprint([folder]) != before
+def test_sizes_are_told_from_the_headers(folder: Path, tmp_path: Path) -> None:
+    assert tensor_bytes(folder, 2) == 2 * (2 + 2) and tensor_bytes(folder, 4) == 16
+    assert tensor_bytes(folder, 2, lambda name: name == "a") == 4
+    assert tensor_bytes(tmp_path / "nothing", 2) == 0

@@ -16,8 +16,8 @@ from engine.check import check_adapter, probe_clip
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.checkpoint import fingerprint
 from engine.systems.eight_bit import to_eight_bits
+from engine.systems.fingerprints import fingerprint
 from engine.systems.interleaved import Interleaved, UnitParts
 from engine.systems.speech_units import merge_repeats
 from engine.systems.unit_models import get_unit_model

@@ -7,7 +7,6 @@ document's, 128 mel bands and a window of 30 s.
 from __future__ import annotations
 
 import shutil
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,70 +15,30 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
-    Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     WhisperFeatureExtractor,
 )
 
 from engine.audio import AudioClip
-from engine.systems.base import SpeechLLM
 from engine.systems.catalogue import get_spec
 from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.text_llm import TextLLM
-from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer
 from tests.engine.published import (
-    DURATIONS_S,
     QUESTION,
     TOLERANCE,
     change_tensors,
-    hold_the_instrument,
-    one_resolver,
     sentence_of_refusal,
-    spread,
 )
-from tests.engine.tiny_systems import SENTENCES, sound
+from tests.engine.tiny_qwen2_audio import write_published
+from tests.engine.tiny_systems import sound
 
-MARKS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>")
 LINEAR = "multi_modal_projector.linear.weight"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards with an index; no chat template anywhere, which is in the processor's code."""
-    folder = tmp_path_factory.mktemp("hub") / "Qwen2-Audio-7B-Instruct"
-    tokenizer = chat_tokenizer(train_text_tokenizer(SENTENCES), extra=MARKS)
-    tokenizer.chat_template, tokenizer.eos_token = None, "<|endoftext|>"
-    audio = {
-        "model_type": "qwen2_audio_encoder",
-        "d_model": 16,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "num_mel_bins": 128,
-        "max_source_positions": 1500,
-    }
-    text = {
-        "model_type": "qwen2",
-        "vocab_size": len(tokenizer) + 8,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10_000,
-    }
-    mark = tokenizer.convert_tokens_to_ids("<|AUDIO|>")
-    torch.manual_seed(10)
-    model = Qwen2AudioForConditionalGeneration(
-        Qwen2AudioConfig(audio_config=audio, text_config=text, audio_token_index=mark)
-    )
-    spread(model, 10)
-    model.save_pretrained(folder, max_shard_size="60KB")
-    tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
-    return folder
+    return write_published(tmp_path_factory.mktemp("hub") / "Qwen2-Audio-7B-Instruct")
 
 
 def load(folder: Path) -> Qwen2Audio:
@@ -135,30 +94,8 @@ def test_another_clip_has_other_logits(qwen: Qwen2Audio) -> None:
     assert (first.logits[0, -1] - second.logits[0, -1]).abs().max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("duration_s", DURATIONS_S)
-def test_the_token_counts_are_the_published_ones(qwen: Qwen2Audio, duration_s: float) -> None:
-    """The published formula for each window; the published processor stops after the first."""
-    frames = max(3, ceil(round(duration_s * 16_000) / 160))
-    windows = [min(3000, frames - at) for at in range(0, frames, 3000)]
-    expected = sum((((mel - 1) // 2 + 1) - 2) // 2 + 1 for mel in windows)
-    assert len(qwen.hear(sound(duration_s)).embeddings) == expected
-    assert expected == {0.5: 12, 1.0: 25, 3.0: 75, 30.0: 750, 35.0: 875}.get(duration_s, expected)
-
-
-def test_it_holds_what_the_instrument_needs(qwen: Qwen2Audio) -> None:
-    assert isinstance(qwen, SpeechLLM)
-    hold_the_instrument(qwen)
-    one_resolver(qwen)
-
-
 def test_generation_stops_at_the_end_of_the_turn(qwen: Qwen2Audio) -> None:
     assert qwen.tokenizer.eos_token == "<|im_end|>"
-
-
-def test_the_ears_take_the_backbones_precision(folder: Path) -> None:
-    backbone = TextLLM(get_spec("mini-qwen2-audio-llm"), folder, dtype=torch.bfloat16)
-    system = Qwen2Audio(get_spec("mini-qwen2-audio"), folder, backbone)
-    assert system.hear(sound(1.0)).embeddings.dtype == torch.bfloat16
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.lens import unembed
 from engine.result import SpokenWord
+from engine.systems.base import end_ids
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from tests.engine.tiny_qwen2_audio import tiny_audio_tokenizer
@@ -101,6 +104,46 @@ def test_half_precision_answers_and_is_read_in_full(models: Path, text_llm: Text
     )
     relative = (found.states[3] - full.states[3]).norm() / full.states[3].norm()
     assert 0 < relative < 0.1
+
+
+@pytest.mark.parametrize(("named", "ends"), [([7, 5, 9], (7, 5, 9)), (5, (5,)), (None, ())])
+def test_the_folders_own_settings_name_the_end_tokens(
+    folder: Path, named: Any, ends: tuple[int, ...]
+) -> None:
+    """A missing file is no reason to take what transformers makes up for the class."""
+    file = folder / "generation_config.json"
+    if named is None:
+        file.unlink()
+    else:
+        file.write_text(json.dumps({"eos_token_id": named}), encoding="utf-8")
+    model = TextLLM(get_spec("mini-llama"), folder)
+    assert set(end_ids(model)) == {model.tokenizer.eos_token_id, *ends}
+    assert end_ids(model)[0] == model.tokenizer.eos_token_id
+
+
+def test_loading_takes_no_second_copy_and_no_wider_one(tmp_path: Path) -> None:
+    """Weights of 64 MB in bfloat16 are mapped from their file: what the process owns grows by less than half."""
+    config = LlamaConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=2, num_attention_heads=8, vocab_size=2_000
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    n_bytes = sum(weight.numel() * 2 for weight in model.parameters())
+    model.save_pretrained(tmp_path)
+    tiny_audio_tokenizer().save_pretrained(tmp_path)
+    del model
+    before = anonymous_bytes()
+    loaded = TextLLM(get_spec("mini-llama"), tmp_path, dtype=torch.bfloat16)
+    assert n_bytes > 60e6 and anonymous_bytes() - before < n_bytes / 2
+    assert {weight.dtype for weight in loaded.language_model.parameters()} == {torch.bfloat16}
+
+
+def anonymous_bytes() -> int:
+    """What this process owns, mapped files left out."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("only Linux tells what a process owns")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from transformers import WhisperFeatureExtractor
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import get_spec
-from engine.systems.checkpoint import fingerprint
+from engine.systems.fingerprints import fingerprint
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox, UltravoxEars, UltravoxProjector
 from tests.engine.tiny_systems import ears_config, load_ultravox, sound, write_ears

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from engine.audio import AudioClip
-from precompute.corpora.musan import add_babble, draw_babble, open_musan
-from precompute.corpora.source import CorpusError
+from engine.errors import NoiseError
+from engine.musan import FOLDER_VARIABLE, add_babble, add_drawn_babble, draw_babble, open_musan
+from engine.recipe import Recipe, recipe_of, spoil
 
 
 @pytest.fixture
@@ -72,19 +73,45 @@ def test_a_track_shorter_than_the_clip_is_repeated(folder: Path) -> None:
 
 def test_missing_and_foreign_tracks_are_one_sentence(folder: Path) -> None:
     with pytest.raises(
-        CorpusError, match=r"no WAV files in speech/librivox; unpack musan\.tar\.gz of OpenSLR"
+        NoiseError, match=r"no WAV files in speech/librivox; unpack musan\.tar\.gz of OpenSLR"
     ):
         open_musan(folder / "noise")
     for file in (folder / "speech").rglob("*.wav"):
         soundfile.write(file, np.zeros(800), 8_000)
-    with pytest.raises(CorpusError, match=r"is not 16 kHz mono as published"):
+    with pytest.raises(NoiseError, match=r"is not 16 kHz mono as published"):
         draw_babble(open_musan(folder), 8_000, 0)
     for file in (folder / "speech").rglob("*.wav"):
         file.write_bytes(b"no sound")
-    with pytest.raises(CorpusError, match="cannot be read") as caught:
+    with pytest.raises(NoiseError, match="cannot be read") as caught:
         draw_babble(open_musan(folder), 8_000, 0)
     assert str(folder) not in str(caught.value)
     for file in (folder / "speech" / "librivox").glob("speech-[024].wav"):
         file.unlink()
-    with pytest.raises(CorpusError, match="only 5 speech tracks are here"):
+    with pytest.raises(NoiseError, match="only 5 speech tracks are here"):
         open_musan(folder)
+
+
+def test_a_recipe_names_its_tracks_and_makes_the_same_noise_again(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = AudioClip(np.random.default_rng(1).standard_normal(8_000).astype(np.float32) * 0.02, "speech")
+    musan = open_musan(folder)
+    recipe = Recipe(file="a.wav", sha256="0" * 64, noise="musan", snr_db=5.0, seed=9, tracks=musan.digest)
+    assert recipe_of(recipe.to_json()) == recipe and "tracks" not in Recipe(file="a.wav").to_json()
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    with pytest.raises(NoiseError, match="cannot be made here: it is MUSAN's, which does not ship"):
+        spoil(clip, recipe)
+    made = spoil(clip, recipe, folder)
+    assert made is not None and made.kind == "musan" and made.snr_db_achieved == pytest.approx(5, abs=0.01)
+    assert made.clip.fingerprint == add_babble(clip, musan, 5.0, 9).clip.fingerprint
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    again = spoil(clip, recipe)
+    assert again is not None and again.clip.fingerprint == made.clip.fingerprint
+    other = tmp_path_factory.mktemp("other")
+    for file in (folder / "speech").rglob("*.wav"):
+        target = other / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(target, np.ones(800), 16_000)
+    with pytest.raises(NoiseError, match="not those of the run"):
+        spoil(clip, recipe, other)
+    assert add_drawn_babble(clip, folder, "", 5.0, 9).clip.fingerprint == made.clip.fingerprint

@@ -1,0 +1,132 @@
+"""A page's profile: what is said before anything is fetched, what is fetched at all, and how far it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard import preparing
+from dashboard.preparing import ProfileState, prepare, state_of_profile, take_profile
+from dashboard.tabs.clip_texts import profile_note
+from engine.errors import ModelFilesError
+from engine.systems.profiles import PROFILES, profile_in_use, use_profile
+from engine.systems.services import GEMINI_KEYS
+from engine.systems.weights import HOME_VARIABLE
+
+LLAMA, ULTRAVOX = "llama-3.2-1b-instruct", "ultravox-v0_5-llama-3_2-1b"
+Fetch = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No weights fetched, no service set, nothing asked of a hub, and no model warmed up."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    for name in ("GEMINI_MODEL", *GEMINI_KEYS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(preparing, "_FETCHING", preparing._Fetching())
+    monkeypatch.setattr(preparing, "warm_up", lambda: None)
+    monkeypatch.setattr(preparing, "obstacle", lambda name: "")
+    monkeypatch.setattr(preparing, "free_gb", lambda: 12.34)
+    yield
+    use_profile(PROFILES["mini"])
+
+
+def prepared(named: str, monkeypatch: pytest.MonkeyPatch, fetch: Fetch) -> tuple[list[str], list[str]]:
+    """Prepare a profile to the end; return what was written and what was fetched."""
+    written: list[str] = []
+    asked: list[str] = []
+
+    def fetched(name: str, report: Any) -> None:
+        asked.append(name)
+        fetch(name, report)
+
+    monkeypatch.setattr(preparing, "fetch", fetched)
+    assert take_profile(named) == ""
+    prepare(written.append)
+    for thread in threading.enumerate():
+        if thread.name == "prepare":
+            thread.join(timeout=30)
+    return written, asked
+
+
+def no_network(name: str, report: Any) -> None:
+    del report
+    raise ModelFilesError(f"{name} is not here and the hub does not answer.")
+
+
+def test_a_profile_that_is_wrong_is_told_and_not_taken() -> None:
+    assert "There is no profile" in take_profile("huge")
+    assert profile_in_use() is PROFILES["mini"]
+
+
+def test_what_ships_needs_nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, asked = prepared("mini", monkeypatch, no_network)
+    assert (written, asked, state_of_profile()) == ([], [], None)
+    assert profile_note(None) == ""
+
+
+def test_sizes_and_room_are_told_first_then_one_sentence_a_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, asked = prepared("small", monkeypatch, no_network)
+    first, rest = written
+    assert first == (
+        "Profile small: 4 model folders are to be fetched, 4.4 GB; 12.3 GB are free on the disk.\n"
+    )
+    assert sorted(asked) == sorted((ULTRAVOX, LLAMA, "whisper-large-v3-turbo", "faster-whisper-small"))
+    lines = rest.splitlines()
+    assert len(lines) == 3 and all("the hub does not answer" in line for line in lines)
+    state = state_of_profile()
+    assert state == ProfileState("small", 3, 0, "", tuple(lines))
+
+
+def test_for_a_system_that_stays_incomplete_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three of `small` need the gated Llama: not a byte is fetched for them."""
+    monkeypatch.setattr(preparing, "obstacle", lambda name: "It is gated." if name == LLAMA else "")
+    written, asked = prepared("small", monkeypatch, no_network)
+    assert asked == [] and written[-1].count("cannot run yet: It is gated.\n") == 3
+
+
+def test_what_can_run_without_the_gated_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    gated = "llama-3.1-8b-instruct"
+    monkeypatch.setattr(preparing, "obstacle", lambda name: "It is gated." if name == gated else "")
+    _, asked = prepared("paper", monkeypatch, no_network)
+    assert gated not in asked and "ultravox-v0_6-llama-3_1-8b" not in asked
+    assert {"qwen2-7b-instruct", "faster-whisper-large-v3", "phi-4-multimodal"} <= set(asked)
+    state = state_of_profile()
+    assert state is not None and len(state.lines) == 9
+
+
+def test_while_it_is_fetched_the_page_says_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def slow(name: str, report: Callable[[str], None]) -> None:
+        report(f"repository of {name}: 1.0 GB")
+        state = state_of_profile()
+        assert state is not None
+        seen.append(state.now)
+
+    prepared("small", monkeypatch, slow)
+    assert seen[0] == f"Fetching repository of {ULTRAVOX}: 1.0 GB (1 of 4)" and seen[-1].endswith("(4 of 4)")
+    state = state_of_profile()
+    assert state is not None and state.now == ""
+
+
+def test_the_note_folds_the_sentences_and_escapes_them() -> None:
+    html = profile_note(ProfileState("own <b>", 2, 1, "Fetching x: 1 GB", ("A is ready.", "B <i> cannot.")))
+    assert "Profile own &lt;b&gt;: 1 of 2 systems ready" in html and "B &lt;i&gt; cannot." in html
+    assert html.count("<li>") == 2 and "Load the page again" in html
+    assert "Load the page again" not in profile_note(ProfileState("a", 1, 1, "", ()))
+
+
+def test_an_unforeseen_failure_still_ends_with_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, report: Any) -> None:
+        del report
+        raise ValueError(f"the library's own fault with {name} at /home/me")
+
+    written, asked = prepared("small", monkeypatch, broken)
+    assert len(asked) == 4 and "/home/me" not in "".join(written)
+    state = state_of_profile()
+    assert state is not None and state.now == "" and all("cannot run yet" in line for line in state.lines)

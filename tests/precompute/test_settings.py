@@ -1,0 +1,69 @@
+"""Facts about settings: who asks the mini world, who the paper's corpora, and how much of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.errors import UnknownKeyError
+from engine.systems.profiles import PROFILES, profile_in_use, use_profile
+from engine.systems.weights import folder_of
+from precompute.corpora.catalogue import CORPORA
+from precompute.settings import (
+    PROFILE_VARIABLE,
+    Settings,
+    asks_corpora,
+    checked_limit,
+    chosen_tasks,
+    corpora_keys,
+    items_a_corpus,
+    take_profile,
+    take_profile_of_run,
+)
+
+
+def test_the_mini_world_is_for_the_minis(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("systems: [mini-llama]\n")
+    assert not asks_corpora(Settings()) and not asks_corpora(Settings(profile=str(own)))
+    assert asks_corpora(Settings(profile="paper")) and asks_corpora(Settings(profile="small"))
+    assert asks_corpora(Settings(corpora=tmp_path)), "minis may be asked what they were not made for"
+    assert not asks_corpora(Settings(profile="paper", corpus=tmp_path / "manifest.csv"))
+
+
+def test_a_profile_of_ones_own_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    own = tmp_path / "own.yaml"
+    own.write_text("systems: [llama-3.2-1b-instruct]\nfolders: {llama-3.2-1b-instruct: here}\n")
+    monkeypatch.setenv(PROFILE_VARIABLE, "")
+    try:
+        take_profile("paper")
+        assert profile_in_use() is PROFILES["mini"] and not os.environ[PROFILE_VARIABLE], "it needs nothing"
+        take_profile(str(own))
+        assert folder_of("llama-3.2-1b-instruct", tmp_path) == tmp_path / "here"
+        use_profile(PROFILES["mini"])  # as a worker starts
+        take_profile_of_run.cache_clear()
+        take_profile_of_run()
+        assert folder_of("llama-3.2-1b-instruct", tmp_path) == tmp_path / "here"
+        assert profile_in_use().key == "own"
+    finally:
+        use_profile(PROFILES["mini"])
+        take_profile_of_run.cache_clear()
+
+
+def test_tasks_and_limits() -> None:
+    assert corpora_keys(Settings()) == tuple(CORPORA)
+    assert corpora_keys(Settings(tasks=("meld", "sst2"))) == ("sst2", "meld")
+    assert corpora_keys(Settings(tasks=("meld", "sst2")), texts_only=True) == ("sst2",)
+    assert [items_a_corpus(s) for s in (Settings(), Settings(quick=True), Settings(quick=True, limit=3))] == [
+        None,
+        20,
+        3,
+    ]
+    for ask in (items_a_corpus, checked_limit):
+        with pytest.raises(UnknownKeyError, match="The limit is 0; give 1 or more"):
+            ask(Settings(limit=0))
+    with pytest.raises(UnknownKeyError, match=r'no task "b" here\. Choose from: a\.'):
+        chosen_tasks(("b",), ("a",))
