@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +62,8 @@ def load_parts() -> Parts:
     """
     if reason := why_no_model():
         raise ModelFilesError(reason)
-    return _load(_Chosen.folder)
+    ears = load_ears()
+    return replace(_load(_Chosen.folder), ears=ears[0] if ears else None)
 
 
 @cache
@@ -73,14 +75,11 @@ def _load(folder: Path | None) -> Parts:
 
     system = load_unit_model(MODEL) if folder is None else load_checkpoint(folder)
     voice_file = (folder or folder_of(MODEL)) / UNITS_FOLDER / VOICE_FILE
-    ears = load_ears()
-    transcriber = ears[0] if ears else None
     if not voice_file.is_file():
-        return Parts(system, None, NO_VOICE, transcriber)
-    return Parts(system, read_unit_voice(voice_file), "", transcriber)
+        return Parts(system, no_voice=NO_VOICE)
+    return Parts(system, read_unit_voice(voice_file))
 
 
-@cache
 def load_ears() -> tuple[Transcribes, str] | None:
     """Return the transcriber of the first pair that is ready, and its name; None where no pair is."""
     from engine.systems.registry import load_cascade

@@ -15,7 +15,7 @@ from typing import Any
 from engine.errors import TableError
 from engine.records import write_table
 from engine.scoring import is_right
-from engine.systems.catalogue import SystemSpec, revision_of
+from engine.systems.catalogue import SystemSpec, match_between, revision_of
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.clip_flags import UNUSABLE
@@ -152,6 +152,7 @@ def _record(
             "revision": revision_of(spec, settings.models),
             "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
             "batching": findings.get(who) or before.get(spec.key, ""),
+            "matches": _matches(plan, spec),
         }
         if spec.is_remote:
             systems[spec.key] |= {
@@ -179,6 +180,14 @@ def _record(
         "systems": systems,
         "notes": plan.notes,
     }
+
+
+def _matches(plan: Plan, spec: SystemSpec) -> dict[str, str]:
+    """Return how a speech LLM is matched with each system that reads: told here, where the checkpoints are."""
+    if spec.kind != "speech_llm":
+        return {}
+    others = [other.key for other in plan.systems if other.kind != "speech_llm"]
+    return {other: match_between(spec.key, other, plan.settings.models) for other in others}
 
 
 def _model_versions(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -45,12 +45,13 @@ PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "jiwer")
 logger = logging.getLogger(__name__)
 
 
-def summarize(out: Path, *, match: MatchOf = match_in_catalogue, kind_of: KindOf = kind_in_catalogue) -> str:
+def summarize(out: Path, *, match: MatchOf | None = None, kind_of: KindOf = kind_in_catalogue) -> str:
     """Write every table of a results folder and its manifest, and return what was written, in one sentence.
 
     Args:
         out: the folder, with answers.parquet and clips.parquet, and run.json where the run left one.
-        match: how the backbones of two systems agree: exact, ancestor, self, paper or none.
+        match: how the backbones of two systems agree: exact, ancestor, self, paper or none; by default what the
+            run recorded, whose checkpoints need not be here.
         kind_of: speech_llm, cascade or text_llm.
 
     Raises:
@@ -58,6 +59,7 @@ def summarize(out: Path, *, match: MatchOf = match_in_catalogue, kind_of: KindOf
         ModelFilesError: the config that says which backbone a system uses is missing.
     """
     record = read_run_record(out)
+    match = match or _recorded_match(record)
     answers, clips = read_run(out)
     _reopen(out)
     cells = cells_of(answers, clips)
@@ -81,6 +83,21 @@ def summarize(out: Path, *, match: MatchOf = match_in_catalogue, kind_of: KindOf
         f"{len(answers):,} answers of {answers['system'].nunique()} systems to {len(clips):,} clips: "
         f"{len(tables)} tables and {MANIFEST} written."
     )
+
+
+def _recorded_match(record: Mapping[str, Any]) -> MatchOf:
+    """Return what the run says of two systems; of an older run, which does not say, what the checkpoints do."""
+    told = {
+        frozenset((key, other)): str(kind)
+        for key, about in record.get("systems", {}).items()
+        for other, kind in about.get("matches", {}).items()
+    }
+
+    def match(system_a: str, system_b: str) -> str:
+        pair = frozenset((system_a, system_b))
+        return told[pair] if pair in told else match_in_catalogue(system_a, system_b)
+
+    return match
 
 
 def _reopen(out: Path) -> None:

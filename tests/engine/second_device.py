@@ -59,7 +59,7 @@ class OnDevice(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return _run(func, args, kwargs or {})
 
     # torch asks the driver before it reads a number out of a tensor on a GPU.
@@ -105,7 +105,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if not here:
         # Sent to the CPU, values are a copy there: what is written on one side stays off the other.
         return done.clone() if any(is_here) and named else done
-    kept = {id(one.held): one for one, h in zip(given, is_here, strict=True) if h}
+    kept = {id(_held(one)): one for one, h in zip(given, is_here, strict=True) if h}
     sent = bool(given) and not any(is_here)
     return tree_map(lambda one: kept[id(one)] if id(one) in kept else _placed(one, copy=sent), done)
 

@@ -79,7 +79,7 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
     [
         ("systems: [nonsense]", 'There is no system "nonsense"'),
         (TRIO + "pairs: [nonsense]", 'There is no pair "nonsense"'),
-        (TRIO + "sistems: []", 'holds "sistems"; it may hold device, dtype, folders, key,'),
+        (TRIO + "system: []", 'holds "system"; it may hold device, dtype, folders, key,'),
         ("{", "cannot be read; see the README for an example"),
         ("systems: [a\n b: c", "cannot be read"),
         ("!!python/object/apply:os.system [true]", "cannot be read"),

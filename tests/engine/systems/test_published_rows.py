@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.systems.catalogue import PAIRS, SYSTEMS, match_of, revision_of, systems
+from engine.systems.catalogue import PAIRS, SYSTEMS, TRANSCRIBERS, match_of, revision_of, systems
 from engine.systems.mini_rows import MINI_PAIRS
 from engine.systems.profiles import PAPER_SYSTEMS, PROFILES
-from engine.systems.published_rows import PUBLISHED_PAIRS, PUBLISHED_SYSTEMS, PUBLISHED_TRANSCRIBERS
+from engine.systems.published_rows import PUBLISHED_PAIRS, PUBLISHED_SYSTEMS
 from engine.systems.spec import READS, SPEAKS, WRITES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,7 +75,7 @@ def test_parameters_are_those_of_the_published_shapes(key: str, parameters_m: fl
 def test_a_kind_decides_what_a_row_offers_and_what_it_is_made_of() -> None:
     offers = {"speech_llm": SPEAKS, "cascade": WRITES, "text_llm": READS}
     for key, spec in PUBLISHED_SYSTEMS.items():
-        assert (spec.transcriber in PUBLISHED_TRANSCRIBERS) == (spec.kind == "cascade"), key
+        assert (spec.transcriber in TRANSCRIBERS) == (spec.kind == "cascade"), key
         if spec.is_remote:
             assert spec.capabilities == (("answer", "transcript") if spec.kind == "cascade" else ("answer",))
             assert (spec.folder, spec.backbone) == (None, "") and math.isnan(spec.parameters_m)
@@ -128,6 +128,8 @@ def test_the_papers_systems_are_those_of_its_table() -> None:
         ("gemini-mini", "none"),
         ("endpoint", "none"),
         ("endpoint-mini", "none"),
+        ("gemini-endpoint-mini", "none"),
+        ("mini-ultravox-endpoint", "none"),
     ],
 )
 def test_how_a_pair_is_matched_is_read_from_its_checkpoints(
