@@ -24,7 +24,7 @@ from dashboard.tabs.clip_handlers import SKIP, Update
 from dashboard.tabs.clip_runs import LIMITER
 from dashboard.tabs.clip_texts import small
 from dashboard.unit_model import load_ears, load_parts, unit_model_name
-from engine.audio import load_clip
+from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError, PromptError
 from engine.request import MAX_REFERENCE_CHARACTERS
 from engine.result import SpokenWord
@@ -92,21 +92,27 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
     Raises:
         EngineError: there is no clip, it cannot be used, or the model is not here.
     """
+    from engine.systems.residency import using
+
+    if not asked.audio:
+        raise ClipError(NO_CLIP)
+    if len(asked.reference) > MAX_REFERENCE_CHARACTERS:
+        raise PromptError(
+            f"The true transcript is longer than {MAX_REFERENCE_CHARACTERS} characters; shorten it."
+        )
+    with using():
+        return _read(asked, load_clip(asked.audio), progress)
+
+
+def _read(asked: Asked, clip: AudioClip, progress: session.Progress) -> InterleavedResult:
     from engine.clock import words_on_clock
     from engine.interleaved_run import read_interleaved
     from engine.lanes import control_transcripts
 
-    if not asked.audio:
-        raise ClipError(NO_CLIP)
-    clip = load_clip(asked.audio)
     parts = load_parts()
     progress(0.1, "putting the words on the clock")
     ears = load_ears()
     reference = asked.reference.strip()
-    if len(reference) > MAX_REFERENCE_CHARACTERS:
-        raise PromptError(
-            f"The true transcript is longer than {MAX_REFERENCE_CHARACTERS} characters; shorten it."
-        )
     words, words_from = words_on_clock(
         _exact_words(asked, clip.fingerprint, reference),
         reference,
