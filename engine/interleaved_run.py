@@ -58,34 +58,40 @@ def read_interleaved(
         raise PromptError('The model can go on after "half" or "whole" of a clip; choose one of them.')
     report = progress or (lambda share, what: None)
     started = time.perf_counter()
-    system = parts.system
     report(0.2, "making units of the sound")
-    units = system.encode(clip)
+    units = parts.system.encode(clip)
     spans = word_positions(words, units.ends_s)
     report(0.4, "reading every layer at every unit")
-    states = parts.states(units)
     controls = tuple(other_transcripts)[:N_CONTROLS]
-    asked = {
-        d: [ask_words(system.tokenizer, words, spans, other.split(), d) for other in controls]
-        for d in (CURRENT, NEXT)
-    }
-    lens, recalls = _read(parts, states, units, words, words_from, spans, asked)
+    asked = _ask(parts, words, spans, controls)
+    lens, recalls = _read(parts, parts.states(units), units, words, words_from, spans, asked)
     report(0.7, "letting the model go on")
     continuation = continue_clip(parts, units, words, spans, continue_after)
     return InterleavedResult(
-        model=system.spec.key,
-        fingerprint=system.fingerprint,
-        audio_name=clip.name,
-        audio_changes=tuple(clip.changes),
-        warnings=tuple(clip.warnings),
-        waveform=clip.samples,
-        lens=lens,
-        recalls=recalls,
-        phases=tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
-        n_controls=len(controls),
-        continuation=continuation,
-        seconds=time.perf_counter() - started,
+        parts.system.spec.key,
+        parts.system.fingerprint,
+        clip.name,
+        tuple(clip.changes),
+        tuple(clip.warnings),
+        clip.samples,
+        lens,
+        recalls,
+        tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
+        len(controls),
+        continuation,
+        time.perf_counter() - started,
     )
+
+
+def _ask(
+    parts: Parts, words: Sequence[SpokenWord], spans: Sequence[tuple[int, int]], controls: Sequence[str]
+) -> dict[int, list[AskedWords]]:
+    """Return what is asked for the current and for the next word, once for each control."""
+    tokenizer = parts.system.tokenizer
+    return {
+        d: [ask_words(tokenizer, words, spans, other.split(), d) for other in controls]
+        for d in (CURRENT, NEXT)
+    }
 
 
 @torch.inference_mode()

@@ -139,6 +139,10 @@ def _finding(finding: Finding, source: str, k: int) -> str:
     if rows is None or not len(rows):
         return f"<section>{head}{note_html([why_none(source, finding.table)])}</section>"
     column, words = finding.order
-    listed = sorted(rows.to_dict("records"), key=lambda row: (row["model"], words.index(row[column])))
+    # The arms of one outcome stand together: each is read beside its controls.
+    listed = sorted(
+        rows.to_dict("records"),
+        key=lambda row: (row["model"], str(row.get("outcome", "")), words.index(row[column])),
+    )
     table = plain_table(finding.headers, [finding.cells(row) for row in listed])
     return f"<section>{head}{table}</section>"

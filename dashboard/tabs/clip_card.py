@@ -76,15 +76,7 @@ def clip_card(prefix: str = "") -> ClipCard:
             interactive=True,
             elem_id=f"{prefix}reference",
         )
-        first = EXAMPLES[0].reference if EXAMPLES else ""
-        said_text = gr.Textbox(first, visible=False)
-        with gr.Accordion(
-            "Read this aloud", open=False, visible=bool(EXAMPLES), elem_id=f"{prefix}read-aloud"
-        ):
-            sentence = gr.HTML(sentence_html(first), elem_id=f"{prefix}sentence")
-            with gr.Row(elem_classes="buttons"):
-                another = gr.Button("Another sentence", size="sm", elem_id=f"{prefix}another")
-                said_it = gr.Button("I read this", size="sm", elem_id=f"{prefix}said-it")
+        said_text, *aloud = _read_aloud(prefix)
         speech = _speech_accordion(prefix)
         other_file = gr.UploadButton(
             "Upload .webm, .m4a or .mp4",
@@ -93,9 +85,18 @@ def clip_card(prefix: str = "") -> ClipCard:
             elem_id=f"{prefix}other-file",
             elem_classes="clip-other-file",
         )
-    return ClipCard(
-        audio, other_file, clip_note, examples, sentence, another, said_it, said_text, *speech, reference
-    )
+    return ClipCard(audio, other_file, clip_note, examples, *aloud, said_text, *speech, reference)
+
+
+def _read_aloud(prefix: str) -> tuple[gr.Textbox, gr.HTML, gr.Button, gr.Button]:
+    first = EXAMPLES[0].reference if EXAMPLES else ""
+    said_text = gr.Textbox(first, visible=False)
+    with gr.Accordion("Read this aloud", open=False, visible=bool(EXAMPLES), elem_id=f"{prefix}read-aloud"):
+        sentence = gr.HTML(sentence_html(first), elem_id=f"{prefix}sentence")
+        with gr.Row(elem_classes="buttons"):
+            another = gr.Button("Another sentence", size="sm", elem_id=f"{prefix}another")
+            said_it = gr.Button("I read this", size="sm", elem_id=f"{prefix}said-it")
+    return said_text, sentence, another, said_it
 
 
 def _speech_accordion(prefix: str) -> tuple[gr.Textbox, gr.Dropdown, gr.Slider, gr.Slider, gr.Button]:

@@ -46,9 +46,45 @@ def downloaded(page: Page) -> dict[str, Any]:
     return found
 
 
-def phase_at(page: Page, layer: int, position: int) -> dict[str, Any]:
-    found: dict[str, Any] = page.evaluate(f"{LENS}.cell({layer}, {position})")
-    return found
+def check_cells(page: Page, found: dict[str, Any], k: int) -> None:
+    """Each cell of the last layer is what the engine found."""
+    last = len(found["lens"]["layers"]) - 1
+    names = {"current word": ("current",), "next word": ("following",), None: ("unit", "nothing")}
+    for position in range(0, len(found["units"]["ids"]), 7):
+        shown = page.evaluate(f"{LENS}.cell({last}, {position})")
+        assert shown["token"] == found["lens"]["top_tokens"][last][position][0]
+        assert shown["phase"] in names[found["lens"]["word_held"][str(k)][last][position]]
+
+
+def check_pinned_slice(page: Page, found: dict[str, Any]) -> None:
+    """A pinned cell stays, at its own place and length in time; its slice plays; keys let go and walk."""
+    last, ends = len(found["lens"]["layers"]) - 1, found["units"]["ends_s"]
+    position = len(ends) // 2
+    page.locator("#unit-view .cl-over").scroll_into_view_if_needed()
+    point = page.evaluate(f"{LENS}.pointOf({last}, {position})")
+    page.mouse.click(point["x"], point["y"])
+    title = page.locator("#unit-view .cl-detail h3")
+    expect(title).to_contain_text(f"L{last} · {ends[position - 1]:.2f} to {ends[position]:.2f} s")
+    expect(title).to_contain_text("pinned")
+    page.locator("#unit-view .cl-detail [data-key=slice]").click()
+    page.wait_for_function(f"Math.abs({LENS}.time - {ends[position]}) < 0.05")
+    page.locator("#unit-view .cl-over").focus()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(f"{LENS}.selection") == {"layer": last, "position": position + 1, "pinned": False}
+
+
+def check_continuation(page: Page, on: dict[str, Any]) -> None:
+    """It goes on in both ways, beside what was really said."""
+    way = page.locator("#unit-view [data-way]")
+    expect(way).to_have_count(3)
+    expect(way.nth(0)).to_contain_text(on["text"] or "writes nothing")
+    if on["no_sound"]:
+        expect(way.nth(1)).to_contain_text(on["no_sound"])
+    else:
+        expect(way.nth(1).locator("audio")).to_have_count(1)
+        expect(way.nth(1)).to_contain_text("mini-Whisper hears")
+    expect(way.nth(2)).to_contain_text(on["said_next"])
 
 
 def test_a_clip_is_read_pinned_and_kept(open_page: OpenPage) -> None:
@@ -60,56 +96,19 @@ def test_a_clip_is_read_pinned_and_kept(open_page: OpenPage) -> None:
     wait_for_view(page)
     found = downloaded(page)
     assert found["words_from"] == "reference, exact times" and page.evaluate(f"{LENS}.k") == 5
-
-    # Each cell is what the engine found, at every k.
-    last = len(found["lens"]["layers"]) - 1
-    names = {"current word": "current", "next word": "following"}
-    for k in (5, 10):
-        if k != 5:
-            page.locator("#inter-k label", has_text=str(k)).click()
-            page.wait_for_function(f"{LENS}.k === {k}")
-            expect(page.locator("#unit-view .cl-sentence")).to_contain_text(f"At k = {k}")
-        for position in range(0, len(found["units"]["ids"]), 7):
-            word = found["lens"]["word_held"][str(k)][last][position]
-            shown = phase_at(page, last, position)
-            assert shown["token"] == found["lens"]["top_tokens"][last][position][0]
-            expected = ("unit", "nothing") if word is None else (names[word],)
-            assert shown["phase"] in expected
-
-    # A pinned cell stays, at its own place and length in time; its slice plays.
-    position = len(found["units"]["ids"]) // 2
-    page.locator("#unit-view .cl-over").scroll_into_view_if_needed()
-    point = page.evaluate(f"{LENS}.pointOf({last}, {position})")
-    page.mouse.click(point["x"], point["y"])
-    ends = found["units"]["ends_s"]
-    title = page.locator("#unit-view .cl-detail h3")
-    expect(title).to_contain_text(f"L{last} · {ends[position - 1]:.2f} to {ends[position]:.2f} s")
-    expect(title).to_contain_text("pinned")
-    page.locator("#unit-view .cl-detail [data-key=slice]").click()
-    page.wait_for_function(f"Math.abs({LENS}.time - {ends[position]}) < 0.05")
-    page.locator("#unit-view .cl-over").focus()
-    page.keyboard.press("Escape")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate(f"{LENS}.selection") == {"layer": last, "position": position + 1, "pinned": False}
-
-    # It goes on in both ways, beside what was really said.
-    way = page.locator("#unit-view [data-way]")
-    expect(way).to_have_count(3)
-    if found["continuation"]["text"]:
-        expect(way.nth(0)).to_contain_text(found["continuation"]["text"])
-    if found["continuation"]["no_sound"]:
-        expect(way.nth(1)).to_contain_text(found["continuation"]["no_sound"])
-    else:
-        expect(way.nth(1).locator("audio")).to_have_count(1)
-    expect(way.nth(2)).to_contain_text(found["continuation"]["said_next"])
-
+    check_cells(page, found, 5)
+    page.locator("#inter-k label", has_text="10").click()
+    page.wait_for_function(f"{LENS}.k === 10")
+    expect(page.locator("#unit-view .cl-sentence")).to_contain_text("At k = 10")
+    check_cells(page, found, 10)
+    check_pinned_slice(page, found)
+    check_continuation(page, found["continuation"])
     # The address alone brings all of it back.
     expect(page).to_have_url(re.compile(rf"interleaved\.k=10.*example={EXAMPLE.key}.*interleaved\.run=1"))
     other = open_page("?" + page.url.split("?", 1)[1], clip_page=False)
     wait_for_view(other)
     assert other.evaluate(f"{LENS}.k") == 10
-    again = downloaded(other)
-    assert {**again, "seconds": 0} == {**found, "seconds": 0}
+    assert {**downloaded(other), "seconds": 0} == {**found, "seconds": 0}
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
