@@ -256,7 +256,7 @@ def _greedy(
 
 
 def _text(system: WhiteBoxModel, ids: Sequence[int]) -> str:
-    return str(system.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    return str(system.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def _score(

@@ -178,14 +178,14 @@ def _run_interleaved_job(arguments: argparse.Namespace) -> int:
     from precompute.interleaved.run import format_interleaved_plan, run_interleaved
     from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers)
+    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
     plan = make_interleaved_plan(_settings(arguments), arguments.snapshots or SNAPSHOTS)
     shown = format_interleaved_plan(plan, ledger_of(arguments.out))
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM)
+    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
     report = run_interleaved(plan, arguments.out, executor, sys.stderr)
     failed = (
         f"; {report.n_failed:,} failed, each with its reason in interleaved.json" if report.n_failed else ""

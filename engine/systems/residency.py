@@ -109,7 +109,8 @@ class Residency:
         if self.is_leased:
             yield
             return
-        self._mine.keys = mine = set()
+        mine: set[str] = set()
+        self._mine.keys = mine
         try:
             yield
         finally:

@@ -22,7 +22,8 @@ from precompute.interleaved.units import Checkpoint, PatchJob, Phases, Word
 from precompute.mini.corpora.facts import Fact, all_facts
 from precompute.mini.voices import test_voices
 from precompute.mini.world import WORLD_SEED
-from precompute.plan import Plan, Settings, make_plan
+from precompute.plan import Plan, make_plan
+from precompute.settings import Settings
 
 FULL_ITEMS, QUICK_ITEMS = 30, 4  # of each of the four words-only tasks
 FULL_FIT, QUICK_FIT = 100, 20  # further items of each task, to fit the eraser on

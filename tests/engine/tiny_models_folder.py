@@ -65,7 +65,7 @@ def write_small_profile(models: Path) -> tuple[str, ...]:
 def write_phi3(folder: Path) -> Path:
     """A Phi-4-mini, which is of transformers' Phi-3 class, with the chat of Phi-4."""
     tokenizer = phi4_tokenizer()
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    end = tokenizer.get_vocab()["<|endoftext|>"]
     config = Phi3Config(
         vocab_size=len(tokenizer),
         hidden_size=D_MODEL,

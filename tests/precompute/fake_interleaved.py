@@ -14,7 +14,7 @@ from precompute.interleaved.plan import InterleavedPlan, make_interleaved_plan
 from precompute.interleaved.run import run_interleaved
 from precompute.interleaved.units import FactJob, InterleavedUnit, Job, PatchJob
 from precompute.ledger import LedgerRow
-from precompute.plan import Settings
+from precompute.settings import Settings
 from precompute.units import Outcome, Unit
 from tests.precompute.fake_family import perform as perform_behaviour
 from tests.precompute.fake_family import write_models

@@ -156,7 +156,7 @@ def test_a_shard_that_is_gone_is_fetched_again(hub: FakeHub) -> None:
 def test_gated_without_a_token_is_said_before_anything_is_fetched(hub: FakeHub) -> None:
     message = refusal(LLAMA, hub)
     assert message == obstacle(LLAMA) and "accept its licence on its page, then set HF_TOKEN" in message
-    assert {path for _, path, _ in hub.asked} == {"/"} and not fetching.weights_home().exists()
+    assert {path for _, path, _ in hub.asked} == {"/"} and not weights_home().exists()
 
 
 def test_gated_with_a_token_that_may_not_is_a_sentence(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelFilesError, UnknownKeyError
-from engine.systems import profiles
 from engine.systems.catalogue import PAIRS, SYSTEMS, ready_pairs
 from engine.systems.mini_rows import MINI_PAIRS
+from engine.systems.placement import DTYPES
 from engine.systems.profiles import (
     PROFILES,
     offered_pairs,
@@ -168,4 +168,4 @@ def test_the_profiles_pairs_are_offered_first_and_only_those_that_can_run(publis
     assert next(iter(offered_pairs(published_models))) == "ultravox-v0.5-1b"
     assert sorted(offered_pairs(published_models)) == sorted(ready)
     assert list(offered_pairs()) == list(MINI_PAIRS), "the page works on what ships"
-    assert set(profiles.DTYPES) == {"", "bfloat16", "float32"}
+    assert set(DTYPES) == {"", "bfloat16", "float32"}

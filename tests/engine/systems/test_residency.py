@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine import run as run_module
+from engine import lanes
+from engine.answering import answer_arms
 from engine.errors import PlacementError
 from engine.request import RunRequest
 from engine.run import run
@@ -186,18 +187,18 @@ def test_the_run_after_one_that_ran_out_of_memory_works(
     tiny_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(REQUEST)
-    right = run_module.answer_arms
+    right = answer_arms
 
     def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
-    monkeypatch.setattr(run_module, "answer_arms", too_large)
+    monkeypatch.setattr(lanes, "answer_arms", too_large)
     with pytest.raises(
         PlacementError, match="The memory did not suffice for this run: choose a smaller model"
     ):
         run(REQUEST)
     assert not [key for key in LOADED.loaded if tiny_models in key]
-    monkeypatch.setattr(run_module, "answer_arms", right)
+    monkeypatch.setattr(lanes, "answer_arms", right)
     again = run(REQUEST)
     assert again.lanes[0].answer.text == expected.lanes[0].answer.text
 

@@ -19,7 +19,7 @@ from precompute.interleaved.perform import measure
 from precompute.interleaved.plan import MAIN, InterleavedPlan, make_interleaved_plan
 from precompute.interleaved.units import Checkpoint, ClipJob, FactJob, InterleavedUnit, Phases
 from precompute.interleaved.work import layer_sums
-from precompute.plan import Settings
+from precompute.settings import Settings
 
 PHASES = Phases((2, 3), 3, 5)
 N_CLIPS, N_FACTS = 2, 2

@@ -25,7 +25,7 @@ from precompute.interleaved.units import Phases
 from precompute.mini.interleaved import ARMS as TRAINED
 from precompute.mini.interleaving import SPEECH_ONLY
 from precompute.mini.train import FULL
-from precompute.plan import Settings
+from precompute.settings import Settings
 from tests.precompute.fake_interleaved import fake_interleaved_plan, write_unit_models
 
 PHASES = Phases((1, 2), 2, 3)
