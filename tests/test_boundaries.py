@@ -46,6 +46,7 @@ SHARED_BY_ADAPTERS = {
     "published_rows",
     "residency",
     "services",
+    "shared_bytes",
     "spec",
     "speech_units",
     "text_llm",

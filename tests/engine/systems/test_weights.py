@@ -11,6 +11,7 @@ import pytest
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import SYSTEMS
 from engine.systems.mini_rows import MINI_SYSTEMS
+from engine.systems.unit_models import UNIT_MODELS
 from engine.systems.weights import (
     CHECKPOINTS,
     FORMER_REPOSITORIES,
@@ -49,14 +50,16 @@ def test_every_folder_of_a_row_is_published_or_ships() -> None:
             assert (folder in CHECKPOINTS) != (MODELS / folder).exists(), folder
             # A service may read for ears that ship.
             assert spec.is_remote or (folder in CHECKPOINTS) != (spec.key in MINI_SYSTEMS)
-    wanted = {folder for spec in SYSTEMS.values() for folder in spec.folders}
+    rows = [*SYSTEMS.values(), *UNIT_MODELS.values()]
+    wanted = {folder for spec in rows for folder in spec.folders}
     assert set(CHECKPOINTS) <= wanted, "weights that no row needs"
 
 
 def test_a_revision_is_a_commit_or_a_branch_of_that_repository() -> None:
     """Where no commit was known to us, the branch's is recorded with every result."""
     branches = {name for name, row in CHECKPOINTS.items() if len(row.revision) != 40}
-    assert branches == {name for name in CHECKPOINTS if name.startswith("ultravox")} | {PHI}
+    units = {folder for spec in UNIT_MODELS.values() for folder in spec.folders if folder in CHECKPOINTS}
+    assert branches == {name for name in CHECKPOINTS if name.startswith("ultravox")} | {PHI} | units
     for name, row in CHECKPOINTS.items():
         assert name in branches or not set(row.revision) - set("0123456789abcdef")
         assert row.repository.count("/") == 1 and row.gb > 0
