@@ -62,16 +62,12 @@ def test_an_oracle_reads_the_true_transcript(published_models: Path, key: str) -
     assert run_arms(system, prepared, max_new_tokens=2).decoded
 
 
-@pytest.mark.parametrize(
-    "key", [key for key, pair in PAIRS.items() if not get_spec(pair.speech_llm).is_remote]
-)
+@pytest.mark.parametrize("key", [key for key, pair in PAIRS.items() if pair.speech_llm in SPEECH])
 def test_a_match_is_exact_or_self_if_and_only_if_the_weights_are_one(
     published_models: Path, key: str
 ) -> None:
     """What the catalogue tells from files is what the registry then runs."""
     pair = PAIRS[key]
-    if pair.speech_llm not in HERE:
-        pytest.skip("of the minis, which tests of their own hold")
     speech = load_speech_llm(pair.speech_llm, published_models)
     cascade = load_cascade(pair.cascade, published_models)
     oracle = load_text_llm(pair.text_oracle, published_models)
