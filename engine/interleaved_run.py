@@ -52,7 +52,6 @@ def read_interleaved(
 
     Raises:
         PromptError: `continue_after` is neither.
-        VoiceError, ModelFilesError: what makes units audible is damaged.
     """
     if continue_after not in ("half", "whole"):
         raise PromptError('The model can go on after "half" or "whole" of a clip; choose one of them.')
@@ -68,11 +67,8 @@ def read_interleaved(
     report(0.7, "letting the model go on")
     continuation = continue_clip(parts, units, words, spans, continue_after)
     return InterleavedResult(
-        parts.system.spec.key,
-        parts.system.fingerprint,
-        clip.name,
-        tuple(clip.changes),
-        tuple(clip.warnings),
+        *(parts.system.spec.key, parts.system.fingerprint),
+        *(clip.name, tuple(clip.changes), tuple(clip.warnings)),
         clip.samples,
         lens,
         recalls,
