@@ -83,7 +83,7 @@ def interleaved_tab() -> Interleaved:
             left = _rail()
             right = _main()
         over = _over_clips()
-    return Interleaved(state=state, said=gr.State(None), has_result=gr.State(False), **left, **right, **over)
+    return Interleaved(state=state, said=gr.State(""), has_result=gr.State(False), **left, **right, **over)
 
 
 def _rail() -> dict[str, Any]:

@@ -25,7 +25,7 @@ from dashboard.table_rows import frame_of
 from dashboard.tables import folder_of, why_empty
 from dashboard.tabs.clip_handlers import SKIP, ClipUpdate, Update, example_clip, say_with_times
 from dashboard.tabs.clip_texts import problem, small
-from dashboard.tabs.interleaved_runs import Said
+from dashboard.tabs.interleaved_runs import said_of
 from dashboard.unit_model import why_no_model
 from engine.audio import load_clip
 from engine.errors import EngineError, UnknownKeyError
@@ -59,8 +59,7 @@ def take_example(index: int) -> ClipUpdate:
 def say(text: str, voice_key: str, rate_wpm: float, pitch: float) -> tuple[Any, ...]:
     """Return a clip of a voice that says the text, and its words with their times; raises as the clip page's."""
     update, words = say_with_times(text, voice_key, rate_wpm, pitch)
-    said: Said = (load_clip(update.audio).fingerprint, words)
-    return (*update, said)
+    return (*update, said_of(load_clip(update.audio), words))
 
 
 def draw(source: str | None, k: int) -> tuple[Update, ...]:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 SOURCE = "measured live"
 NO_CLIP = "There is no clip yet: record one, upload a file or choose an example."
-# Of a clip that a voice said: the clip's fingerprint and its words with their times.
-Said = tuple[str, tuple[SpokenWord, ...]]
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,13 @@ class Asked:
         audio: path of the clip.
         reference: what was said, "" where it is not known.
         after: "half" or "whole": how much of the clip the model hears before it goes on.
-        said: of the clip that the voice said last.
+        said: of the clip that the voice said last, as `said_of` writes it.
     """
 
     audio: str | None
     reference: str
     after: str
-    said: Said | None = None
+    said: str = ""
 
 
 class RunUpdate(NamedTuple):
@@ -130,10 +129,16 @@ def _exact_words(asked: Asked, fingerprint: str, reference: str) -> Sequence[Spo
     example = example_of_file(asked.audio)
     if example is not None and example.reference == reference:
         return example.words
-    if asked.said is None or asked.said[0] != fingerprint:
+    said = json.loads(asked.said) if asked.said else {}
+    if said.get("clip") != fingerprint:
         return ()
-    own = " ".join(word.text for word in asked.said[1])
-    return asked.said[1] if _letters(own) == _letters(reference) else ()
+    own = tuple(SpokenWord(*word) for word in said["words"])
+    return own if _letters(" ".join(word.text for word in own)) == _letters(reference) else ()
+
+
+def said_of(clip: AudioClip, words: Sequence[SpokenWord]) -> str:
+    """Return the words that a voice said in a clip, with their times, as text: the page's state holds no more."""
+    return json.dumps({"clip": clip.fingerprint, "words": [astuple(word) for word in words]})
 
 
 def _letters(text: str) -> str:
