@@ -27,6 +27,7 @@ from dashboard.names import MATCHES, in_order, kind_name, kind_of, name_of
 if TYPE_CHECKING:
     import pandas as pd
 
+MANY = 10  # systems beside which columns would squeeze the names: the table scrolls instead
 STEPS = 10  # of the colour scale, kappa 0 to 1; below 0 counts as 0
 PAIR_MARK = "~"
 
@@ -56,7 +57,8 @@ def matrix_html(source: str, agreement: pd.DataFrame, accuracy: pd.DataFrame, pa
     return (
         heading("Agreement", "Cohen's kappa; choose a pair")
         + '<div class="bm-scroll" role="region" aria-label="Agreement matrix" tabindex="0">'
-        + '<table class="bm-matrix"><thead><tr><th scope="col">System</th><th scope="col">Right</th>'
+        + f'<table class="bm-matrix{" bm-many" if len(systems) > MANY else ""}"><thead><tr>'
+        + '<th scope="col">System</th><th scope="col">Right</th>'
         + f"{columns}</tr></thead><tbody>{body}</tbody></table></div>"
         + f'<p class="bm-readout small" aria-live="polite">{escape(_in_words(source, cells.get(frozenset(pair))))}</p>'
         + _legend({row["match"] for row in rows})
