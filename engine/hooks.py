@@ -10,18 +10,30 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 Scope = Literal["audio", "prompt", "all"]
-Edit = Callable[[Tensor], Tensor]  # states [rows, positions, d_model] in, as many out: a Projection, say
 
 # Hooks sit on modules that systems and threads share: who runs a backbone holds this, so that no run is edited
 # or recorded by another's hooks.
 BACKBONE_LOCK = threading.RLock()
+
+
+@runtime_checkable
+class Edit(Protocol):
+    """What is done to states [rows, positions, d_model]: a projection, or a replacement."""
+
+    def __call__(self, states: Tensor, /) -> Tensor:
+        """Return as many states."""
+        ...
+
+    def to(self, device: torch.device) -> Edit:
+        """Return the same edit on a device."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class RowEdits:
     scope: Scope
     change: list[dict[int, float]] = field(init=False)
     count: list[dict[int, int]] = field(init=False)
-    _here: dict[tuple[int, int], Projection] = field(init=False, default_factory=dict)
+    _here: dict[tuple[int, int], Edit] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.change = [{} for _ in self.rows]

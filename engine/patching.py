@@ -29,6 +29,10 @@ class Replacement:
 
     states: Float[Tensor, "positions d_model"]
 
+    def to(self, device: torch.device) -> Replacement:
+        """Return the same replacement on a device."""
+        return Replacement(self.states.to(device))
+
     def __call__(self, states: Float[Tensor, "rows positions d_model"]) -> Tensor:
         """Return the replacement for every row, in the dtype of what it replaces."""
         return self.states.to(states.dtype).expand_as(states)
