@@ -1,5 +1,6 @@
 """Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini] [--results DIR]`.
 
+`--interleaved DIR` puts another checkpoint on the interleaved tab.
 Works as a Hugging Face Space as it stands. Models load after the page is up, never before.
 """
 
@@ -16,6 +17,7 @@ from dashboard.layout import build_dashboard, launch_options
 from dashboard.preparing import prepare, take_profile
 from dashboard.security import close_doors
 from dashboard.tables import use_results
+from dashboard.unit_model import use_unit_model
 
 close_doors()
 demo = build_dashboard()
@@ -39,8 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--memory-gib", type=float, help="memory that models may take together; what is free by default"
     )
+    parser.add_argument(
+        "--interleaved", type=Path, help="a checkpoint in place of mini-interleaved, such as a control"
+    )
     chosen = parser.parse_args(arguments)
-    trouble = use_results(chosen.results) or take_profile(chosen.profile, chosen.memory_gib)
+    trouble = (
+        use_results(chosen.results)
+        or take_profile(chosen.profile, chosen.memory_gib)
+        or use_unit_model(chosen.interleaved)
+    )
     if trouble:
         parser.error(trouble)
     demo.launch(

@@ -1,8 +1,12 @@
-"""The endpoints for programs: `/systems`, `/analyze`, `/tables` and `/table`; all else on the page is private."""
+"""The endpoints for programs: `/systems`, `/analyze`, `/interleaved`, `/tables` and `/table`.
+
+All else on the page is private.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,12 +15,14 @@ from gradio.events import api
 from dashboard import session
 from dashboard.errors import with_plain_errors
 from dashboard.form import Form, load, request_from
+from dashboard.interleaved_json import interleaved_to_json
 from dashboard.result_json import result_to_json
 from dashboard.security import client_of, uploaded_path
 from dashboard.table_rows import list_tables, rows_of_table
 from dashboard.tables import first_source
 from dashboard.tabs.clip import MODEL_QUEUE
 from dashboard.tabs.clip_runs import LIMITER
+from dashboard.tabs.interleaved_runs import Asked, read
 from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES
 from engine.systems.catalogue import systems as catalogue_systems
@@ -28,6 +34,7 @@ def add_endpoints() -> None:
     """Add the endpoints to the Blocks that is being built."""
     api(with_plain_errors(systems), api_name="systems", queue=False)
     api(with_plain_errors(analyze), api_name="analyze", **MODEL_QUEUE)
+    api(with_plain_errors(interleaved), api_name="interleaved", **MODEL_QUEUE)
     api(with_plain_errors(tables), api_name="tables", queue=False)
     api(with_plain_errors(table), api_name="table")
 
@@ -87,6 +94,22 @@ def analyze(
         seed=_seed(seed),
     )
     return result_to_json(session.run_once(request_from(form, load(form))))
+
+
+def interleaved(
+    request: gr.Request, audio: gr.FileData, reference: str = "", after: str = "half"
+) -> dict[str, Any]:
+    """Run a clip through the interleaved model: the word that each layer holds at each unit, and how it goes on.
+
+    Args:
+        request: who asks; Gradio adds it, clients do not send it.
+        audio: an uploaded sound file (in Python: gradio_client.handle_file).
+        reference: the true transcript, if known; else the words are those that the transcriber hears.
+        after: half or whole: how much of the clip the model hears before it goes on.
+    """
+    LIMITER.take(client_of(request))
+    asked = Asked(str(uploaded_path(audio)), _text(reference, "reference"), _text(after, "after"))
+    return interleaved_to_json(session.job_once(partial(read, asked)))
 
 
 def tables() -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from dashboard.tabs.benchmark import benchmark_tab, bind_benchmark
 from dashboard.tabs.claims import STYLE as CLAIMS_STYLE
 from dashboard.tabs.claims import bind_claims, claims_tab
 from dashboard.tabs.clip import clip_tab
+from dashboard.tabs.interleaved import STYLE as INTERLEAVED_STYLE
+from dashboard.tabs.interleaved import bind_interleaved, interleaved_tab
 from dashboard.tabs.mechanism import STYLE as MECHANISM_STYLE
 from dashboard.tabs.mechanism import bind_mechanism, mechanism_tab
 from dashboard.tabs.truth import STYLE as TRUTH_STYLE
@@ -48,12 +50,15 @@ def build_dashboard() -> gr.Blocks:
                 parts = benchmark_tab()
             with gr.Tab("Mechanism", id="mechanism") as mechanism:
                 layers = mechanism_tab()
+            with gr.Tab("Interleaved", id="interleaved") as interleaved:
+                units = interleaved_tab()
             with gr.Tab("Claims", id="claims") as claims:
                 ledger = claims_tab()
             with gr.Tab("Truth", id="truth") as truth:
                 checks = truth_tab()
         bind_benchmark(page, parts, rail, tabs, benchmark, clip)
         bind_mechanism(page, layers, rail, tabs, mechanism)
+        bind_interleaved(page, units, tabs, interleaved)
         bind_truth(page, checks, rail, tabs, truth)
         bind_claims(page, ledger, tabs, claims)
         add_endpoints()
@@ -64,7 +69,7 @@ def launch_options() -> dict[str, Any]:
     """Return the keyword arguments of `launch` that never change, whoever starts the page."""
     return {
         "theme": theme(),
-        "css_paths": [STYLE, BENCHMARK_STYLE, MECHANISM_STYLE, CLAIMS_STYLE, TRUTH_STYLE],
+        "css_paths": [STYLE, BENCHMARK_STYLE, MECHANISM_STYLE, INTERLEAVED_STYLE, CLAIMS_STYLE, TRUTH_STYLE],
         "head": _HEAD,
         "share": False,
         "ssr_mode": False,

@@ -236,6 +236,12 @@ def run_once(request: RunRequest) -> RunResult:
     raise RuntimeError("a run ended without a result")
 
 
+def job_once(job: Job) -> Any:
+    """Return what a job returns, for callers who do not watch it; raises as `job_steps`."""
+    *_, found = job_steps(job)
+    return found
+
+
 @GPU(duration=GPU_SECONDS)
 def follow_token(request: RunRequest, text: str) -> TokenTrack:
     """Return rank and probability of one token at each layer and position of this run's clip.

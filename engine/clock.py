@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
 from engine.result import SpokenWord
 from engine.tasks import normalise
+
+
+def words_on_clock(
+    exact: Sequence[SpokenWord],
+    reference: str | None,
+    heard: Callable[[], Sequence[SpokenWord]],
+    duration_s: float,
+    transcriber: str,
+) -> tuple[tuple[SpokenWord, ...], str]:
+    """Return a clip's words with their times, and where these come from.
+
+    Args:
+        exact: the reference's words with exact times; empty where they are not known.
+        reference: what was said, where it is known.
+        heard: gives the words that the transcriber heard; not called where times are exact.
+        duration_s: of the clip.
+        transcriber: its name.
+    """
+    if exact:
+        return tuple(exact), "reference, exact times"
+    if reference:
+        return align_reference(reference, heard(), duration_s), "reference, cascade's times"
+    return tuple(heard()), transcriber
 
 
 def align_reference(reference: str, heard: Sequence[SpokenWord], duration_s: float) -> tuple[SpokenWord, ...]:

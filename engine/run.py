@@ -19,7 +19,7 @@ import numpy as np
 from engine.agreement import compare
 from engine.answering import all_layers
 from engine.audio import AudioClip
-from engine.clock import align_reference
+from engine.clock import words_on_clock
 from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
@@ -221,12 +221,8 @@ def _add_noise(request: RunRequest) -> _Sound:
 
 
 def _words(request: RunRequest, heard: Heard, clip: AudioClip, transcriber: str) -> Words:
-    """Return the words on the clock: exact times, else the reference on the cascade's clock, else the cascade's."""
-    if request.reference_words:
-        return request.reference_words, "reference, exact times"
-    if request.reference:
-        return align_reference(request.reference, heard.words, clip.duration_s), "reference, cascade's times"
-    return heard.words, transcriber
+    exact, reference = request.reference_words, request.reference
+    return words_on_clock(exact, reference, lambda: heard.words, clip.duration_s, transcriber)
 
 
 _heard_lock = threading.Lock()

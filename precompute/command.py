@@ -45,9 +45,7 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     shared.add_argument(
         "--address", help="auto or host:port of a Ray cluster; by default one is started here"
     )
-    shared.add_argument(
-        "--snapshots", type=Path, help="of the interleaved trainings (default: build/interleaved)"
-    )
+    shared.add_argument("--snapshots", type=Path, help="of the trainings (default: build/interleaved)")
     shared.add_argument(
         "--corpus", type=Path, help="manifest.csv of own clips: audio,question,choices,gold,group"
     )

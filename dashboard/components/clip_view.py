@@ -14,8 +14,8 @@ import gradio as gr
 from dashboard.components.payload import empty_value
 
 ASSETS = Path(__file__).parent / "assets"
-# One function body: constants and pure functions first, the mounting code last.
-SCRIPTS = (
+# One function body: constants and pure functions first, what a view has of its own next, the mounting code last.
+_SHARED = (
     "clip_state.js",
     "clip_dom.js",
     "clip_tokens.js",
@@ -24,13 +24,13 @@ SCRIPTS = (
     "clip_draw.js",
     "clip_audio.js",
     "clip_detail.js",
-    "clip_lanes.js",
-    "clip_implicit.js",
-    "clip_bench.js",
     "clip_table.js",
-    "clip_interact.js",
-    "clip_view.js",
 )
+_OF_CLIPS = ("clip_lanes.js", "clip_implicit.js", "clip_bench.js", "clip_own.js")
+_OF_UNITS = ("unit_own.js",)
+_MOUNTING = ("clip_interact.js", "clip_view.js")
+SCRIPTS = (*_SHARED, *_OF_CLIPS, *_MOUNTING)
+UNIT_SCRIPTS = (*_SHARED, *_OF_UNITS, *_MOUNTING)
 
 
 def clip_view(elem_id: str = "clip-view", value: dict[str, Any] | None = None) -> gr.HTML:
@@ -40,11 +40,23 @@ def clip_view(elem_id: str = "clip-view", value: dict[str, Any] | None = None) -
         elem_id: id of the block in the page.
         value: first value; None shows the guide.
     """
+    return _view("clip_view.html", "Where the words become readable", SCRIPTS, elem_id, value)
+
+
+def unit_view(elem_id: str = "unit-view", value: dict[str, Any] | None = None) -> gr.HTML:
+    """Return the same component for an interleaved model, empty until a value from `unit_payload` arrives."""
+    return _view("unit_view.html", "Which word each layer holds", UNIT_SCRIPTS, elem_id, value)
+
+
+def _view(
+    template: str, title: str, scripts: tuple[str, ...], elem_id: str, value: dict[str, Any] | None
+) -> gr.HTML:
+    lens = _read("clip_lens.html").replace("{title}", title)
     return gr.HTML(
         value=empty_value() if value is None else value,
-        html_template=_read("clip_view.html"),
+        html_template=_read(template).replace("<!-- lens -->", lens),
         css_template=_read("clip_view.css"),
-        js_on_load="'use strict';\n" + "\n".join(_read(name) for name in SCRIPTS),
+        js_on_load="'use strict';\n" + "\n".join(_read(name) for name in scripts),
         apply_default_css=False,
         elem_id=elem_id,
     )

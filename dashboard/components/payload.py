@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from dashboard.components.lane_value import answer_value, comparison_value, lane_value, words_value
 from dashboard.components.packing import (
@@ -75,12 +76,12 @@ def clip_payload(
     base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else comparison_value(comparison)
     base["not_measured"] = dict(result.not_measured)
-    pictures = _pictures(result)
+    drawn = pictures(result.waveform)
     if result.lens is None:
-        return {**base, "lens": None, "peak": pictures["peak"], **pack(pictures["arrays"], [])}
+        return {**base, "lens": None, "peak": drawn["peak"], **pack(drawn["arrays"], [])}
     for precision in _precisions(result.lens):
         payload = {**base, "lens": _lens(result.lens, precision, preset_layers)}
-        payload.update(_packed(result.lens, pictures, precision))
+        payload.update(_packed(result.lens, drawn, precision))
         if payload_bytes(payload) <= MAX_BYTES:
             return payload
     raise ValueError(f"the result does not fit into {MAX_BYTES} bytes")
@@ -204,12 +205,13 @@ def _entropy_top(lens: LensReadout) -> float:
     return top if top > 0 else 1.0
 
 
-def _pictures(result: RunResult) -> dict[str, Any]:
-    shape, peak = envelope(result.waveform)
-    return {"peak": round(peak, 4), "arrays": {"envelope": shape, "mel": mel_picture(result.waveform)}}
+def pictures(waveform: Float[np.ndarray, " samples"]) -> dict[str, Any]:
+    """Return what is drawn of a sound: its peak, and arrays for `pack`."""
+    shape, peak = envelope(waveform)
+    return {"peak": round(peak, 4), "arrays": {"envelope": shape, "mel": mel_picture(waveform)}}
 
 
-def _packed(lens: LensReadout, pictures: dict[str, Any], precision: Precision) -> dict[str, Any]:
+def _packed(lens: LensReadout, drawn: dict[str, Any], precision: Precision) -> dict[str, Any]:
     """Return the arrays as a blob; token ids become indices into the vocabulary that is sent along."""
     ids = np.asarray(lens.top_ids)[:, :, : precision.top_k]
     used, places = np.unique(ids, return_inverse=True)
@@ -221,7 +223,7 @@ def _packed(lens: LensReadout, pictures: dict[str, Any], precision: Precision) -
         else quantise_square_root(probabilities),
         "entropy": quantise_linear(lens.entropy_nats, _entropy_top(lens), 2 if precision.fine else 1),
         "word_rank": smallest_unsigned(np.asarray(lens.word_rank)),
-        **pictures["arrays"],
+        **drawn["arrays"],
     }
     texts = [lens.token_text[int(token)] for token in used]
-    return {"peak": pictures["peak"], **pack(arrays, texts)}
+    return {"peak": drawn["peak"], **pack(arrays, texts)}

@@ -36,6 +36,13 @@ MEANINGS = {
     "probe_clips": "the clips that the probes read",
     "probe_scores": "the probes, clip by clip",
     "lens_recall_outside": "a replication by others",
+    "interleaved": "the latent transcript, layer by layer",
+    "phases": "where its phases lie",
+    "spoken_knowledge": "right against counterfactual ends",
+    "phase_causal": "what erasing and patching change",
+    "interleaved_clips": "the latent transcript, clip by clip",
+    "knowledge_facts": "every fact and its two ends",
+    "causal_clips": "every edit, clip by clip",
 }
 
 # Measured by others than us or the paper; it stands with the published tables.
@@ -66,20 +73,22 @@ def mechanism_names_of(source: str) -> tuple[str, ...]:
 
 def take_html(view: BenchmarkView) -> str:
     """Return the card's HTML for a settled view whose source is here."""
-    return _card(_tables(_behaviour_names(view.source)), "bm-code", "This view in Python", python_of(view))
+    return _card(
+        tables_html(_behaviour_names(view.source)), "bm-code", "This view in Python", python_of(view)
+    )
 
 
 def mechanism_take_html(source: str) -> str:
     """Return the card of the mechanism page: the tables of a source, and the published ones."""
     lists = [
-        f'<p class="small">{escape(title)}</p>{_tables(mechanism_names_of(origin), f"{origin}/")}'
+        f'<p class="small">{escape(title)}</p>{tables_html(mechanism_names_of(origin), f"{origin}/")}'
         for title, origin in ((SOURCES[source], source), (PUBLISHED_NAME, "published"))
         if mechanism_names_of(origin)
     ]
     return _card("".join(lists), "mech-code", "These tables in Python", _python_of_tables(source))
 
 
-def _tables(names: Sequence[str], folder: str = "") -> str:
+def tables_html(names: Sequence[str], folder: str = "") -> str:
     """Return the list of tables with their buttons; `folder` goes before the file that a button asks for."""
     rows = "".join(
         f"<li><span><b>{escape(name)}</b><small>{escape(MEANINGS.get(name, ''))}</small></span>"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard.figures.noise_curves import COLOURS
 from dashboard.names import in_order, name_of
 from dashboard.published import published_names
-from dashboard.tables import MECHANISM_TABLES, folder_of, table
+from dashboard.tables import MECHANISM_TABLES, folder_of, manifest, table
 from engine.mechanism_records import MECHANISM_CLIP_TABLES
 from engine.records import file_of
 
@@ -32,6 +32,21 @@ LONGEST_TEXT = 160
 # A system and the published one that it is built after, so that both have one colour.
 _COUNTERPARTS = {"mini-ultravox": "ultravox", "mini-qwen2-audio": "qwen2_audio", "mini-whisper": "whisper"}
 _ENCODERS = {"mini-whisper": "mini-Whisper's encoder", "whisper": "Whisper's encoder"}
+
+
+def where_measured(source: str) -> str:
+    """Return on which machine and when a source was measured, as a sentence; "" where it does not say.
+
+    Raises:
+        TableError: the source is not here, or its manifest is damaged.
+    """
+    about = manifest(source)
+    facts = [
+        f"on {about['hardware']}" if about.get("hardware") else "",
+        str(about.get("summarized_at") or "")[:10],
+    ]
+    where = ", ".join(filter(None, facts))
+    return f"Measured {where}." if where else ""
 
 
 def has_table(source: str, name: str) -> bool:

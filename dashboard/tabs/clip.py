@@ -11,6 +11,7 @@ from dashboard.errors import with_plain_errors
 from dashboard.tabs import clip_asks as asks
 from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
+from dashboard.tabs.clip_card import ClipCard
 from dashboard.tabs.clip_main import Main, main
 from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
@@ -33,7 +34,7 @@ def clip_tab(page: gr.Blocks) -> Rail:
     Args:
         page: the Blocks around it, whose load event restores a linked view.
     """
-    with gr.Row(elem_id="page", equal_height=False):
+    with gr.Row(elem_id="page", elem_classes="rail-page", equal_height=False):
         left = rail()
         right = main()
     _bind_clip(left)
@@ -45,13 +46,21 @@ def clip_tab(page: gr.Blocks) -> Rail:
     return left
 
 
-def _bind_clip(left: Rail) -> None:
-    """A clip arrives: by upload or recording, as another kind of file, from the gallery, from the voice."""
-    clip = [left.audio, left.clip_note, left.reference]
+def bind_clip_inputs(card: Rail | ClipCard) -> None:
+    """Let clips arrive that need no model: by upload or recording, as another kind of file; and the read sentence."""
+    clip = [card.audio, card.clip_note, card.reference]
     own = with_plain_errors(handlers.take_clip)
-    for arrives in (left.audio.upload, left.audio.stop_recording, left.audio.clear):
-        arrives(own, [left.audio], clip, **PRIVATE)
-    left.other_file.upload(with_plain_errors(handlers.take_other_file), [left.other_file], clip, **PRIVATE)
+    for arrives in (card.audio.upload, card.audio.stop_recording, card.audio.clear):
+        arrives(own, [card.audio], clip, **PRIVATE)
+    card.other_file.upload(with_plain_errors(handlers.take_other_file), [card.other_file], clip, **PRIVATE)
+    card.another.click(handlers.other_sentence, [card.said_text], [card.sentence, card.said_text], **QUICK)
+    card.said_it.click(lambda text: text, [card.said_text], [card.reference], **QUICK)
+
+
+def _bind_clip(left: Rail) -> None:
+    """A clip arrives from the gallery or from the voice too."""
+    clip = [left.audio, left.clip_note, left.reference]
+    bind_clip_inputs(left)
     left.examples.click(
         with_plain_errors(handlers.take_example),
         [left.examples],
@@ -64,8 +73,6 @@ def _bind_clip(left: Rail) -> None:
         clip,
         **PRIVATE,
     )
-    left.another.click(handlers.other_sentence, [left.said_text], [left.sentence, left.said_text], **QUICK)
-    left.said_it.click(lambda text: text, [left.said_text], [left.reference], **QUICK)
 
 
 def _bind_question(left: Rail) -> None:

@@ -186,10 +186,10 @@ def _where_and_how(offered: Offer) -> dict[str, Any]:
 def run_row() -> dict[str, Any]:
     """Build the Run row; beside Run stands what it would send out."""
     offered = offer(next(iter(offered_pairs())))
-    with gr.Column(elem_id="run-row"):
+    with gr.Column(elem_id="run-row", elem_classes="run-row"):
         with gr.Row(elem_classes="buttons"):
-            run = gr.Button("Run", variant="primary", elem_id="run")
-            stop = gr.Button("Stop", visible=False, elem_id="stop")
+            run = gr.Button("Run", variant="primary", elem_id="run", elem_classes="run")
+            stop = gr.Button("Stop", visible=False, elem_id="stop", elem_classes="run-stop")
         service_note = gr.HTML(
             service_line(offered), visible=bool(offered.service_note), elem_id="service-note"
         )

@@ -26,6 +26,7 @@ from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
 from engine.request import ERASURES
+from engine.result import SpokenWord
 from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
@@ -131,10 +132,11 @@ def take_other_file(path: str) -> ClipUpdate:
 def take_example(index: int) -> tuple[Update, ...]:
     """Return clip, words and question of an example."""
     example = EXAMPLES[index]
-    return (*_example_clip(example), *_question(example.task, example.prompt))
+    return (*example_clip(example), *_question(example.task, example.prompt))
 
 
-def _example_clip(example: Example) -> ClipUpdate:
+def example_clip(example: Example) -> ClipUpdate:
+    """Return an example's clip and words."""
     clip = load_clip(example.file)
     return ClipUpdate(str(example.file), clip_line(clip), example.reference)
 
@@ -179,9 +181,16 @@ def say(text: str, voice_key: str, rate_wpm: float, pitch: float) -> ClipUpdate:
     Raises:
         VoiceError: the text cannot be spoken, or no synthesiser is installed.
     """
-    clip = voice.say(text, voice=voice_key, rate_wpm=int(rate_wpm), pitch=int(pitch)).clip
-    path: Path = write_wav(clip.samples, "spoken.wav")
-    return ClipUpdate(str(path), clip_line(clip), text.strip())
+    return say_with_times(text, voice_key, rate_wpm, pitch)[0]
+
+
+def say_with_times(
+    text: str, voice_key: str, rate_wpm: float, pitch: float
+) -> tuple[ClipUpdate, tuple[SpokenWord, ...]]:
+    """Return the same, and when each word is heard; raises as `say`."""
+    spoken = voice.say(text, voice=voice_key, rate_wpm=int(rate_wpm), pitch=int(pitch))
+    path: Path = write_wav(spoken.clip.samples, "spoken.wav")
+    return ClipUpdate(str(path), clip_line(spoken.clip), text.strip()), spoken.words
 
 
 def link_to(values: tuple[Any, ...], has_result: bool) -> str:
@@ -202,7 +211,7 @@ def restore(query: dict[str, str]) -> Restored:
     example = known.get(view.example or "")
     if view.clip:
         example = open_clip(view.clip).example
-    clip = _example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
+    clip = example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
     return Restored(
         *clip,
         *_restored_question(view, example),
@@ -225,7 +234,7 @@ def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...
     """
     opened = open_clip(key)
     example = opened.example
-    audio, note, reference = _example_clip(example)
+    audio, note, reference = example_clip(example)
     pair = pair_for(systems)
     link = {"clip": key, "task": example.task, **({"systems": pair} if pair else {})}
     if opened.snr_db is not None:

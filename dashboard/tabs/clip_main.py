@@ -54,7 +54,7 @@ class Main:
 
 def main() -> Main:
     """Build the right side inside the current layout and return its components."""
-    with gr.Column(elem_id="main", min_width=280):
+    with gr.Column(elem_id="main", elem_classes="rail-main", min_width=280):
         shown_id = gr.State("")
         view = clip_view("clip-view")
         with gr.Column(visible=False, elem_id="tools") as tools:

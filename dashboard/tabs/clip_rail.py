@@ -76,6 +76,6 @@ class Rail:
 
 def rail() -> Rail:
     """Build the rail inside the current layout and return its components."""
-    with gr.Column(elem_id="rail", min_width=220):
-        parts = {**clip_card(), **ask_card(), **noise_card(), **erase_card(), **run_row()}
+    with gr.Column(elem_id="rail", elem_classes="rail", min_width=220):
+        parts = {**vars(clip_card()), **ask_card(), **noise_card(), **erase_card(), **run_row()}
     return Rail(**parts)

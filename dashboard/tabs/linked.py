@@ -43,6 +43,13 @@ _SHOW_ADDRESS = """(query) => {
     if (theirs.includes(name) || name.includes('.')) address.searchParams.delete(name);
   new URLSearchParams(query).forEach((value, name) => address.searchParams.set(name, value));
   history.replaceState(null, '', address);
+  // Plotly cuts its lines by references that begin with the page's address: unless they follow it, no line is seen.
+  const here = location.href.split('#')[0];
+  for (const chart of document.querySelectorAll('.js-plotly-plot')) {
+    if (chart._context) chart._context._baseUrl = here;
+    for (const cut of chart.querySelectorAll('[clip-path]'))
+      cut.setAttribute('clip-path', cut.getAttribute('clip-path').replace(/url\\('[^']*#/, `url('${here}#`));
+  }
 }"""
 # The page that was left stays one step back; `layout` loads it again when that step is taken.
 _LEAVE_FOR_CLIP = """(link) => {

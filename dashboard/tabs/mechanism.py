@@ -61,16 +61,16 @@ def mechanism_tab() -> Mechanism:
     """Build the tab's components inside the current layout; nothing is read yet."""
     # A hidden box and not a gr.State: the browser must be able to read it into the address.
     state = gr.Textbox("", visible=False)
-    with gr.Column(elem_id="mech"):
-        with gr.Row(elem_id="mech-top"):
+    with gr.Column(elem_id="mech", elem_classes="mech-page"):
+        with gr.Row(elem_id="mech-top", elem_classes="mech-top"):
             source = gr.Radio(
                 [(name, key) for key, name in PAGE_SOURCES.items()],
                 label="Numbers",
                 interactive=True,
                 elem_id="mech-source",
-                elem_classes="chips",
+                elem_classes=["chips", "mech-source"],
             )
-            note = gr.HTML(elem_id="mech-note")
+            note = gr.HTML(elem_id="mech-note", elem_classes="mech-note")
         cards = {section.key: _card(section.key) for section in SECTIONS}
         with gr.Column(elem_classes="card", elem_id="mech-take-card"):
             take = reporting_part("mech-take")

@@ -15,7 +15,7 @@ import gradio as gr
 
 from dashboard.components.mechanism_cards import head_html, listed_html, shown_clips
 from dashboard.components.take_card import mechanism_names_of, mechanism_take_html
-from dashboard.mechanism.behind import NO_MECHANISM, mechanism_names
+from dashboard.mechanism.behind import NO_MECHANISM, mechanism_names, where_measured
 from dashboard.mechanism.section import Drawn, Section
 from dashboard.mechanism.sections import SECTIONS, section_of
 from dashboard.mechanism_link import (
@@ -31,7 +31,7 @@ from dashboard.names import kind_of
 from dashboard.opened import key_of, obstacle_of
 from dashboard.served_files import address_of, write_table
 from dashboard.table_rows import frame_of
-from dashboard.tables import clips_of, folder_of, manifest, why_empty
+from dashboard.tables import clips_of, folder_of, why_empty
 from dashboard.tabs.clip_texts import problem, small
 from engine.errors import EngineError, UnknownKeyError
 
@@ -74,15 +74,10 @@ def _note(view: MechanismView) -> str:
     if not mechanism_names(view.source):
         return _with_code(small(NO_MECHANISM))
     try:
-        about = manifest(view.source)
+        where = where_measured(view.source)
     except EngineError as error:
         return problem(str(error))
-    facts = [
-        f"on {about['hardware']}" if about.get("hardware") else "",
-        str(about.get("summarized_at") or "")[:10],
-    ]
-    where = ", ".join(filter(None, facts))
-    return small(f"Measured {where}. {PUBLISHED_BESIDE}" if where else PUBLISHED_BESIDE)
+    return small(f"{where} {PUBLISHED_BESIDE}".strip())
 
 
 def _with_code(html: str) -> str:

@@ -39,9 +39,9 @@ def page() -> gr.Blocks:
     return build_dashboard()
 
 
-def test_only_the_four_endpoints_are_public(page: gr.Blocks) -> None:
+def test_only_the_five_endpoints_are_public(page: gr.Blocks) -> None:
     info: dict[str, Any] = page.get_api_info()  # type: ignore[assignment]
-    assert set(info["named_endpoints"]) == {"/systems", "/analyze", "/tables", "/table"}
+    assert set(info["named_endpoints"]) == {"/systems", "/analyze", "/interleaved", "/tables", "/table"}
     assert info["unnamed_endpoints"] == {}
 
 
@@ -68,6 +68,7 @@ def test_every_event_that_runs_models_shares_one_queue(page: gr.Blocks) -> None:
     assert {fn.api_name for fn in page.fns.values() if fn.api_visibility == "public"} == {
         "systems",
         "analyze",
+        "interleaved",
         "tables",
         "table",
     }

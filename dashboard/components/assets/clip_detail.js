@@ -33,8 +33,7 @@ function tokenList(cell) {
     const token = tokenAt(cell.row, cell.position, k);
     const kind = kindOf(cell.row, cell.position, k);
     const probability = probabilityAt(cell.row, cell.position, k);
-    const mark = { spoken: '●', elsewhere: '◒', fragment: '◦', none: '' }[kind];
-    const words = { spoken: ', spoken here', elsewhere: ', elsewhere in the transcript', fragment: ', piece of a word spoken here', none: '' }[kind];
+    const { mark, words } = MARKS[kind];
     const node = button('cl-token', el('span', 'cl-token-text', state.tokens.labels[token]), () => followToken(token));
     node.append(el('span', 'cl-mark cl-is-' + kind, mark), bar(probability / Math.max(best, 0.3), 'cl-is-' + kind), el('span', 'cl-number', probability.toFixed(2)));
     const label = `${state.tokens.labels[token]}, probability ${probability.toFixed(3)}${words}. Follow through the layers`;
@@ -42,16 +41,6 @@ function tokenList(cell) {
     list.append(el('li', '', node));
   }
   return list;
-}
-
-function cellFacts({ row, position }) {
-  const facts = [el('p', 'cl-small cl-fact', el('span', '', 'entropy'), el('span', '', fixed(entropyAt(row, position), 2) + ' nats'))];
-  const rank = wordRankAt(row, position);
-  if (!rank) return facts;
-  const below = row > 0 ? wordRankAt(row - 1, position) : 0;
-  const change = !below ? '' : below === rank ? ` as in ${layerName(row - 1)}` : ` ${rank < below ? '▲' : '▼'} ${compact(below)} in ${layerName(row - 1)}`;
-  facts.push(el('p', 'cl-small cl-fact', el('span', '', 'rank of the word'), withAttributes(el('span', '', el('b', '', String(rank)), change), { title: 'best rank of a word spoken here, beside the rank one layer below' })));
-  return facts;
 }
 
 function detailButtons() {
@@ -68,14 +57,14 @@ function rankOfToken(token, row, position) {
   return null;
 }
 
-/** Line chart: followed token (known within the top k) and best spoken word (known at every rank), rank on a log axis. */
+/** Line chart: followed token (known within the top k) and the words asked for (known at every rank), rank on a log axis. */
 function pathChart(cell) {
   const { position } = cell;
   const token = followedToken(cell);
   const rows = [...lens().layers.keys()];
   const own = rows.map((row) => rankOfToken(token, row, position));
-  const word = rows.map((row) => wordRankAt(row, position) || null);
-  const deepest = Math.max(2 * lens().top_k, ...word.map((rank) => rank || 0));
+  const words = WORD_PATHS.map(({ rankAt, name }) => ({ name, ranks: rows.map((row) => rankAt(row, position) || null) }));
+  const deepest = Math.max(2 * lens().top_k, ...words.flatMap(({ ranks }) => ranks.map((rank) => rank || 0)));
   const { width, height, left, right, top, bottom } = CHART;
   const x = (row) => left + 8 + (rows.length < 2 ? 0 : (row / (rows.length - 1)) * (width - left - right - 8));
   const y = (rank) => top + (Math.log(rank) / Math.log(deepest)) * (height - top - bottom);
@@ -86,7 +75,7 @@ function pathChart(cell) {
     chart.append(svg('text', { x: left - 5, y: y(rank) + 3.5, 'text-anchor': 'end' }, rank === 1 ? 'rank 1' : compact(rank)));
   }
   chart.append(svg('line', { class: 'cl-now', x1: x(cell.row), x2: x(cell.row), y1: top - 4, y2: height - bottom + 2 }));
-  chart.append(...pathLine(word, x, y, 'cl-word-line'), ...pathLine(own, x, y, 'cl-own-line'));
+  chart.append(...words.flatMap(({ name, ranks }) => pathLine(ranks, x, y, `cl-${name}-line`)), ...pathLine(own, x, y, 'cl-own-line'));
   const edge = y(lens().top_k * 1.5);
   own.forEach((rank, row) => {
     if (rank === null) chart.append(svg('circle', { class: 'cl-own-out', cx: x(row), cy: edge, r: 2 }));
@@ -123,8 +112,8 @@ function pathSummary(token, own) {
   return `${state.tokens.labels[token]}: ${seen.length ? seen.join(', ') : 'in the top ' + lens().top_k + ' of no layer'}`;
 }
 
-function pathKey({ position }) {
+function pathKey({ row, position }) {
   const key = el('p', 'cl-small cl-path-key', el('span', 'cl-key-own', 'token'), el('span', 'cl-key-out', `not in top ${lens().top_k}`));
-  if (lens().spoken[position].length) key.append(el('span', 'cl-key-word', 'spoken word'));
+  for (const { rankAt, name, text } of WORD_PATHS) if (rankAt(row, position)) key.append(el('span', 'cl-key-' + name, text));
   return key;
 }

@@ -103,7 +103,7 @@ function drawWords(context, strip, words) {
   }
 }
 
-/** Text in a box {text, x, y, width, height, ...}: smaller when it does not fit, then faded at the edge. */
+/** Text in a box {text, x, y, width, height, ...}: smaller when it does not fit, then faded at the edge, or left out where it is optional. */
 function drawLabel(context, box) {
   const { text, y, height, fill, colour, bold, size } = box;
   const x = Math.max(box.x, 0); // a box that begins left of the window keeps its label in sight
@@ -114,6 +114,7 @@ function drawLabel(context, box) {
   context.font = `${bold ? '600 ' : ''}${size}px ${FONT}`;
   if (context.measureText(text).width > room) context.font = `${bold ? '600 ' : ''}${Math.min(size, 10)}px ${FONT}`;
   const tooLong = context.measureText(text).width > room + 1;
+  if (tooLong && box.optional) return;
   context.save();
   context.beginPath();
   context.rect(x + 1, y, width - 2, height);
@@ -135,7 +136,7 @@ function visiblePositions() {
 
 function drawGrid(context) {
   const [first, last] = visiblePositions();
-  const { columnPx, rowPx } = state.view;
+  const { rowPx } = state.view;
   for (const row of state.shown) {
     const y = yOfRow(row);
     const dimmed = state.focusRow !== null && state.focusRow !== row;
@@ -144,14 +145,14 @@ function drawGrid(context) {
     for (let position = first; position <= last; position++) {
       const look = cellLook(row, position);
       if (dimmed) look.fill = mix(palette.card, look.fill, 0.3);
-      const x = xOf(startOf(position));
-      paintCell(context, look, x, y, columnPx, rowPx);
-      if (run && run.look.group === look.group) run.width += columnPx;
-      else looks.push((run = { look, x, width: columnPx }));
+      const x = xOf(startOf(position)), width = widthOf(position);
+      paintCell(context, look, x, y, width, rowPx);
+      if (run && run.look.group === look.group) run.width += width;
+      else looks.push((run = { look, x, width }));
     }
     for (const { look, x, width } of looks) {
       const colour = look.quiet || dimmed ? mix(palette.mut, palette.ink, 0.15) : inkOn(look.fill);
-      drawLabel(context, { text: look.text, x, y, width, height: rowPx, fill: look.fill, colour, bold: look.bold, size: rowPx < 22 ? 10.5 : 11.5 });
+      drawLabel(context, { text: look.text, x, y, width, height: rowPx, fill: look.fill, colour, bold: look.bold, optional: look.optional, size: rowPx < 22 ? 10.5 : 11.5 });
     }
   }
 }
@@ -192,23 +193,23 @@ const PATTERNS = {
 /** Cursor, hover, selection and play head: redrawn alone while the pointer moves or the clip plays. */
 function drawOverlay() {
   const context = find('.cl-over').getContext('2d');
-  const { width, height, columnPx, rowPx, strips } = state.view;
+  const { width, height, rowPx, strips } = state.view;
   context.clearRect(0, 0, width, height);
   const shown = shownCell();
   const x = xOf(startOf(shown.position));
   context.fillStyle = css(palette.acc, 0.09);
-  if (hasLens()) context.fillRect(x, strips.wave.y, columnPx, strips.grid.y - strips.wave.y);
+  if (hasLens()) context.fillRect(x, strips.wave.y, widthOf(shown.position), strips.grid.y - strips.wave.y);
   if (state.hoverTime !== null) line(context, xOf(state.hoverTime), css(palette.mut, 0.7), 1);
   line(context, xOf(state.time), css(palette.warn, player.node ? 1 : 0.6), 1.6, true);
   if (state.hover) outline(context, state.hover, palette.ink, 1.2);
   outline(context, state.selected, palette.acc, state.pinned ? 2.6 : 1.8);
   if (state.pinned) {
     context.fillStyle = css(palette.acc);
-    const sx = xOf(startOf(state.selected.position)), sy = yOfRow(state.selected.row);
+    const right = xOf(startOf(state.selected.position + 1)), top = yOfRow(state.selected.row);
     context.beginPath();
-    context.moveTo(sx + columnPx - Math.min(10, rowPx / 2), sy + 1);
-    context.lineTo(sx + columnPx - 1, sy + 1);
-    context.lineTo(sx + columnPx - 1, sy + Math.min(11, rowPx / 2 + 1));
+    context.moveTo(right - Math.min(10, rowPx / 2), top + 1);
+    context.lineTo(right - 1, top + 1);
+    context.lineTo(right - 1, top + Math.min(11, rowPx / 2 + 1));
     context.fill();
   }
 }
@@ -231,8 +232,8 @@ function line(context, x, colour, width, isHead) {
 
 function outline(context, cell, colour, width) {
   if (!state.shown.includes(cell.row)) return;
-  const { columnPx, rowPx } = state.view;
+  const { rowPx } = state.view;
   context.strokeStyle = css(colour);
   context.lineWidth = width;
-  context.strokeRect(xOf(startOf(cell.position)) + 1, yOfRow(cell.row) + 1, columnPx - 2, rowPx - 2);
+  context.strokeRect(xOf(startOf(cell.position)) + 1, yOfRow(cell.row) + 1, widthOf(cell.position) - 2, rowPx - 2);
 }

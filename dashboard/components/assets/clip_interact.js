@@ -36,7 +36,7 @@ function focusLayer(row) {
   state.focusRow = state.focusRow === row ? null : row;
   select(row, state.selected.position);
   for (const node of ROOT.querySelectorAll('.cl-layer')) node.setAttribute('aria-pressed', String(Number(node.dataset.row) === state.focusRow));
-  drawImplicit();
+  onFocus();
   refreshCell();
   redraw();
 }
@@ -99,7 +99,7 @@ function walk(layers, positions) {
   const row = state.shown[Math.max(0, Math.min(state.shown.length - 1, at + layers))];
   const position = Math.max(0, Math.min(nPositions() - 1, state.selected.position + positions));
   select(row, position);
-  if (positions) setTime(startOf(position + 0.5));
+  if (positions) setTime(middleOf(position));
   keepInView(xOf(startOf(position)));
   refreshCell();
   const here = spokenWords(position).join(' ');

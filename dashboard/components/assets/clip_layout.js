@@ -15,25 +15,11 @@ function planStrips(rowPx) {
   return { strips, height: y - GAP_PX };
 }
 
-/** Rows of words on the clock: what the cascade heard, and what was said where that is known. */
-function wordLanes() {
-  const cascade = state.data.lanes.find((lane) => lane.role === 'cascade');
-  const lanes = [];
-  if (cascade && cascade.words.length) lanes.push({ name: 'heard', label: 'cascade’s words', words: cascade.words });
-  const fromReference = lens().words_from === 'reference';
-  const isNew = fromReference || !lanes.length;
-  if (isNew && lens().words.length) {
-    const label = fromReference ? 'said' : lens().words_from + '’s words';
-    lanes.push({ name: 'said', label, words: lens().words });
-  }
-  return lanes;
-}
-
 /** The whole clip fits when columns stay wide enough; a clip that must scroll anyway gets readable columns. */
 function columnWidth(fit) {
   if (!hasLens()) return fit;
-  if (state.columnPx !== null) return Math.max(MIN_COLUMN_PX, fit, state.columnPx);
-  return fit >= MIN_COLUMN_PX ? fit : READABLE_COLUMN_PX;
+  if (state.columnPx !== null) return Math.max(COLUMN_PX.least, fit, state.columnPx);
+  return fit >= COLUMN_PX.least ? fit : COLUMN_PX.readable;
 }
 
 /** Fresh geometry for the present width, zoom and layers. Null while the view has no width (hidden tab). */
@@ -52,7 +38,7 @@ function layout() {
   find('.cl-stage').style.width = width + 'px';
   find('.cl-stage').style.height = height + 'px';
   for (const selector of ['.cl-base', '.cl-over']) sizeCanvas(find(selector), width, height);
-  find('.cl-zoom-out').disabled = columnPx <= Math.max(MIN_COLUMN_PX, fit) + 0.01;
+  find('.cl-zoom-out').disabled = columnPx <= Math.max(COLUMN_PX.least, fit) + 0.01;
   find('.cl-zoom-in').disabled = columnPx >= MAX_COLUMN_PX;
   drawLeft();
   return state.view;
@@ -68,11 +54,13 @@ function sizeCanvas(canvas, width, height) {
 }
 
 const xOf = (time) => time * state.view.pxPerSecond - state.view.scroll;
+/** Width of a position in pixels. */
+const widthOf = (position) => (startOf(position + 1) - startOf(position)) * state.view.pxPerSecond;
 const timeOfX = (x) => Math.max(0, Math.min(axisSeconds(), (x + state.view.scroll) / state.view.pxPerSecond));
 /** Top of a layer's row; the lowest layer is at the bottom. */
 const yOfRow = (row) => state.view.strips.grid.y + (state.shown.length - 1 - state.shown.indexOf(row)) * state.view.rowPx;
 
-/** Label column: names of the strips, precision curve, one button per layer. */
+/** Label column: names of the strips, curves, one button per layer. */
 function drawLeft() {
   const left = find('.cl-left');
   const keep = document.activeElement && left.contains(document.activeElement) ? document.activeElement.dataset.row : null;
@@ -85,40 +73,37 @@ function drawLeft() {
     label.style.height = (strip.name === 'ruler' ? 14 : strip.height) + 'px';
     left.append(label);
   }
-  if (hasLens()) left.append(emergenceChart(left.clientWidth));
+  if (hasLens()) left.append(leftChart(left.clientWidth));
   for (const row of [...state.shown].reverse()) left.append(layerButton(row));
   if (keep !== null) left.querySelector(`[data-row="${keep}"]`)?.focus();
 }
 
 function layerButton(row) {
   const layer = lens().layers[row];
+  const { number, title } = layerWords(row);
   const degenerate = lens().degenerate_layers.includes(layer);
-  const { precision, control } = lens();
-  const number = precision[row] === null ? '–' : precision[row].toFixed(2);
   const node = button('cl-layer', el('span', 'cl-layer-number', number), () => focusLayer(row));
   node.append(el('span', 'cl-layer-name', degenerate ? el('span', 'cl-warn-mark', '⚠') : null, layerName(row)));
-  const words = `Layer ${layer}: precision ${fixed(precision[row], 2)}, control ${fixed(control[row], 2)}`;
-  const title = degenerate ? words + '. One token holds more than half of the columns.' : words;
   withAttributes(node, { title, 'aria-label': title, 'aria-pressed': String(state.focusRow === row), 'data-row': row });
   node.style.top = yOfRow(row) + 'px';
   node.style.height = state.view.rowPx + 'px';
   return node;
 }
 
-/** Precision per layer (solid, dots) and its mismatched-transcript control (dashed), sharing the rows of the grid. */
-function emergenceChart(width) {
+/** The curves over layers, sharing the rows of the grid; controls are dashed. */
+function leftChart(width) {
   const { strips, rowPx } = state.view;
   const from = 36, to = width - 44;
-  const { precision, control } = lens();
-  const top = Math.max(0.2, ...state.shown.flatMap((row) => [precision[row] || 0, control[row] || 0]));
+  const series = leftSeries();
+  const top = Math.max(0.2, ...state.shown.flatMap((row) => series.map(({ values }) => values[row] || 0)));
   const chart = svg('svg', { class: 'cl-emergence', width, height: strips.grid.height, 'aria-hidden': 'true' });
   chart.style.top = strips.grid.y + 'px';
-  const point = (series) => (row) => [from + (series[row] / top) * (to - from), yOfRow(row) - strips.grid.y + rowPx / 2];
+  const point = (values) => (row) => [from + (Math.max(0, values[row]) / top) * (to - from), yOfRow(row) - strips.grid.y + rowPx / 2];
   chart.append(svg('line', { class: 'cl-axis', x1: from, x2: from, y1: 2, y2: strips.grid.height - 2 }));
-  for (const [series, name] of [[control, 'control'], [precision, 'precision']]) {
-    const points = state.shown.filter((row) => series[row] !== null).map(point(series));
+  for (const { values, name, dots } of series) {
+    const points = state.shown.filter((row) => values[row] !== null).map(point(values));
     chart.append(svg('polyline', { class: 'cl-line-' + name, points: points.map((p) => p.join()).join(' ') }));
-    if (name === 'precision') for (const [cx, cy] of points) chart.append(svg('circle', { class: 'cl-dot', cx, cy, r: 2.2 }));
+    if (dots) for (const [cx, cy] of points) chart.append(svg('circle', { class: 'cl-dot cl-dot-' + name, cx, cy, r: 2.2 }));
   }
   return chart;
 }

@@ -1,7 +1,5 @@
 // State of one clip view, and the way from the server's value to typed arrays.
 const ROOT = element.querySelector('.cl-root');
-const MIN_COLUMN_PX = 22;
-const READABLE_COLUMN_PX = 42;
 const MAX_COLUMN_PX = 160;
 const SLICE_S = 0.3; // what the space bar plays, centred on the cursor
 
@@ -12,7 +10,8 @@ const state = {
   tokens: null, // what clip_tokens.js derives from the texts
   shown: [], // indices into data.lens.layers, lowest first
   subset: 'preset',
-  mode: 'spoken',
+  mode: null, // a key of LOOKS
+  k: null, // top tokens among which a word counts, where the view has a choice
   columnPx: null, // chosen width of a column, null = by itself
   selected: { row: 0, position: 0 }, // row is an index into data.lens.layers
   pinned: false,
@@ -63,7 +62,9 @@ const lens = () => state.data.lens || NO_LENS;
 const nLayers = () => lens().layers.length;
 const nPositions = () => lens().n_positions;
 const layerName = (row) => 'L' + lens().layers[row];
-const startOf = (position) => position * lens().seconds_per_position;
+/** Start of a position; merged units end where the payload says, other positions are all of one width. */
+const startOf = (position) => (lens().ends_s ? (position > 0 ? lens().ends_s[position - 1] : 0) : position * lens().seconds_per_position);
+const middleOf = (position) => (startOf(position) + startOf(position + 1)) / 2;
 const flat = (row, position) => row * nPositions() + position;
 
 /** Token k of a cell as its index into the vocabulary. */
@@ -85,7 +86,9 @@ const wordRankAt = (row, position) => state.arrays.word_rank[flat(row, position)
 const spokenWords = (position) => lens().spoken[position].map((i) => lens().words[i][0]);
 
 function positionAt(time) {
-  const position = Math.floor(time / lens().seconds_per_position + 1e-9);
+  const ends = lens().ends_s;
+  const found = ends ? ends.findIndex((end) => time < end - 1e-9) : Math.floor(time / lens().seconds_per_position + 1e-9);
+  const position = found < 0 ? nPositions() - 1 : found;
   return Math.max(0, Math.min(nPositions() - 1, position));
 }
 

@@ -1,9 +1,6 @@
 // Caption, legend, the line a layer reads, and the grid as a table for screen readers.
 function drawCaption() {
-  const width = Math.round(lens().seconds_per_position * 1000);
-  const parts = [`logit lens at audio positions, final norm applied; ${width} ms a column`, `top ${lens().top_k} tokens a cell`];
-  if (!lens().fine) parts.push('probabilities to ±0.004');
-  find('.cl-caption').textContent = parts.join('; ');
+  find('.cl-caption').textContent = captionParts().join('; ');
 }
 
 const countCells = (test) => state.shown.reduce((sum, row) => {
@@ -32,14 +29,7 @@ const LEGENDS = {
 };
 
 function drawLegend() {
-  const keys = LEGENDS[state.mode]();
-  const control = `the same against the words of ${lens().n_control_clips} other clips`;
-  keys.push(el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript'), el('span', 'cl-key', el('i', 'cl-dashed'), control));
-  if (lens().degenerate_layers.length) {
-    const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
-    keys.push(el('span', 'cl-key cl-warning', `⚠ ${names}: one token holds more than half of the columns; not to be read as content`));
-  }
-  find('.cl-legend').replaceChildren(...keys);
+  find('.cl-legend').replaceChildren(...LEGENDS[state.mode](), ...curveKeys());
 }
 
 function drawReads() {
@@ -52,8 +42,8 @@ function drawTable() {
   const body = find('.cl-table-body');
   body.replaceChildren();
   if (!find('.cl-table').open) return;
-  const table = el('table', '', el('caption', '', `Top token and its probability at each layer (rows) and audio position (columns, ${lens().seconds_per_position} s each)`));
-  const head = el('tr', '', withAttributes(el('th', '', 'layer'), { scope: 'col' }), withAttributes(el('th', '', 'precision'), { scope: 'col' }));
+  const table = el('table', '', el('caption', '', tableCaption()));
+  const head = el('tr', '', withAttributes(el('th', '', 'layer'), { scope: 'col' }), withAttributes(el('th', '', TABLE_NUMBER), { scope: 'col' }));
   const spoken = el('tr', '', withAttributes(el('th', '', 'spoken'), { scope: 'row' }), el('td', '', ''));
   for (let position = 0; position < nPositions(); position++) {
     head.append(withAttributes(el('th', '', startOf(position).toFixed(2) + ' s'), { scope: 'col' }));
@@ -65,11 +55,10 @@ function drawTable() {
 }
 
 function tableRow(row) {
-  const line = el('tr', '', withAttributes(el('th', '', layerName(row)), { scope: 'row' }), el('td', 'cl-number', fixed(lens().precision[row], 2)));
+  const line = el('tr', '', withAttributes(el('th', '', layerName(row)), { scope: 'row' }), el('td', 'cl-number', layerWords(row).number));
   for (let position = 0; position < nPositions(); position++) {
     const kind = topKind(row, position);
-    const note = { spoken: ' spoken here', elsewhere: ' elsewhere', fragment: ' piece', none: '' }[kind];
-    line.append(el('td', 'cl-td-' + kind, labelAt(row, position, 0), el('small', '', ' ' + probabilityAt(row, position, 0).toFixed(2) + note)));
+    line.append(el('td', 'cl-td-' + kind, labelAt(row, position, 0), el('small', '', ' ' + probabilityAt(row, position, 0).toFixed(2) + TABLE_NOTES[kind])));
   }
   return line;
 }

@@ -1,10 +1,10 @@
 // What a token is: readable form, bare form for comparing, its relation to the words spoken.
-const KINDS = ['none', 'spoken', 'elsewhere', 'fragment'];
-
 const bare = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}']+/gu, '');
 
 function readable(text) {
   if (text === '') return '∅';
+  const unit = text.match(/^<Un(\d+)>$/);
+  if (unit) return 'u' + unit[1];
   const special = text.trim().match(/^<[|]?([^<>|]*)[|]?>$/);
   if (special) return '⟨' + special[1] + '⟩';
   if (text.trim() === '') return /\n/.test(text) ? '⏎' : '␣';
@@ -36,28 +36,6 @@ function studyTokens() {
     kinds[i] = KINDS.indexOf(kindOf(Math.floor(i / nPositions()), i % nPositions(), 0));
   }
   state.tokens.topKinds = kinds;
-}
-
-/**
- * Relation of token k of a cell to the words: "spoken" here, "elsewhere" in the transcript, "fragment" of a
- * word spoken here, "none". The engine's rank decides first: it knows the candidate tokens of each word.
- */
-function kindOf(row, position, k) {
-  if (wordRankAt(row, position) === k + 1) return 'spoken';
-  return kindOfToken(tokenAt(row, position, k), position);
-}
-
-function kindOfToken(token, position) {
-  const { bare: bares, words, transcript, spaced } = state.tokens;
-  const text = bares[token];
-  if (!text) return 'none';
-  const here = lens().spoken[position].map((i) => words[i]);
-  if (here.includes(text)) return 'spoken';
-  if (transcript.has(text)) return 'elsewhere';
-  const inside = spaced && !/^\s/.test(state.vocabulary[token]);
-  const shortest = spaced ? 2 : 3; // without word marks two letters would match by chance
-  const isPiece = (word) => (inside ? word.includes(text) : word.startsWith(text));
-  return text.length >= shortest && here.some(isPiece) ? 'fragment' : 'none';
 }
 
 const topKind = (row, position) => KINDS[state.tokens.topKinds[flat(row, position)]];

@@ -3,10 +3,7 @@
 function drawAll() {
   if (!state.data) return;
   readPalette();
-  drawVerdict();
-  drawFacts();
-  drawLanes();
-  drawBench();
+  drawAround();
   ROOT.classList.toggle('cl-no-lens', !hasLens());
   if (hasLens()) drawLens();
   else drawLensOff();
@@ -40,21 +37,12 @@ function drawSubset() {
   find('.cl-subset').value = state.subset;
 }
 
-/** The first cell to show: in the layer with the best precision, the first word that is read almost as surely as any. */
-function firstCell() {
-  const rows = state.shown.length ? state.shown : [0];
-  const row = rows.reduce((best, one) => ((lens().precision[one] || 0) > (lens().precision[best] || 0) ? one : best));
-  const scores = Array.from({ length: nPositions() }, (_, one) => (topKind(row, one) === 'spoken' ? probabilityAt(row, one, 0) : 0));
-  const best = Math.max(...scores);
-  return { row, position: Math.max(0, scores.findIndex((score) => score >= best * 0.6)) };
-}
-
 async function takeReady(value) {
   const turn = ++state.load;
   const decoded = await unpack(value);
   if (turn !== state.load) return;
   stopSound();
-  Object.assign(state, decoded, { data: value, turn, pinned: false, follow: null, hover: null, focusRow: null, implicit: new Map(), asked: null, asking: null, columnPx: null, time: 0, selected: { row: 0, position: 0 } });
+  Object.assign(state, decoded, { data: value, turn, k: value.k, pinned: false, follow: null, hover: null, focusRow: null, implicit: new Map(), asked: null, asking: null, columnPx: null, time: 0, selected: { row: 0, position: 0 } });
   chooseLayers();
   studyTokens();
   if (hasLens()) state.selected = firstCell();
@@ -90,7 +78,7 @@ async function take(value) {
     }
     return;
   }
-  if (value.status === 'implicit') return takeImplicit(value);
+  if (value.status in PARTIAL) return PARTIAL[value.status](value);
   state.load++;
   const hasOld = state.data !== null && value.status !== 'empty';
   if (value.status === 'empty') {
@@ -107,12 +95,13 @@ async function take(value) {
 
 /** Read by tests and by anyone at the console. Layers are the model's layer numbers, not rows. */
 function publish() {
-  window.cascadeLens = {
+  window[NAME] = {
     get status() { return ROOT.dataset.status; },
     get layers() { return state.data ? [...lens().layers] : []; },
     get shownLayers() { return state.data ? state.shown.map((row) => lens().layers[row]) : []; },
     get positions() { return state.data ? nPositions() : 0; },
     get mode() { return state.mode; },
+    get k() { return state.k ?? null; },
     get time() { return state.time; },
     get playing() { return Boolean(player.node); },
     get selection() {
@@ -125,7 +114,7 @@ function publish() {
       const row = lens().layers.indexOf(layer);
       if (row < 0 || position < 0 || position >= nPositions()) return null;
       const token = state.vocabulary[tokenAt(row, position, 0)];
-      return { token, probability: probabilityAt(row, position, 0), start_s: startOf(position), end_s: startOf(position + 1) };
+      return { token, probability: probabilityAt(row, position, 0), start_s: startOf(position), end_s: startOf(position + 1), ...ownOfCell(row, position) };
     },
     /** Middle of a cell in page coordinates, for tests that click on the canvas. */
     pointOf(layer, position) {
@@ -134,7 +123,7 @@ function publish() {
       keepInView(xOf(startOf(position)));
       state.view.scroll = find('.cl-scroll').scrollLeft;
       const box = find('.cl-over').getBoundingClientRect();
-      return { x: box.left + xOf(startOf(position + 0.5)), y: box.top + yOfRow(row) + state.view.rowPx / 2 };
+      return { x: box.left + xOf(middleOf(position)), y: box.top + yOfRow(row) + state.view.rowPx / 2 };
     },
   };
 }
@@ -150,6 +139,8 @@ new ResizeObserver(() => {
 const themeWatcher = new MutationObserver(() => state.data && (readPalette(), redraw()));
 for (const node of [document.documentElement, document.body]) themeWatcher.observe(node, { attributes: true, attributeFilter: ['class'] });
 
+state.mode = MODES[0][0];
+find('.cl-mode').replaceChildren(...MODES.map(([value, text]) => withAttributes(el('option', '', text), { value })));
 listen();
 publish();
 watch('value', () => take(props.value));

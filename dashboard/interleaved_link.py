@@ -1,0 +1,67 @@
+"""What the interleaved tab shows, as a query string; read leniently, never trusted.
+
+Names with a dot are the tab's own: the clip page reads the plain ones, and other tabs drop these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from dashboard.mechanism_link import PAGE_SOURCES
+from dashboard.tables import folder_of
+
+TAB = "interleaved"
+TOPS = (1, 5, 10)
+FIRST_K = 5
+HALF, WHOLE = "half", "whole"
+
+
+@dataclass(frozen=True)
+class InterleavedView:
+    """What is chosen.
+
+    Attributes:
+        source: of the tables.
+        k: among how many top tokens a word counts, one of TOPS.
+        after: HALF or WHOLE: how much of the clip the model hears before it goes on.
+        example: key of the example on the rail; "" for an own clip, which is not part of a link.
+        run: whether its result was on screen.
+    """
+
+    source: str = "measured"
+    k: int = FIRST_K
+    after: str = HALF
+    example: str = ""
+    run: bool = False
+
+
+def first_source() -> str:
+    """Return what the tab opens on: an own run where one is open, else what was measured here."""
+    return next((key for key in ("own", "measured") if folder_of(key) is not None), "measured")
+
+
+def query_of(view: InterleavedView) -> str:
+    """Return the query string without "?"."""
+    own = {
+        "k": str(view.k),
+        "after": view.after,
+        "example": view.example,
+        "run": "1" if view.run and view.example else "",
+    }
+    named = {f"{TAB}.{name}": value for name, value in own.items() if value}
+    return urlencode({"tab": TAB, "source": view.source} | named)
+
+
+def view_of(query: Mapping[str, str], examples: Collection[str]) -> InterleavedView:
+    """Return what a query string asks for; values that do not exist here fall back to the first ones."""
+    own = {name: query.get(f"{TAB}.{name}", "") for name in ("k", "after", "example", "run")}
+    example = own["example"] if own["example"] in examples else ""
+    return InterleavedView(
+        source=query["source"] if query.get("source") in PAGE_SOURCES else first_source(),
+        k=int(own["k"]) if own["k"] in map(str, TOPS) else FIRST_K,
+        after=own["after"] if own["after"] in (HALF, WHOLE) else HALF,
+        example=example,
+        run=bool(example) and own["run"] == "1",
+    )
