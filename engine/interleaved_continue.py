@@ -107,7 +107,7 @@ def continue_clip(
     return Continuation(
         after_s=float(units.ends_s[n_heard - 1]),
         said_next=" ".join(word.text for word in words[n_words:]),
-        text=str(system.tokenizer.decode(text_ids, skip_special_tokens=True)).strip(),
+        text=str(system.tokenizer.decode(list(text_ids), skip_special_tokens=True)).strip(),
         text_end=text_end,
         units=said,
         speech_end=speech_end,

@@ -67,15 +67,18 @@ def read_interleaved(
     report(0.7, "letting the model go on")
     continuation = continue_clip(parts, units, words, spans, continue_after)
     return InterleavedResult(
-        *(parts.system.spec.key, parts.system.fingerprint),
-        *(clip.name, tuple(clip.changes), tuple(clip.warnings)),
-        clip.samples,
-        lens,
-        recalls,
-        tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
-        len(controls),
-        continuation,
-        time.perf_counter() - started,
+        model=parts.system.spec.key,
+        fingerprint=parts.system.fingerprint,
+        audio_name=clip.name,
+        audio_changes=tuple(clip.changes),
+        warnings=tuple(clip.warnings),
+        waveform=clip.samples,
+        lens=lens,
+        recalls=recalls,
+        phases=tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
+        n_controls=len(controls),
+        continuation=continuation,
+        seconds=time.perf_counter() - started,
     )
 
 

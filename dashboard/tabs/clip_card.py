@@ -76,7 +76,7 @@ def clip_card(prefix: str = "") -> ClipCard:
             interactive=True,
             elem_id=f"{prefix}reference",
         )
-        said_text, *aloud = _read_aloud(prefix)
+        said_text, sentence, another, said_it = _read_aloud(prefix)
         speech = _speech_accordion(prefix)
         other_file = gr.UploadButton(
             "Upload .webm, .m4a or .mp4",
@@ -85,7 +85,23 @@ def clip_card(prefix: str = "") -> ClipCard:
             elem_id=f"{prefix}other-file",
             elem_classes="clip-other-file",
         )
-    return ClipCard(audio, other_file, clip_note, examples, *aloud, said_text, *speech, reference)
+    speak_text, speak_voice, speak_rate, speak_pitch, speak = speech
+    return ClipCard(
+        audio=audio,
+        other_file=other_file,
+        clip_note=clip_note,
+        examples=examples,
+        sentence=sentence,
+        another=another,
+        said_it=said_it,
+        said_text=said_text,
+        speak_text=speak_text,
+        speak_voice=speak_voice,
+        speak_rate=speak_rate,
+        speak_pitch=speak_pitch,
+        speak=speak,
+        reference=reference,
+    )
 
 
 def _read_aloud(prefix: str) -> tuple[gr.Textbox, gr.HTML, gr.Button, gr.Button]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from engine.recipe import Recipe
 from precompute.ledger import LedgerRow
-from precompute.units import Outcome
+from precompute.units import Load, Outcome
 
 Stage = Literal["phases", "knowledge", "erase_word", "patch_word"]
 
@@ -131,6 +131,10 @@ class InterleavedUnit:
     def alone(self) -> Sequence[InterleavedUnit]:
         """Return one unit for each key."""
         return [replace(self, jobs=(job,)) for job in self.jobs]
+
+    def by_load(self) -> Mapping[Load, InterleavedUnit]:
+        """Return itself: it needs one model."""
+        return {Load(self.checkpoint.name): self}
 
     def failed(self, reason: str) -> Outcome:
         """Return rows that say that it failed."""

@@ -235,7 +235,7 @@ def test_a_run_shows_its_steps_and_then_the_view(monkeypatch: pytest.MonkeyPatch
 def test_what_goes_wrong_is_one_sentence_in_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     Heard(monkeypatch)
     steps = runs.run(runs.Asked(None, "", "half"), 5, None)
-    seen = []
+    seen: list[object] = []
     with pytest.raises(gr.Error, match="no clip yet"):
         seen.extend(iter(steps.__next__, None))
     with pytest.raises(ClipError):

@@ -11,7 +11,7 @@ from engine.bench import Bench, ClipFacts, outcomes
 from engine.concepts import letter_bags
 from engine.decode import Pass, run_arms
 from engine.erasure import Eraser, load_eraser
-from engine.hooks import RowEdits
+from engine.hooks import Projection, RowEdits
 from engine.result import Answer, ErasureOutcome, SpokenWord
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
@@ -62,8 +62,10 @@ def test_rows_are_plain_then_erased_and_control_of_each_condition(bench: Bench) 
         erased, control = edits.rows[1 + 2 * index], edits.rows[2 + 2 * index]
         assert erased is not None and control is not None and set(erased) == set(control) == set(LAYERS)
         for layer in LAYERS:
-            assert erased[layer].rank == control[layer].rank == eraser.kept_rank[layer]
-            assert (erased[layer].right == eraser.right[layer]).all()
+            taken, random = erased[layer], control[layer]
+            assert isinstance(taken, Projection) and isinstance(random, Projection)
+            assert taken.rank == random.rank == eraser.kept_rank[layer]
+            assert (taken.right == eraser.right[layer]).all()
 
 
 def test_outcomes_name_their_condition_and_its_arms_answers(found: tuple[ErasureOutcome, ...]) -> None:

@@ -64,6 +64,6 @@ def test_a_replacement_takes_the_place_of_every_row() -> None:
 
 def test_a_lead_is_the_likeliest_tokens_in_the_pool() -> None:
     system = PlantedPhases()
-    states = torch.zeros(2, system.unembedding.weight.shape[1])
+    states = torch.zeros(2, system.unembedding.weight.size(-1))
     states[0, 40 + 3], states[1, 40 + 5] = 1.0, 0.5
     assert lead_of(system, states, KINDS.text, (3,), (5, 6)) == pytest.approx(LOGIT / 2)

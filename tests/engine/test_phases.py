@@ -57,13 +57,11 @@ def clips() -> list[PlantedClip]:
 
 def asked_of(system: PlantedPhases, clips: list[PlantedClip]) -> list[tuple[AskedWords, AskedWords]]:
     partners = pair_clips([str(number) for number in range(len(clips))])
-    return [
-        tuple(
-            ask_words(system.tokenizer, clip.spoken, clip.spans, clips[partners[n]].texts, d)
-            for d in (CURRENT, NEXT)
-        )
-        for n, clip in enumerate(clips)
-    ]  # type: ignore[misc]
+
+    def asked(n: int, clip: PlantedClip, d: int) -> AskedWords:
+        return ask_words(system.tokenizer, clip.spoken, clip.spans, clips[partners[n]].texts, d)
+
+    return [(asked(n, clip, CURRENT), asked(n, clip, NEXT)) for n, clip in enumerate(clips)]
 
 
 def states_of(system: PlantedPhases, clip: PlantedClip) -> dict[int, Tensor]:
@@ -121,7 +119,9 @@ def test_the_planted_phases_are_found_at_their_very_layers(
     planted: PlantedPhases, clips: list[PlantedClip]
 ) -> None:
     found = readings(planted, clips)
-    share = np.stack([[one.text_share * 12, np.full(N_LAYERS + 1, 12.0)] for one in found]).swapaxes(1, 2)
+    share: np.ndarray = np.stack(
+        [[one.text_share * 12, np.full(N_LAYERS + 1, 12.0)] for one in found]
+    ).swapaxes(1, 2)
     for k in (1, 5, 10):
         current, following = (sums_of(found, d, k) for d in (CURRENT, NEXT))
         it = phase_boundaries(current, following, share, seed=0)

@@ -85,8 +85,8 @@ def measured(unit: InterleavedUnit, job: Job) -> Any:
         }
         for d, peak in PEAKS.items()
     }
-    share = None if unit.checkpoint.folder is None else [0.1, 0.5, 0.9, 0.9, 0.2]
-    return {"d": words, "share": share, "n_positions": 12}
+    text_share = None if unit.checkpoint.folder is None else [0.1, 0.5, 0.9, 0.9, 0.2]
+    return {"d": words, "share": text_share, "n_positions": 12}
 
 
 def _outcomes(arm: str, job: Job) -> dict[str, list[float]]:
