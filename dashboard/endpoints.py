@@ -27,8 +27,6 @@ from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES
 from engine.systems.catalogue import systems as catalogue_systems
 
-_LISTED = ("key", "name", "kind", "backbone", "match", "capabilities", "status", "reason")
-
 
 def add_endpoints() -> None:
     """Add the endpoints to the Blocks that is being built."""
@@ -40,9 +38,8 @@ def add_endpoints() -> None:
 
 
 def systems() -> list[dict[str, Any]]:
-    """List the systems: key, name, kind, backbone, match, capabilities, status and the reason for it."""
-    rows = [asdict(info) for info in catalogue_systems()]
-    return [{key: row[key] for key in _LISTED} for row in rows]
+    """List the systems: what each is, what it can do, how large it is, its licence, and whether it can run here."""
+    return [asdict(info) for info in catalogue_systems()]
 
 
 def analyze(

@@ -6,6 +6,7 @@ not typed in.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -189,6 +190,8 @@ def systems(models: Path = MODELS) -> tuple[SystemInfo, ...]:
 
 def _info(spec: SystemSpec, models: Path) -> SystemInfo:
     reason = _state(spec, models)
+    fetched = {name: CHECKPOINTS[name] for name in spec.folders if name in CHECKPOINTS}
+    is_counted = not math.isnan(spec.parameters_m)
     return SystemInfo(
         key=spec.key,
         name=spec.name,
@@ -199,6 +202,11 @@ def _info(spec: SystemSpec, models: Path) -> SystemInfo:
         status="unavailable" if reason else "ready",
         reason=reason,
         revision="" if reason else revision_of(spec, models),
+        parameters_m=spec.parameters_m if is_counted else None,
+        bf16_gb=spec.bf16_gb if is_counted else None,
+        licence=spec.licence,
+        pinned={name: f"{row.repository}@{row.revision}" for name, row in fetched.items()},
+        gated=any(row.gated for row in fetched.values()),
     )
 
 

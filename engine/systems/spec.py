@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,17 +80,30 @@ class Pair:
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """What `/systems` lists: a row with its state on this machine."""
+    """What `/systems` lists: a row with its state on this machine.
+
+    Attributes:
+        match: the closest of its pairs.
+        parameters_m: millions of parameters that run for an answer; None where a service does not say.
+        bf16_gb: memory of its weights in bf16, in 10^9 bytes.
+        pinned: model folder -> the hub's id and the revision that is fetched, for weights that do not ship.
+        gated: some of them want an agreement with their owner first.
+    """
 
     key: str
     name: str
     kind: SystemKind
     backbone: str
-    match: MatchKind  # the closest of its pairs
+    match: MatchKind
     capabilities: tuple[str, ...]
     status: Literal["ready", "unavailable"]
     reason: str
     revision: str
+    parameters_m: float | None
+    bf16_gb: float | None
+    licence: str
+    pinned: Mapping[str, str]
+    gated: bool
 
 
 SPEAKS = ("answer", "forced_choice", "lens", "erasure")
