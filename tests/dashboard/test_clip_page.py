@@ -20,6 +20,7 @@ from engine.audio import AudioClip
 from engine.errors import ClipError, EngineError, PromptError, UnknownKeyError
 from engine.examples import EXAMPLES
 from engine.result import RunResult
+from engine.voice import Spoken
 from tests.dashboard.test_links import form
 
 PAIR = "mini-ultravox"
@@ -197,7 +198,7 @@ def test_a_token_is_searched_only_in_a_result() -> None:
 
 
 def test_a_spoken_sentence_becomes_clip_and_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    spoken = type("Spoken", (), {"clip": AudioClip(np.full(8_000, 0.2, np.float32), "spoken")})()
+    spoken = Spoken(AudioClip(np.full(8_000, 0.2, np.float32), "spoken"), ())
     monkeypatch.setattr("engine.voice.say", lambda text, **_: spoken)
     update = handlers.say(" the team won ", "en-us", 165.0, 50.0)
     assert update.reference == "the team won"

@@ -92,7 +92,7 @@ def test_the_planted_networks_are_really_judged() -> None:
 def test_the_page_has_the_tab_and_its_address_opens_it() -> None:
     page = build_dashboard()
     tabs = [block.label for block in page.blocks.values() if isinstance(block, gr.Tab)]
-    assert tabs == ["Clip", "Benchmark", "Mechanism", "Claims", "Truth"]
+    assert tabs == ["Clip", "Benchmark", "Mechanism", "Interleaved", "Claims", "Truth"]
     buttons = {block.elem_id for block in page.blocks.values() if isinstance(block, gr.Button)}
     assert {"truth-check-button", "truth-hearing-button", "truth-planted-button"} <= buttons
 

@@ -217,7 +217,9 @@ def test_reading_the_catalogue_brings_no_model_library() -> None:
 
 def test_a_row_tells_its_size_its_licence_and_where_its_weights_are_pinned(models: Path) -> None:
     info = row(models, "ultravox-v0.6-8b")
-    assert info.gated and info.licence == "MIT" and info.bf16_gb == pytest.approx(2 * info.parameters_m / 1000)
+    assert (
+        info.gated and info.licence == "MIT" and info.bf16_gb == pytest.approx(2 * info.parameters_m / 1000)
+    )
     assert info.pinned["llama-3.1-8b-instruct"].startswith("meta-llama/Llama-3.1-8B-Instruct@0e9e39f2")
     assert row(models, "mini-ultravox").pinned == {} and not row(models, "mini-ultravox").gated
     assert row(models, "gemini").parameters_m is None
