@@ -161,8 +161,9 @@ def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, class
 
 
 def fit_probe(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weight [targets, d_model] and bias of a ridge probe of these rows."""
-    return probe_of(Moments.of(x, z))
+    """Return weight [targets, d_model] and bias of a ridge probe of these rows, in their own dtype."""
+    weight, bias = probe_of(Moments.of(x, z))
+    return weight.to(x.dtype), bias.to(x.dtype)
 
 
 def probe_of(moments: Moments) -> tuple[Tensor, Tensor]:

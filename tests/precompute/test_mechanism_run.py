@@ -168,7 +168,7 @@ def test_a_system_without_erasers_is_probed_and_not_erased(tmp_path: Path) -> No
 def test_a_cascade_or_an_own_corpus_is_refused(models: Path) -> None:
     with pytest.raises(UnknownKeyError, match="no speech LLM"):
         make_mechanism_plan(Settings(models=models, systems=("mini-cascade",)))
-    with pytest.raises(UnknownKeyError, match="leave --corpus out"):
+    with pytest.raises(UnknownKeyError, match="leave --corpus and --corpora out"):
         make_mechanism_plan(Settings(models=models, corpus=Path("manifest.csv")))
 
 

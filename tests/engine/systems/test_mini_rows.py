@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from safetensors import safe_open
 
 from engine.ctranslate2_file import read_arrays
+from engine.systems.checkpoint import read_tensors
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
 from engine.systems.weights import CHECKPOINTS, MODELS, missing_weights
 
@@ -16,11 +16,7 @@ def weights_m(folder: str) -> float:
         arrays = read_arrays(MODELS / folder / "model.bin")
         parts = ("weight", "bias", "gamma", "beta")
         return sum(array.size for name, array in arrays.items() if name.endswith(parts)) / 1e6
-    total = 0
-    for file in (MODELS / folder).glob("*.safetensors"):
-        with safe_open(file, framework="np") as stored:
-            total += sum(int(stored.get_tensor(name).size) for name in stored.keys())  # noqa: SIM118
-    return total / 1e6
+    return sum(tensor.numel() for tensor in read_tensors(MODELS / folder).values()) / 1e6
 
 
 @pytest.mark.parametrize("key", MINI_SYSTEMS)
