@@ -61,11 +61,9 @@ def read_interleaved(
     units = parts.system.encode(clip)
     spans = word_positions(words, units.ends_s)
     report(0.4, "reading every layer at every unit")
-    controls = tuple(other_transcripts)[:N_CONTROLS]
-    asked = _ask(parts, words, spans, controls)
+    asked = _ask(parts, words, spans, controls := tuple(other_transcripts)[:N_CONTROLS])
     lens, recalls = _read(parts, parts.states(units), units, words, words_from, spans, asked)
     report(0.7, "letting the model go on")
-    continuation = continue_clip(parts, units, words, spans, continue_after)
     return InterleavedResult(
         model=parts.system.spec.key,
         fingerprint=parts.system.fingerprint,
@@ -77,7 +75,7 @@ def read_interleaved(
         recalls=recalls,
         phases=tuple(_phases(recalls, lens.text_share, k) for k in TOPS),
         n_controls=len(controls),
-        continuation=continuation,
+        continuation=continue_clip(parts, units, words, spans, continue_after),
         seconds=time.perf_counter() - started,
     )
 

@@ -172,7 +172,7 @@ def write_unit_voice(
     file: Path,
     voice: str,
     rate_wpm: int,
-    recordings: Sequence[tuple[str, Int[np.ndarray, "frames"]]],  # noqa: F821
+    recordings: Sequence[tuple[str, Int[np.ndarray, "_"]]],  # noqa: F821
 ) -> None:
     """Write a voice: each text with the unit of each 40 ms."""
     listed = [[text, frames.tolist()] for text, frames in recordings]

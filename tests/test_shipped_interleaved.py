@@ -12,9 +12,9 @@ import pytest
 from dashboard.tables import SHIPPED
 from engine.interleaved_records import RECALL, TEXT_SHARE
 from engine.records import file_of, read_table
-from precompute.interleaved.clip_tables import RECORD
 from precompute.interleaved.plan import CONTINUOUS, FINAL_STEP, MAIN, UNTRAINED
 from precompute.interleaved.tables import interleaved_tables
+from precompute.interleaved.units import RECORD
 from precompute.stages.summary import BOOTSTRAP_SEED
 
 

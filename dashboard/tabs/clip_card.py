@@ -85,23 +85,8 @@ def clip_card(prefix: str = "") -> ClipCard:
             elem_id=f"{prefix}other-file",
             elem_classes="clip-other-file",
         )
-    speak_text, speak_voice, speak_rate, speak_pitch, speak = speech
-    return ClipCard(
-        audio=audio,
-        other_file=other_file,
-        clip_note=clip_note,
-        examples=examples,
-        sentence=sentence,
-        another=another,
-        said_it=said_it,
-        said_text=said_text,
-        speak_text=speak_text,
-        speak_voice=speak_voice,
-        speak_rate=speak_rate,
-        speak_pitch=speak_pitch,
-        speak=speak,
-        reference=reference,
-    )
+    aloud = (sentence, another, said_it, said_text)
+    return ClipCard(audio, other_file, clip_note, examples, *aloud, *speech, reference)
 
 
 def _read_aloud(prefix: str) -> tuple[gr.Textbox, gr.HTML, gr.Button, gr.Button]:

@@ -19,13 +19,12 @@ from engine.word_recall import TOPS
 from precompute import keys
 from precompute.clips import Clip
 from precompute.interleaved.plan import PATCH_SEED, InterleavedPlan
-from precompute.interleaved.units import Checkpoint, ClipJob, FactJob, Phases
+from precompute.interleaved.units import FOLDER, RECORD, Checkpoint, ClipJob, FactJob, Phases
 from precompute.interleaved.work import erase_jobs, interventions
 from precompute.ledger import Ledger
 from precompute.mechanism.layer_tables import found_in
 from precompute.stages.assemble import MANIFEST
 
-FOLDER, RECORD = "interleaved", "interleaved.json"
 FOLLOWS = "next word follows"
 Row = dict[str, Any]
 

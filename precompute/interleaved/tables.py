@@ -18,8 +18,8 @@ from engine.stats.boundaries import Boundaries, excess_of, phase_boundaries
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, bootstrap_share, per_group, ratio
 from precompute.interleaved.causal_tables import causal_rows
-from precompute.interleaved.clip_tables import FOLDER, RECORD
 from precompute.interleaved.knowledge_tables import knowledge_rows
+from precompute.interleaved.units import FOLDER, RECORD
 
 if TYPE_CHECKING:
     import pandas as pd

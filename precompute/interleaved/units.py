@@ -11,6 +11,7 @@ from engine.recipe import Recipe
 from precompute.ledger import LedgerRow
 from precompute.units import Load, Outcome
 
+FOLDER, RECORD = "interleaved", "interleaved.json"
 Stage = Literal["phases", "knowledge", "erase_word", "patch_word"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from transformers import Phi3Config, Phi3ForCausalLM
 
+from engine.systems.catalogue import SYSTEMS
 from engine.systems.weights import CHECKPOINTS
 from tests.engine.published import spread
 from tests.engine.tiny_phi4 import phi4_tokenizer, write_phi4
@@ -49,7 +50,8 @@ def write_models_folder(models: Path) -> Path:
     write_faster_whisper(models / "faster-whisper-large-v3", n_mels=128)
     # Of another size, and alike in its files.
     shutil.copytree(models / "faster-whisper-large-v3", models / "faster-whisper-large-v3-turbo")
-    assert {folder.name for folder in models.iterdir()} == set(CHECKPOINTS)
+    named = {folder for spec in SYSTEMS.values() for folder in spec.folders}
+    assert {folder.name for folder in models.iterdir()} == named & set(CHECKPOINTS)
     return models
 
 

@@ -17,6 +17,7 @@ from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems.catalogue import match_between, systems
 from engine.systems.checkpoint import read_tensors
 from engine.systems.fingerprints import fingerprint
+from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from precompute.mini import train as training
@@ -28,7 +29,7 @@ Folders = tuple[Path, Path]
 
 def test_every_system_of_the_catalogue_is_ready_and_matched_as_it_was_made(trained: Folders) -> None:
     _, models = trained
-    assert {info.status for info in systems(models)} == {"ready"}
+    assert {info.status for info in systems(models) if info.key in MINI_SYSTEMS} == {"ready"}
     for speech, cascade, match in (
         ("mini-ultravox", "mini-cascade", "exact"),
         ("mini-ultravox", "mini-cascade-weak", "exact"),

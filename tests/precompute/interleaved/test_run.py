@@ -12,11 +12,10 @@ from engine.errors import TableError
 from engine.interleaved_records import INTERLEAVED_CLIP_TABLES, INTERLEAVED_TABLES
 from engine.records import file_of, read_table
 from precompute.benchmark import ledger_of
-from precompute.interleaved.clip_tables import FOLDER, RECORD
 from precompute.interleaved.plan import FINAL_STEP, MAIN, InterleavedPlan
 from precompute.interleaved.run import format_interleaved_plan
 from precompute.interleaved.tables import INPUTS, interleaved_files, interleaved_tables
-from precompute.interleaved.units import InterleavedUnit
+from precompute.interleaved.units import FOLDER, RECORD, InterleavedUnit
 from precompute.interleaved.work import interventions, phases_of
 from precompute.ledger import Ledger
 from precompute.stages.summary import summarize
