@@ -52,11 +52,7 @@ def clip_card(prefix: str = "") -> ClipCard:
             elem_classes="clip-audio",
             waveform_options=gr.WaveformOptions(show_recording_waveform=False),
         )
-        gr.HTML(
-            small("The browser offers the microphone only on https or localhost; uploads work everywhere."),
-            elem_id=f"{prefix}no-microphone",
-            elem_classes="microphone-note",
-        )
+        _microphone_note(prefix)
         clip_note = gr.HTML(elem_id=f"{prefix}clip-note")
         examples = gr.Dataset(
             label="Examples",
@@ -85,8 +81,17 @@ def clip_card(prefix: str = "") -> ClipCard:
             elem_id=f"{prefix}other-file",
             elem_classes="clip-other-file",
         )
-    aloud = (sentence, another, said_it, said_text)
-    return ClipCard(audio, other_file, clip_note, examples, *aloud, *speech, reference)
+    return ClipCard(
+        audio, other_file, clip_note, examples, sentence, another, said_it, said_text, *speech, reference
+    )
+
+
+def _microphone_note(prefix: str) -> None:
+    gr.HTML(
+        small("The browser offers the microphone only on https or localhost; uploads work everywhere."),
+        elem_id=f"{prefix}no-microphone",
+        elem_classes="microphone-note",
+    )
 
 
 def _read_aloud(prefix: str) -> tuple[gr.Textbox, gr.HTML, gr.Button, gr.Button]:
