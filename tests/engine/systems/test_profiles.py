@@ -153,12 +153,14 @@ def test_why_a_folder_could_not_be_fetched_goes_in_its_systems_sentences(tmp_pat
 
 
 def test_with_its_folders_named_everything_is_ready(published_models: Path, tmp_path: Path) -> None:
-    places = "".join(f"  {name}: {published_models / name}\n" for name in CHECKPOINTS)
+    places = "".join(
+        f"  {name}: {published_models / name}\n" for name in CHECKPOINTS if (published_models / name).exists()
+    )
     use_profile(read_profile(written(tmp_path, TRIO + "folders:\n" + places)))
     found = preparation(profile_in_use(), models=tmp_path)
     assert (found.folders, found.gb, found.n_ready) == ((), 0, 3)
     assert found.lines[0] == "Ultravox v0.5 1B is ready."
-    assert missing_weights(CHECKPOINTS, tmp_path) == ()
+    assert missing_weights([n for n in CHECKPOINTS if (published_models / n).exists()], tmp_path) == ()
 
 
 def test_the_profiles_pairs_are_offered_first_and_only_those_that_can_run(published_models: Path) -> None:
