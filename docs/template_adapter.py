@@ -12,7 +12,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from engine.audio import SAMPLE_RATE_HZ
 from engine.systems.base import Heard
 from engine.systems.fingerprints import fingerprint
-from engine.systems.text_llm import load_ears
+from engine.systems.text_llm import make_ears, read_ears_beside
 
 
 class Ears(nn.Module):
@@ -29,8 +29,9 @@ class TemplateModel:
     def __init__(self, spec, folder, backbone):  # as the registry calls it; backbone is a TextLLM
         self.spec, self._backbone = spec, backbone
         self._features = WhisperFeatureExtractor.from_pretrained(folder)
-        self.ears = Ears(WhisperConfig.from_pretrained(folder), backbone.embedding.weight.shape[1])
-        load_ears(self.ears, folder, backbone, spec.name)  # strictly: what does not fit is named
+        config, width = WhisperConfig.from_pretrained(folder), backbone.embedding.weight.shape[1]
+        # Strictly: what does not fit is named.
+        self.ears = make_ears(lambda: Ears(config, width), read_ears_beside(folder), backbone, spec.name)
         self.tokenizer, self.language_model = backbone.tokenizer, backbone.language_model
         self.decoder_layers, self.final_norm = backbone.decoder_layers, backbone.final_norm
         self.unembedding = backbone.unembedding
