@@ -20,8 +20,8 @@ from dashboard.result_json import result_to_json
 from dashboard.security import client_of, uploaded_path
 from dashboard.table_rows import list_tables, rows_of_table
 from dashboard.tables import first_source
-from dashboard.tabs.clip import MODEL_QUEUE
 from dashboard.tabs.clip_runs import LIMITER
+from dashboard.tabs.events import MODEL_QUEUE
 from dashboard.tabs.interleaved_runs import Asked, read
 from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES

@@ -15,9 +15,9 @@ from dashboard.errors import with_plain_errors
 from dashboard.tables import SOURCES
 from dashboard.tabs import benchmark_handlers as handlers
 from dashboard.tabs.benchmark_handlers import SKIP, Shown
-from dashboard.tabs.clip import PRIVATE
 from dashboard.tabs.clip_rail import Rail
 from dashboard.tabs.clip_texts import card_title
+from dashboard.tabs.events import PRIVATE
 from dashboard.tabs.linked import ASSETS, bind_open, bind_take, in_turn, reporting_part, said, show_address
 
 STYLE = ASSETS / "benchmark.css"

@@ -12,8 +12,8 @@ from dashboard.claims import LEDGER_SOURCES
 from dashboard.errors import with_plain_errors
 from dashboard.tables import SOURCES
 from dashboard.tabs import claims_handlers as handlers
-from dashboard.tabs.clip import PRIVATE, QUICK
 from dashboard.tabs.clip_handlers import SKIP
+from dashboard.tabs.events import PRIVATE, QUICK
 
 STYLE = Path(__file__).resolve().parents[1] / "components" / "assets" / "claims.css"
 

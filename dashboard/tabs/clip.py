@@ -15,11 +15,7 @@ from dashboard.tabs.clip_card import ClipCard
 from dashboard.tabs.clip_main import Main, main
 from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
-
-# One job at a time touches the models, whoever asks; the endpoints share this queue.
-MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-QUICK: dict[str, Any] = {**PRIVATE, "queue": False}
+from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
 
 _COMPLETE_LINK = """(query) => {
   const address = location.origin + location.pathname + query;
@@ -104,7 +100,9 @@ def _bind_runs(left: Rail, right: Main) -> None:
     ) -> Iterator[runs.RunUpdate]:
         yield from runs.run_form(values, shown_id, request, transcript)
 
+    off_when_pressed(left.run)
     by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    on_when_ended(left.run, by_hand)
     changed = gr.on(
         _changes(left),
         rerun,
@@ -125,6 +123,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **QUICK,
     )
     other_pair = offered.then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    off_when_pressed(right.run_transcript)
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
         other_transcript,
@@ -133,6 +132,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **PRIVATE,
         **MODEL_QUEUE,
     )
+    on_when_ended(right.run_transcript, edited)
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
     ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
     ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
@@ -214,9 +214,11 @@ def _bind_asks(right: Main) -> None:
         yield from asks.ask_layer(shown_id, said.get("layer"), said.get("turn"), request)
 
     outputs = [card.status, card.shown, card.of, card.stop]
+    off_when_pressed(card.button)
     swept = card.button.click(
         sweep, [right.shown_id, card.condition, card.reach], outputs, **PRIVATE, **MODEL_QUEUE
     )
+    on_when_ended(card.button, swept)
     # A sweep may have waited behind another run: what is about an older one must not stand below a newer.
     swept.then(asks.keep_own, [right.shown_id, card.of], [card.shown], **QUICK)
     ended = card.stop.click(None, cancels=[swept], **PRIVATE)

@@ -17,9 +17,10 @@ from dashboard.interleaved_link import FIRST_K, HALF, TAB, TOPS, WHOLE
 from dashboard.mechanism_link import PAGE_SOURCES
 from dashboard.tabs import interleaved_handlers as handlers
 from dashboard.tabs import interleaved_runs as runs
-from dashboard.tabs.clip import MODEL_QUEUE, PRIVATE, QUICK, bind_clip_inputs
+from dashboard.tabs.clip import bind_clip_inputs
 from dashboard.tabs.clip_card import ClipCard, clip_card
 from dashboard.tabs.clip_texts import card_title, small
+from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
 from dashboard.tabs.linked import ASSETS, bind_take, reporting_part, show_address
 
 STYLE = ASSETS / "interleaved.css"
@@ -180,7 +181,9 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
         else:
             yield runs.RunUpdate()
 
+    off_when_pressed(it.run)
     ran = it.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    on_when_ended(it.run, ran)
     _follow_run(it, ran)
     ended = it.stop.click(None, cancels=[ran], **PRIVATE)
     ended.then(runs.stopped, None, outputs, **QUICK)

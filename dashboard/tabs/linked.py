@@ -14,9 +14,9 @@ from typing import Any
 import gradio as gr
 
 from dashboard.errors import with_plain_errors
-from dashboard.tabs.clip import PRIVATE, QUICK
 from dashboard.tabs.clip_handlers import SKIP, open_from_benchmark
 from dashboard.tabs.clip_rail import Rail
+from dashboard.tabs.events import PRIVATE, QUICK
 
 ASSETS = Path(__file__).resolve().parents[1] / "components" / "assets"
 

@@ -16,8 +16,8 @@ from dashboard.errors import with_plain_errors
 from dashboard.mechanism.sections import SECTIONS
 from dashboard.mechanism_link import PAGE_SOURCES
 from dashboard.tabs import mechanism_handlers as handlers
-from dashboard.tabs.clip import PRIVATE
 from dashboard.tabs.clip_rail import Rail
+from dashboard.tabs.events import PRIVATE
 from dashboard.tabs.linked import ASSETS, bind_open, bind_take, in_turn, reporting_part, said, show_address
 
 STYLE = ASSETS / "mechanism.css"

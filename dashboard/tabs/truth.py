@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from dashboard.tabs import truth_handlers as handlers
-from dashboard.tabs.clip import MODEL_QUEUE, PRIVATE, QUICK
 from dashboard.tabs.clip_handlers import SKIP
 from dashboard.tabs.clip_rail import Rail
 from dashboard.tabs.clip_texts import card_title, small
+from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK
 
 STYLE = Path(__file__).resolve().parents[1] / "components" / "assets" / "truth.css"
 

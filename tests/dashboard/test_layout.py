@@ -106,7 +106,8 @@ def test_fonts_and_styles_are_the_machines_own() -> None:
 def test_systems_lists_the_promised_fields() -> None:
     rows = endpoints.systems()
     assert {"mini-ultravox", "mini-cascade", "mini-llama"} <= {row["key"] for row in rows}
-    fields = ["key", "name", "kind", "backbone", "match", "capabilities", "status", "reason"]
+    fields = ["key", "name", "kind", "backbone", "match", "capabilities", "status", "reason", "revision"]
+    fields += ["parameters_m", "bf16_gb", "licence", "pinned", "gated"]
     assert all(list(row) == fields for row in rows)
 
 

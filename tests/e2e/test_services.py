@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from engine.systems.services import UNAVAILABLE
 from tests.e2e.conftest import (
@@ -112,8 +112,14 @@ def test_a_waiting_request_is_told_and_can_be_stopped(page: Page, gemini: FakeSe
     gemini.script = [Sent(GEMINI_SAYS, delay_s=SLOW_S)]
     page.locator("#run").click()
     expect(page.locator("#status")).to_contain_text("waiting for Gemini to answer", timeout=RUN_MS)
+    held: list[Route] = []
+    page.route("**/cancel", lambda route: held.append(route))
     page.locator("#stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped.")
+    # It once looked ready before the server had answered Stop, and a press in between was lost.
+    expect(page.locator("#run")).to_be_disabled()
+    held[0].continue_()
+    expect(page.locator("#run")).to_be_enabled()
     gemini.script = [Sent(BLOCKED)]
     run_and_wait(page)
     lane = page.locator('.cl-lane[data-role="speech_llm"]')
