@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TOPS = (1, 5, 10)
 INPUTS = ("interleaved_clips", "knowledge_facts", "causal_clips")
 NO_UNITS = "All of the model's head is text, so there is no share of it."
-EVERY_UNIT_HEARS = "The encoder hears the whole clip, so R of the next word holds what was heard as well."
+EVERY_UNIT_HEARS = "The encoder hears the whole clip, the next word too."
 Row = dict[str, Any]
 
 

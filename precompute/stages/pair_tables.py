@@ -19,9 +19,9 @@ from precompute.stages.cells import Cell
 from precompute.stages.pairs import TWO_CHOICES, KindOf, MatchOf, Paired, pair_up, pairs_in
 
 POOLED = "all words-only"
-_OPEN = "Not defined, as is any overlap by chance: open answers have no fixed set of labels."
+_OPEN = "not defined, nor is overlap by chance: open answers have no labels."
 _ONE_LABEL = "Not defined: both gave one and the same label throughout."
-_TWO_CHOICES = "Error overlap: not defined with two choices, for there is only one wrong answer."
+_TWO_CHOICES = "No error overlap: two choices leave one wrong answer."
 _NO_JOINT_ERRORS = "Error overlap: not defined, for there is no clip on which both gave a wrong label."
 _NO_NULL = "Overlap null: not defined, for no two unrelated items with one right answer were both got wrong."
 _FIVE = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different")
@@ -145,14 +145,14 @@ def _overlap_notes(paired: Paired, n_wrong: int, null: float, of_interval: str) 
 
 def _notes(paired: Paired, task: str, n_unlabelled: int) -> Iterable[str]:
     if task == POOLED:
-        yield f"Pools {', '.join(paired.tasks)}; agreement by chance is taken within each task."
+        yield f"Pools {', '.join(paired.tasks)}; chance is taken within each task."
     if any(clip.by_place for clip in paired.clips):
         yield "Choices differ by clip and count by their place."
     n_two = sum(len(clip.offered) == TWO_CHOICES for clip in paired.clips)
     if 0 < n_two < len(paired.clips):
         yield f"Error overlap leaves out {n_two:,} clips with two choices."
     if n_unlabelled:
-        yield f"{n_unlabelled:,} clips on which a system gave no label are in none of the five classes."
+        yield f"{n_unlabelled:,} clips without both labels are in no class."
     n_failed = sum("failed" in (a.status, b.status) for a, b in zip(paired.a, paired.b, strict=True))
     if n_failed:
         yield f"{n_failed:,} clips on which a system failed count as wrong."
