@@ -33,7 +33,9 @@ def rows(name: str, **wanted: object) -> pd.DataFrame:
 def test_the_full_model_is_there_all_along_beside_its_controls() -> None:
     models = shipped("interleaved").groupby("model")["step"].agg(lambda steps: sorted(set(steps)))
     assert len(models[MAIN]) >= 4 and max(models[MAIN]) == FINAL_STEP
-    assert {UNTRAINED, "random-interleaved", *CONTINUOUS} <= set(models.index)
+    trained_alike = {"random-interleaved", "text-speech", "random-speech"}
+    assert {UNTRAINED, *trained_alike, *CONTINUOUS} <= set(models.index)
+    assert all(max(models[control]) == FINAL_STEP for control in trained_alike)
     assert rows("interleaved", measure=RECALL)["n_clips"].min() >= 100
     record = json.loads((SHIPPED / RECORD).read_text(encoding="utf-8"))
     assert not record["failed"] and set(record["models"]) == set(models.index)
