@@ -34,7 +34,7 @@ from dashboard.interleaved.measured import (
     in_model_order,
     model_name,
     models_of,
-    notes_of,
+    notes_by,
     number,
     rows_of,
     span,
@@ -89,7 +89,7 @@ _AGAINST = (
     ("erased − equal change", ERASED, _CONTROLS[CHANGE], _SYMBOLS[CHANGE]),
 )
 _BEYOND_PATCH = (("patched − unrelated", PATCHED, "change", _SYMBOLS[UNRELATED]),)
-_ROW, _ABOVE, _BETWEEN, _BANDS, _LEFT = 34, 62, 52, 84, 158  # in pixels
+_ROW, _ABOVE, _BETWEEN, _BANDS, _LEFT = 34, 66, 52, 90, 158  # in pixels
 _GAP, _PATCH_GAP = 0.03, 0.165  # shares of the width; the patches have rows of their own names
 MEANING = (
     "Left of the dotted line at 0 an arm lowers the outcome. Erased: the current word's direction, at the layers named "
@@ -108,7 +108,7 @@ def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     rows = rows_of(source, "phase_causal")
     if rows is None:
         return Drawn(None, "", note_html([why_none(source, "phase_causal")]))
-    said = [MEANING, *_conditions(rows), *notes_of(rows.to_dict("records"))]
+    said = [MEANING, *_conditions(rows), *notes_by(rows.to_dict("records"), "outcome")]
     return Drawn(_figure(rows), _table(rows), note_html(said))
 
 
@@ -136,7 +136,7 @@ def _figure(rows: pd.DataFrame) -> go.Figure:
         below = (above[1] + _BETWEEN / height, (top + band) / height)
         here = rows[rows["model"] == model]
         found = _band(here, (above, below), 1 + len(drawings))
-        found[0].texts.extend((_head(FIRST, above), _head(SECOND, below), _head(f"<b>{name}</b>", above, 18)))
+        found[0].texts.extend((_head(FIRST, above), _head(SECOND, below), _head(f"<b>{name}</b>", above, 36)))
         drawings += found
     keys = [legend_only(BEYOND, "circle")]
     return figure_of(drawings, height=height, above=_ABOVE, left=_LEFT, keys=keys)
@@ -203,7 +203,7 @@ def _plain(arms: Mapping[str, Row], about: Outcome) -> str:
     """Return the second line over a column: what the changes are against, and how much was scored."""
     first = arms.get(PLAIN) or next(iter(arms.values()))
     size = f"n = {int(first['n']):,} {about.noun}"
-    return f"plain {number(arms[PLAIN]['value'])}; {size}" if PLAIN in arms else f"growth of the lead; {size}"
+    return f"plain {number(arms[PLAIN]['value'])}; {size}" if PLAIN in arms else size
 
 
 def _mark(at: int, arm: str, name: str, symbol: str, arms: Mapping[str, Row], about: Outcome) -> Marks:

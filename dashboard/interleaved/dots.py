@@ -21,6 +21,7 @@ _LEGEND_ROW, _LEGEND_COLUMNS = 20, 4  # pixels, and names that fit beside each o
 _BELOW = 52  # pixels under the lowest panel, for its axis
 _MARGIN = 0.05  # of a range, at either end
 _SIZE = 9
+_STROKE = "-ns-open"  # how the name of a symbol ends that is a stroke
 
 Shares = tuple[float, float]
 
@@ -30,7 +31,7 @@ class Marks:
     """Marks of one name in one panel.
 
     Attributes:
-        name: in the legend, where marks of one name share an entry; "" for none.
+        name: on hover.
         rows: where each stands, from above; 0 is the first row, a fraction lies between two.
         values: of each; one that is NaN is not drawn.
         low: lower ends of the intervals; empty for none.
@@ -110,7 +111,7 @@ def dots(panel: DotPanel, number: int) -> Drawing:
     axes = {
         f"xaxis{number}": {
             **{"domain": panel.across, "anchor": f"y{number}", "range": list(panel.x_range)},
-            **{"nticks": 5, "gridcolor": GRID, "zeroline": False, "linecolor": GRID},
+            **{"nticks": 4, "tickangle": 0, "gridcolor": GRID, "zeroline": False, "linecolor": GRID},
             **({"dtick": 1} if panel.whole else {}),
             "title": {"text": escape(panel.x_title, quote=False), "standoff": 4, "font": {"size": 11}},
         },
@@ -138,13 +139,12 @@ def _traces(marks: Marks, number: int) -> list[dict[str, Any]]:
 
     values, told = of(marks.values), of(marks.told) or [True] * len(kept)
     bars = interval_bars(values, of(marks.low), of(marks.high), marks.colour) if len(marks.low) else None
-    stroke = marks.symbol.endswith("-ns-open")
+    stroke = marks.symbol.endswith(_STROKE)
     return [
         {
             **{"type": "scatter", "mode": "markers", "xaxis": f"x{number}", "yaxis": f"y{number}"},
             **{"x": values, "y": of(marks.rows), "error_x": bars},
-            "name": escape(marks.name, quote=False),
-            **{"legendgroup": marks.name, "showlegend": bool(marks.name)},
+            **{"name": escape(marks.name, quote=False), "showlegend": False},
             "marker": {
                 **{"color": marks.colour, "size": 15 if stroke else _SIZE},
                 "symbol": [marks.symbol + ("" if one else "-open") for one in told],
@@ -181,11 +181,14 @@ def beside(text: str, **place: Any) -> dict[str, Any]:
     }
 
 
-def legend_only(name: str, symbol: str) -> dict[str, Any]:
-    """Return an entry of the legend for what a mark's form says, in no colour of its own."""
+def legend_only(name: str, symbol: str, colour: str = CONTROL) -> dict[str, Any]:
+    """Return an entry of the legend: of a mark, or of what a mark's form says, in no colour of its own."""
     return {
-        **{"type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": name, "legendgroup": name},
-        **{"marker": {"color": CONTROL, "symbol": symbol, "size": _SIZE}, "hoverinfo": "skip"},
+        **{"type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": name, "hoverinfo": "skip"},
+        "marker": {
+            **{"color": colour, "symbol": symbol, "size": 15 if symbol.endswith(_STROKE) else _SIZE},
+            "line": {"width": 2 if symbol.endswith(_STROKE) else 1.5, "color": colour},
+        },
     }
 
 
@@ -196,7 +199,7 @@ def figure_of(
     above: int,
     left: int,
     right: int = 10,
-    keys: Sequence[dict[str, Any]] = (),
+    keys: Sequence[dict[str, Any]],
 ) -> go.Figure:
     """Return the figure of some panels.
 
@@ -206,19 +209,12 @@ def figure_of(
         above: room for titles, in pixels.
         left: room for names of rows, in pixels.
         right: room there, in pixels.
-        keys: further entries of the legend.
+        keys: entries of the legend.
     """
     import plotly.graph_objects as go
 
     traces = [*(trace for one in drawings for trace in one.traces), *keys]
-    named = {trace["legendgroup"] for trace in traces if trace.get("legendgroup")}
-    seen: set[str] = set()
-    for trace in traces:
-        group = trace.get("legendgroup", "")
-        trace["showlegend"] = bool(group) and group not in seen and trace.get("showlegend", True)
-        if trace["showlegend"]:
-            seen.add(group)
-    below = _BELOW + _LEGEND_ROW * math.ceil(len(named) / _LEGEND_COLUMNS)
+    below = _BELOW + _LEGEND_ROW * math.ceil(len(keys) / _LEGEND_COLUMNS)
     axes = {name: axis for one in drawings for name, axis in one.axes.items()}
     return go.Figure(
         traces,

@@ -14,7 +14,7 @@ from dashboard.interleaved.measured import (
     in_model_order,
     model_name,
     models_of,
-    notes_of,
+    notes_by,
     number,
     rows_of,
     span,
@@ -66,7 +66,7 @@ def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     sizes = [
         f"{name}: {sizes_of(last[last['measure'] == key], ('n', 'facts'))}" for key, name in NAMES.items()
     ]
-    said = [MEANING, f"{'; '.join(sizes)}.".capitalize(), *curves, *notes_of(rows.to_dict("records"))]
+    said = [MEANING, f"{'; '.join(sizes)}.".capitalize(), *curves, *notes_by(rows.to_dict("records"), "measure")]
     return Drawn(drawn, _table(rows), note_html(said))
 
 
@@ -89,7 +89,8 @@ def _figure(source: str, rows: pd.DataFrame, k: int) -> tuple[go.Figure, list[st
         line=CHANCE,
     )
     drawings = [dots(panel, 1), *curves.drawings]
-    keys = [legend_only(BEYOND, "circle")]
+    keys = [legend_only(name, _SYMBOLS[one], _COLOURS[one]) for one, name in NAMES.items()]
+    keys.append(legend_only(BEYOND, "circle"))
     return figure_of(drawings, height=height, above=_ABOVE, left=_LEFT, keys=keys), list(curves.said)
 
 

@@ -96,6 +96,16 @@ def notes_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(sentences))
 
 
+def notes_by(rows: Iterable[Row], column: str) -> list[str]:
+    """Return each note once, after the values of the column at whose rows it stands."""
+    where: dict[str, list[str]] = {}
+    for row in rows:
+        if isinstance(row["note"], str) and row["note"]:
+            where.setdefault(row["note"], []).append(str(row[column]))
+    said = (f"{', '.join(dict.fromkeys(values))}: {note}" for note, values in where.items())
+    return [one[0].upper() + one[1:] for one in said]
+
+
 def number(value: float, digits: int = 2) -> str:
     """Return a number, "–" where it is not defined."""
     return "–" if math.isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")

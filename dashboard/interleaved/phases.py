@@ -45,6 +45,7 @@ NAMES = {
     NEXT: "R of the next word peaks",
     SPEECH: "first layer of speech",
 }
+STROKE = "line-ns-open"
 LAST_NAME = "the model's last layer"
 NOT_ZERO = "open: the interval of R at the peak holds 0"
 _COLOURS = {CURRENT: CURRENT_COLOUR, NEXT: NEXT_COLOUR, SPEECH: UNIT_COLOUR}
@@ -100,7 +101,7 @@ def _figure(rows: pd.DataFrame, last: Mapping[str, int]) -> go.Figure:
         TEXT,
         [at[model] for model in models if model in last],
         [last[model] for model in models if model in last],
-        symbol="line-ns-open",
+        symbol=STROKE,
         words=[f"{models[model]}: the last layer is {last[model]}" for model in models if model in last],
     )
     marks = [_marks(rows[rows["boundary"] == name], name, at) for name in (CURRENT, NEXT, SPEECH)]
@@ -115,7 +116,8 @@ def _figure(rows: pd.DataFrame, last: Mapping[str, int]) -> go.Figure:
         whole=True,
         said={at[model]: _said(rows[rows["model"] == model]) for model in models},
     )
-    keys = [legend_only(NOT_ZERO, "circle-open")]
+    keys = [legend_only(name, _SYMBOLS[one], _COLOURS[one]) for one, name in NAMES.items()]
+    keys += [legend_only(LAST_NAME, STROKE, TEXT), legend_only(NOT_ZERO, "circle-open")]
     return figure_of([dots(panel, 1)], height=_ROW * len(models), above=_ABOVE, left=_LEFT, keys=keys)
 
 
@@ -149,7 +151,7 @@ def _said(rows: pd.DataFrame) -> str:
     apart = by_name.get(APART)
     if apart and not math.isnan(apart["layer"]):
         order = (
-            f"; next after current in {percent_of(apart['score'])}"
+            f"; next after current in {percent_of(apart['score'])} of resamples"
             if apart["score"] == apart["score"]
             else ""
         )

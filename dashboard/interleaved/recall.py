@@ -89,7 +89,7 @@ def _grid(rows: pd.DataFrame, k: int) -> list[list[Panel]]:
         _recall_panel(f"{model}, R on its own range", audio[audio["model"] == model], control, k, own)
         for model in models_of(audio)
     ]
-    titled = zip([*grid, encoders], ("R", "share", "R, own range"), strict=True)
+    titled = zip([*grid, encoders], ("R", SHARE_NAME, "R, own range"), strict=True)
     return [[replace(panels[0], y_title=title), *panels[1:]] for panels, title in titled if panels]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PEAK_NAME, SCORE_NAME = "peak R of the current word", "all facts"
 RELATION_K = 10  # of the tables: rho is that of R at this k
 _ACROSS = (0.55, 1.0)
-_DOWN: tuple[Shares, Shares] = ((0.0, 0.42), (0.58, 1.0))
+_DOWN: tuple[Shares, Shares] = ((0.0, 0.37), (0.63, 1.0))
 _CURRENT, _ALL, _RELATION = BOUNDARIES[0], KNOWLEDGE_MEASURES[0], KNOWLEDGE_MEASURES[-1]
 
 
@@ -86,15 +86,15 @@ def training_curves(knowledge: pd.DataFrame, phases: pd.DataFrame | None, k: int
 
 
 def relation_of(row: Row) -> str:
-    """Return the rank correlation of both curves over the checkpoints, with its interval and n."""
-    return f"Spearman's rho of both {with_span(row)}, n = {int(row['n'])} checkpoints, R at k = {RELATION_K}"
+    """Return the rank correlation of both curves, with its interval and n; lines are parted by "|"."""
+    return f"Spearman's rho of both {with_span(row)},|n = {int(row['n'])} checkpoints, R at k = {RELATION_K}"
 
 
 def _between(text: str) -> dict[str, Any]:
-    """Return the line that stands under both curves' titles, between the two panels."""
-    middle = 1 - (_DOWN[0][1] + _DOWN[1][0]) / 2
+    """Return the lines between the two panels, of which they speak."""
+    html = "<br>".join(escape(part, quote=False) for part in text.split("|"))
     return beside(
-        escape(text, quote=False), x=_ACROSS[0], y=middle, yref="paper", xanchor="left", yanchor="middle"
+        html, x=_ACROSS[0], y=1 - _DOWN[0][1], yref="paper", xanchor="left", yanchor="top", yshift=-10
     )
 
 
@@ -105,7 +105,7 @@ def _drawn(curve: _Curve, steps: Sequence[int], number: int, down: Shares) -> Dr
         **{"type": "scatter", "mode": "lines+markers", "xaxis": f"x{number}", "yaxis": f"y{number}"},
         **{"x": [at[int(row["step"])] for row in curve.rows], "y": values},
         "error_y": interval_bars(values, low, high, curve.colour),
-        **{"name": curve.name, "legendgroup": curve.name, "customdata": list(curve.keys)},
+        **{"name": curve.name, "showlegend": False, "customdata": list(curve.keys)},
         "line": {"color": curve.colour, "width": 2},
         "marker": {"color": curve.colour, "size": 7},
         "text": [_words(row, curve) for row in curve.rows],

@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import numpy as np
 import pytest
+from dashboard.interleaved.findings import findings_html
 
 from dashboard import session, unit_model
 from dashboard.endpoints import interleaved
 from dashboard.form import example_of_file
 from dashboard.interleaved import recall
-from dashboard.interleaved.findings import findings_html
 from dashboard.interleaved_link import FIRST_K, InterleavedView, query_of, view_of
 from dashboard.tables import use_results
 from dashboard.tabs import interleaved_handlers as handlers
