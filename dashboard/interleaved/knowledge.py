@@ -66,7 +66,12 @@ def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     sizes = [
         f"{name}: {sizes_of(last[last['measure'] == key], ('n', 'facts'))}" for key, name in NAMES.items()
     ]
-    said = [MEANING, f"{'; '.join(sizes)}.".capitalize(), *curves, *notes_by(rows.to_dict("records"), "measure")]
+    said = [
+        MEANING,
+        f"{'; '.join(sizes)}.".capitalize(),
+        *curves,
+        *notes_by(rows.to_dict("records"), "measure"),
+    ]
     return Drawn(drawn, _table(rows), note_html(said))
 
 
