@@ -152,7 +152,7 @@ def _band(rows: pd.DataFrame, down: tuple[Shares, Shares], number: int) -> list[
     """Return the panels of one model, two a column: one outcome each, the patches last."""
     known = [*OUTCOMES, *dict.fromkeys(rows["outcome"])]
     outcomes = sorted(dict.fromkeys(rows["outcome"]), key=known.index)
-    panels = []
+    panels: list[DotPanel] = []
     for outcome, across in zip(outcomes, _columns(outcomes), strict=True):
         arms = {row["arm"]: row for row in rows[rows["outcome"] == outcome].to_dict("records")}
         panels += _column(outcome, arms, across, down, named=outcome in (outcomes[0], FOLLOWS))

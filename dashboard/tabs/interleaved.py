@@ -96,7 +96,11 @@ def interleaved_tab() -> Interleaved:
             left = _rail()
             right = _main()
         over = _over_clips()
-    states = {"said": gr.State(""), "has_result": gr.State(False), "point": gr.State(NO_POINT)}
+    states: dict[str, Any] = {
+        "said": gr.State(""),
+        "has_result": gr.State(False),
+        "point": gr.State(NO_POINT),
+    }
     return Interleaved(state=state, **states, **left, **right, **over)
 
 
@@ -170,11 +174,7 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
     """
     _bind_clip(it)
     address = _address_of(it)
-    chosen = [it.source, it.k]
-    draw, draw_anew = with_plain_errors(handlers.draw), with_plain_errors(handlers.draw_anew)
-    address(here.select(draw, [*chosen, it.point], [it.source, *it.charts], **QUICK))
-    address(it.source.input(draw_anew, chosen, [it.point, it.source, *it.charts], **QUICK))
-    address(it.k.input(handlers.choose_k, chosen, [it.view, it.point, *it.charts], **QUICK))
+    _bind_charts(it, here, address)
     _bind_points(it, address)
     inputs = [it.k, *it.asked]
     outputs = [it.view, it.has_result, it.status, it.stop, it.download]
@@ -222,6 +222,15 @@ def _bind_clip(it: Interleaved) -> None:
         [*clip, it.said],
         **PRIVATE,
     )
+
+
+def _bind_charts(it: Interleaved, here: gr.Tab, address: Callable[[Any], None]) -> None:
+    """Draw the charts when the tab is opened, and anew for another source or k."""
+    chosen = [it.source, it.k]
+    draw, draw_anew = with_plain_errors(handlers.draw), with_plain_errors(handlers.draw_anew)
+    address(here.select(draw, [*chosen, it.point], [it.source, *it.charts], **QUICK))
+    address(it.source.input(draw_anew, chosen, [it.point, it.source, *it.charts], **QUICK))
+    address(it.k.input(handlers.choose_k, chosen, [it.view, it.point, *it.charts], **QUICK))
 
 
 def _bind_points(it: Interleaved, address: Callable[[Any], None]) -> None:

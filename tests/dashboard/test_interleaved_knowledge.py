@@ -9,6 +9,7 @@ import pytest
 
 from dashboard.interleaved import knowledge, training
 from dashboard.interleaved.knowledge import ALL, BY_SUM, CHANCE, HEARD, ONLY_READ
+from dashboard.interleaved.measured import rows_of
 from precompute.interleaved import knowledge_tables
 from tests.dashboard.made_interleaved import FULL, KNOWLEDGE_STEPS, LAST_STEP, SCORES
 
@@ -60,7 +61,7 @@ def test_rho_stands_there_with_its_interval_n_and_k(drawn: Any) -> None:
 
 
 def test_without_checkpoints_there_are_no_curves(own_interleaved: Path) -> None:
-    rows = knowledge.rows_of("own", "spoken_knowledge")
+    rows = rows_of("own", "spoken_knowledge")
     assert rows is not None and set(rows["step"]) == {LAST_STEP}
-    assert training.training_curves(rows, knowledge.rows_of("own", "phases"), 10) == training.Curves()
+    assert training.training_curves(rows, rows_of("own", "phases"), 10) == training.Curves()
     assert training.training_curves(rows, None, 10) == training.Curves()

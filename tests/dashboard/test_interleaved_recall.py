@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dashboard.interleaved import recall
+from dashboard.interleaved.measured import UNIT_COLOUR, number
 from tests.dashboard.made_interleaved import CONTROL, FULL, MODELS, excess_of
 
 FOUR = (FULL, "random-interleaved", "text-speech", "random-speech")
@@ -43,7 +44,7 @@ def test_the_four_stand_in_a_row_on_one_range_with_0_in_it(figure: Any) -> None:
 def test_the_share_of_text_stands_below_its_model_from_0_to_1(figure: Any) -> None:
     for panel in range(1, 5):
         share = line_of(figure, recall.SHARE_NAME, panel + 4)
-        assert len(share.y) == 9 and share.line.color == recall.UNIT_COLOUR
+        assert len(share.y) == 9 and share.line.color == UNIT_COLOUR
         above, below = (figure.layout["xaxis" + (str(one) if one > 1 else "")] for one in (panel, panel + 4))
         assert above.domain == below.domain
         assert tuple(figure.layout[f"yaxis{panel + 4}"].range) == (0, 1)
@@ -76,7 +77,7 @@ def test_each_k_has_its_own_lines_and_table(own_interleaved: Path) -> None:
         figure = recall.draw("own", {"k": str(k)}).figure
         assert max(line_of(figure, recall.NEXT_NAME, 1).y) == pytest.approx(excess_of(FULL, 5, k, 1))
     table = recall.draw("own", {"k": "5"}).table
-    assert recall.number(excess_of(FULL, 3, 5, 0) + CONTROL) in table and "0.05" in table
+    assert number(excess_of(FULL, 3, 5, 0) + CONTROL) in table and "0.05" in table
     assert "<td>600</td>" not in table, "an earlier checkpoint is not the model"
     assert all(model in table for model in MODELS)
     places = [table.index(f"<td>{model}</td>") for model in (*FOUR, "untrained", "mini-qwen2-audio")]
