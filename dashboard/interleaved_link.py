@@ -39,6 +39,17 @@ class Point(NamedTuple):
 NO_POINT = Point()
 
 
+def state_of(point: Point) -> str:
+    """Return a point as the page keeps it: one text, "" for none."""
+    return MARK.join((str(point.page), point.section, point.key)) if point.section else ""
+
+
+def point_of(state: str) -> Point:
+    """Return the point of such a text, none where it is of a wrong form."""
+    page, _, point = state.partition(MARK)
+    return _point(point, page)
+
+
 @dataclass(frozen=True)
 class InterleavedView:
     """What is chosen.

@@ -80,8 +80,8 @@ def clips_of_arm(source: str, point: str) -> Listed:
     title = f"{name_of_model(source, model)}: {outcome}, {arm.replace('_', ' ')}"
     if arm == against:
         ranked = _ranked(list(own.values()), [one["mean"] for one in own.values()])
-        cells = [(signed(one, 2), str(row["n"])) for row, one in ranked]
-        return _listed(title, (f"{arm.capitalize()}, mean", "Scored"), ranked, cells)
+        scored = [(signed(one, 2), str(row["n"])) for row, one in ranked]
+        return _listed(title, (f"{arm.capitalize()}, mean", "Scored"), ranked, scored)
     changes = [one["mean"] - other[clip]["mean"] if clip in other else math.nan for clip, one in own.items()]
     by_size = sorted(
         zip(own.values(), changes, strict=True), key=lambda pair: (pair[1] != pair[1], -abs(pair[1]))

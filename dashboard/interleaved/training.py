@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -128,7 +128,7 @@ def _words(row: Row, curve: _Curve) -> str:
 
 def _axes(
     curve: _Curve, steps: Sequence[int], number: int, down: Shares, ends: Sequence[float]
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     look = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID}
     above, below = (1 - share for share in down)
     is_last = down[1] == 1.0

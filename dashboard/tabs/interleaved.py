@@ -14,7 +14,7 @@ import gradio as gr
 from dashboard.components.clip_view import unit_view
 from dashboard.errors import with_plain_errors
 from dashboard.interleaved.sections import SECTIONS
-from dashboard.interleaved_link import FIRST_K, HALF, NO_POINT, TAB, TOPS, WHOLE, Point
+from dashboard.interleaved_link import FIRST_K, HALF, TAB, TOPS, WHOLE
 from dashboard.mechanism_link import PAGE_SOURCES
 from dashboard.tabs import interleaved_handlers as handlers
 from dashboard.tabs import interleaved_runs as runs
@@ -99,7 +99,7 @@ def interleaved_tab() -> Interleaved:
     states: dict[str, Any] = {
         "said": gr.State(""),
         "has_result": gr.State(False),
-        "point": gr.State(NO_POINT),
+        "point": gr.State(""),
     }
     return Interleaved(state=state, **states, **left, **right, **over)
 
@@ -247,7 +247,7 @@ def _bind_points(it: Interleaved, address: Callable[[Any], None]) -> None:
 
 
 def _acting(key: str) -> Callable[..., tuple[Any, ...]]:
-    def acted(source: str | None, point: Point, event: gr.EventData) -> tuple[Any, ...]:
+    def acted(source: str | None, point: str, event: gr.EventData) -> tuple[Any, ...]:
         return handlers.act(source, point, key, *said(event))
 
     return acted

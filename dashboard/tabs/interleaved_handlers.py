@@ -21,7 +21,9 @@ from dashboard.interleaved_link import (
     InterleavedView,
     Point,
     first_source,
+    point_of,
     query_of,
+    state_of,
     view_of,
 )
 from dashboard.mechanism.behind import has_table, where_measured
@@ -41,6 +43,7 @@ from engine.errors import EngineError, UnknownKeyError
 from engine.examples import EXAMPLES, Example
 from engine.interleaved_records import INTERLEAVED_TABLES
 
+NOTHING = state_of(NO_POINT)
 IN_THIS_TAB = "Take it to the clip box above"
 _AT_K = ("recall", "phases")  # of the others some part is at a k of its own, which they say themselves
 
@@ -61,15 +64,16 @@ def card_id(section: Section) -> str:
     return f"inter-{section.key}"
 
 
-def draw(source: str | None, k: int, point: Point = NO_POINT) -> tuple[Update, ...]:
+def draw(source: str | None, k: int, state: str = "") -> tuple[Update, ...]:
     """Return the source that is shown, where it was measured, each chart with its list, and what to take along.
 
     Args:
         source: of the numbers; None takes the first there is.
         k: among how many top tokens a word counts.
-        point: whose clips are listed.
+        state: the point whose clips are listed, as `state_of` has it.
     """
     source = source if source in PAGE_SOURCES else first_source()
+    point = point_of(state)
     cards = [
         part for section in SECTIONS for part in (*_card(section, source, k), _list(section, source, point))
     ]
@@ -78,13 +82,13 @@ def draw(source: str | None, k: int, point: Point = NO_POINT) -> tuple[Update, .
 
 def draw_anew(source: str | None, k: int) -> tuple[Update, ...]:
     """Return no point, and the charts of another source: its models may differ."""
-    return (NO_POINT, *draw(source, k))
+    return (NOTHING, *draw(source, k))
 
 
 def choose_k(source: str | None, k: int) -> tuple[Update, ...]:
     """Return what tells the view its k, no point, and the charts; the source is left alone."""
     _, *shown = draw(source, k)
-    return (k_value(k), NO_POINT, *shown)
+    return (k_value(k), NOTHING, *shown)
 
 
 def _card(section: Section, source: str, k: int) -> tuple[Update, Update, Update]:
@@ -107,16 +111,17 @@ def _list(section: Section, source: str, point: Point) -> str:
     return clips_html(section, source, point.key, point.page, IN_THIS_TAB)
 
 
-def act(source: str | None, point: Point, key: str, do: str, value: str) -> tuple[Update, ...]:
+def act(source: str | None, state: str, key: str, do: str, value: str) -> tuple[Update, ...]:
     """Return the point that is chosen and the lists of all charts, after a button or a point of one.
 
     Args:
         source: of the numbers.
-        point: that was chosen before.
+        state: the point that was chosen before, as `state_of` has it.
         key: of the section.
         do: "point", "page" or "close"; others change nothing here.
         value: of that.
     """
+    point = point_of(state)
     if do == "page" and point.section == key and value.isdigit() and len(value) < 6:
         point = point._replace(page=int(value))
     elif do == "point" and 0 < len(value) <= MAX_CHARACTERS:
@@ -126,7 +131,7 @@ def act(source: str | None, point: Point, key: str, do: str, value: str) -> tupl
     else:
         return (SKIP,) * (1 + len(SECTIONS))
     source = source if source in PAGE_SOURCES else first_source()
-    return (point, *(_list(section, source, point) for section in SECTIONS))
+    return (state_of(point), *(_list(section, source, point) for section in SECTIONS))
 
 
 def open_behind(source: str | None, clip_id: str) -> ClipUpdate:
@@ -179,7 +184,7 @@ def take(query: str, file: str) -> str:
 
 
 def query(
-    source: str | None, k: int, after: str, audio: str | None, has_result: bool, point: Point = NO_POINT
+    source: str | None, k: int, after: str, audio: str | None, has_result: bool, state: str = ""
 ) -> str:
     """Return the tab's link; an own clip is not part of it, one of the benchmark is."""
     opened = opened_of_file(audio)
@@ -191,7 +196,7 @@ def query(
         example=example.key if example else "",
         run=bool(has_result),
         clip=opened.key if opened else "",
-        point=point,
+        point=point_of(state),
     )
     return query_of(view)
 
@@ -204,7 +209,7 @@ def restore(said: Mapping[str, str]) -> tuple[Update, ...]:
     known = {example.key: example for example in EXAMPLES}
     view = view_of(said, known)
     clip, runs = _restored_clip(view, known)
-    return (why, gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, view.point, runs)
+    return (why, gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, state_of(view.point), runs)
 
 
 def _restored_clip(view: InterleavedView, known: Mapping[str, Example]) -> tuple[ClipUpdate, bool]:
