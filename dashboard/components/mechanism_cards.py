@@ -73,14 +73,13 @@ def listed_html(
     close = button("Close", "close", "1", classes="bm-small-button")
     head = (
         f'<div class="mech-list-head"><p role="status"><b>{escape(listed.title)}</b> '
-        f"{count(len(listed.rows), 'clip') if listed.rows else ''}</p>{close}</div>"
+        f"{count(len(listed.rows), listed.noun) if listed.rows else ''}</p>{close}</div>"
     )
     if not listed.rows:
         return head + nothing("No clip can be listed here.")
     page = page_of(listed, page)
-    names = "".join(
-        f'<th scope="col">{escape(name)}</th>' for name in ("Said, choose to open", *listed.headers)
-    )
+    first = listed.noun.capitalize() if listed.closed else "Said, choose to open"
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in (first, *listed.headers))
     rows = "".join(
         _row(row, said.get(row.clip_id) or row.clip_id, obstacles.get(row.clip_id, ""), opens)
         for row in shown_clips(listed, page)

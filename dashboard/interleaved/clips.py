@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dashboard.components.benchmark_marks import figure, signed
@@ -21,6 +22,8 @@ POINT_PARTS = 5  # of a point at a layer
 _TOPS = (1, 5, 10)
 _WORDS = {"0": "the word being spoken", "1": "the next word"}
 _NO_POINT = "This link names a point that this chart does not have; choose one in the chart."
+_NO_CLIP = "Not opened: its two ends were said for this measurement alone."
+_KNOWLEDGE = "spoken knowledge"
 FOLLOWS = "next word follows"
 
 
@@ -73,6 +76,11 @@ def clips_of_arm(source: str, point: str) -> Listed:
         TableError: the source has no single clips.
     """
     model, step, arm, outcome = parts_of(point, 4)
+    listed = _of_arm(source, model, step, arm, outcome)
+    return _facts(listed) if outcome == _KNOWLEDGE else listed
+
+
+def _of_arm(source: str, model: str, step: str, arm: str, outcome: str) -> Listed:
     against = "unrelated" if outcome == FOLLOWS else "plain"
     where: Filters = [*_of(model, step), ("outcome", (outcome,)), ("arm", (arm, against))]
     rows = mechanism_clips(source, "causal_clips", where)
@@ -117,7 +125,7 @@ def facts_of(source: str, point: str) -> Listed:
     cells = [(signed(one, 2), figure(row[ends[0]]), figure(row[ends[1]])) for row, one in ranked]
     unit = "nats per unit" if how == "mean" else "nats"
     headers = (f"Right minus counterfactual, {unit}", "Right end", "Counterfactual end")
-    return _listed(f"{name_of_model(source, model)}, step {step}: each fact", headers, ranked, cells)
+    return _facts(_listed(f"{name_of_model(source, model)}, step {step}: each fact", headers, ranked, cells))
 
 
 def name_of_model(source: str, model: str) -> str:
@@ -162,6 +170,11 @@ def _ranked(
             str(pair[0]["clip_id"]),
         ),
     )
+
+
+def _facts(listed: Listed) -> Listed:
+    """Return a list of facts: they were said for the measurement and are no clips of the run."""
+    return replace(listed, noun="fact", closed=_NO_CLIP)
 
 
 def _listed(

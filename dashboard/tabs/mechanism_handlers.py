@@ -111,7 +111,7 @@ def clips_html(section: Section, source: str, point: str, page: int, opens: str 
         known = clips_of(source, tuple(row.clip_id for row in shown))
     except EngineError as error:
         return problem(str(error))
-    obstacles = {row.clip_id: obstacle_of(known.get(row.clip_id, {})) for row in shown}
+    obstacles = {row.clip_id: listed.closed or obstacle_of(known.get(row.clip_id, {})) for row in shown}
     said = {clip_id: str(row.get("reference") or "") for clip_id, row in known.items()}
     return listed_html(listed, page, said, obstacles, opens)
 

@@ -182,8 +182,10 @@ def _facts() -> list[Row]:
 
 
 def _causal_clips(clips: list[Row]) -> list[Row]:
-    """The last clip changes most; random directions are drawn twice."""
-    rows = []
+    """The last clip changes most; random directions are drawn twice. Of knowledge there are facts, and no clips."""
+    fact = {"item_id": "a fact", "group": "a fact", "clip_id": "a fact", "total": 1.0, "n": 1}
+    about = {"arm": "plain", "outcome": "spoken knowledge", "layers": "layers 1-3", "seed": 0}
+    rows = [{"model": FULL, "step": LAST_STEP} | about | fact]
     for at, clip in enumerate(clips):
         for arm, seeds, total in (("plain", 1, 4.0), ("erased", 1, 4.0 - at), ("rank_matched", 2, 3.0)):
             for seed in range(seeds):

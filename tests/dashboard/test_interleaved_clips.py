@@ -45,6 +45,12 @@ def test_clips_that_an_arm_changed_most_come_first(own_interleaved: Path) -> Non
     assert clips_of_arm("own", f"{HERE}~plain~next word").rows[0].cells == ("+0.50", "8")
 
 
+def test_facts_are_no_clips_and_say_why_they_are_not_opened(own_interleaved: Path) -> None:
+    for listed in (facts_of("own", f"{HERE}~mean"), clips_of_arm("own", f"{HERE}~plain~spoken knowledge")):
+        assert listed.noun == "fact" and "said for this measurement" in listed.closed and listed.rows
+    assert clips_of_arm("own", f"{HERE}~plain~next word").closed == ""
+
+
 def test_the_surest_fact_comes_first(own_interleaved: Path) -> None:
     listed = facts_of("own", f"{HERE}~mean")
     assert [row.clip_id for row in listed.rows] == ["the surest fact", "a fact", "<b>wrong</b>"]

@@ -100,7 +100,10 @@ def test_every_drawn_point_lists_its_clips_and_so_does_its_cell(own_interleaved:
         assert [bool(one) for one in lists] == [place == at for place in range(len(SECTIONS))]
         opens = 'data-do="open"' in lists[at]
         assert "<tr>" in lists[at] and opens == (key != "knowledge" and voice.is_available())
-    assert "Not opened" in handlers.act("own", "", "knowledge", "point", POINTS["knowledge"])[3]
+    facts = handlers.act("own", "", "knowledge", "point", POINTS["knowledge"])[3]
+    assert (
+        "3 facts" in facts and facts.count("said for this measurement") == 3 and "choose to open" not in facts
+    )
 
 
 def test_a_list_is_paged_closed_and_dropped_with_what_it_was_of(own_interleaved: Path) -> None:
