@@ -15,7 +15,9 @@ from typing import TypeVar
 from engine.errors import UnknownKeyError
 from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, systems
 from engine.systems.profiles import read_profile
+from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.weights import folder_of
+from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute import keys
 from precompute.clips import Clip, recorded_clips
 from precompute.corpora.folder import open_corpora, require
@@ -60,6 +62,7 @@ class Plan:
         notes: what a reader should know before it runs, one sentence each.
         folders: task -> where its recordings lie; a task that is spoken here has none.
         musan: folder of MUSAN, where its babble is wanted.
+        hearing: how published transcribers are run.
     """
 
     settings: Settings
@@ -68,6 +71,7 @@ class Plan:
     notes: tuple[str, ...]
     folders: Mapping[str, Path]
     musan: Path | None = None
+    hearing: WhisperSettings = USUAL
 
     def cells(self) -> Iterator[tuple[SystemSpec, Clip]]:
         """Yield every row of the answers: a system and a clip. An oracle needs the true words."""
@@ -95,7 +99,8 @@ class Plan:
     def transcribe_key(self, spec: SystemSpec, clip: Clip) -> str:
         """Return the key of a cascade's transcript."""
         assert spec.transcriber is not None
-        return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models))
+        told = (self.hearing.words,) if spec.transcriber in PUBLISHED_TRANSCRIBERS else ()
+        return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models), *told)
 
     def read_key(self, spec: SystemSpec, clip: Clip, heard: str) -> str:
         """Return the key of a text LLM's answer."""
@@ -182,7 +187,8 @@ def make_plan(settings: Settings) -> Plan:
         notes.append(FESTIVAL)
     # Renderings that are equal in all respects are one clip.
     unique = {clip.clip_id: clip for clip in clips}
-    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan)
+    hearing = read_profile(settings.profile).hearing
+    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan, hearing)
 
 
 def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
@@ -212,7 +218,7 @@ def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
     for task, group in groupby(works, key=lambda one: one[0]):
         folder = plan.folder_of_task(task)
         for part in _portions([work for _, work in group], CLIPS_IN_UNIT):
-            units.append(ListenUnit(part, folder, plan.settings.models, plan.musan))
+            units.append(ListenUnit(part, folder, plan.settings.models, plan.musan, plan.hearing))
     return units
 
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from engine.recipe import Recipe
 from engine.request import Question
+from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute.ledger import LedgerRow
 
 ListenStage = Literal["render", "transcribe", "listen"]
@@ -95,12 +96,14 @@ class ListenUnit:
         folder: of the clips' recordings.
         models: folder of the models.
         musan: folder of MUSAN, where its babble is wanted.
+        hearing: how published transcribers are run: the keys hold it, so the unit brings it to whatever process.
     """
 
     works: tuple[ClipWork, ...]
     folder: Path
     models: Path
     musan: Path | None = None
+    hearing: WhisperSettings = USUAL
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def _flags(recipe: Recipe, clip: AudioClip) -> str:
 
 def _transcribed(unit: ListenUnit, wanted: _Wanted) -> LedgerRow:
     started = time.perf_counter()
-    text, _ = transcriber(wanted.need.who, unit.models).transcribe(wanted.clip)
+    text, _ = transcriber(wanted.need.who, unit.models, unit.hearing).transcribe(wanted.clip)
     seconds = time.perf_counter() - started
     return LedgerRow(wanted.need.key, "transcribe", wanted.need.who, text=text, seconds=seconds)
 
