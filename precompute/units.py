@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from engine.recipe import Recipe
 from engine.request import Question
+from engine.systems.catalogue import is_service
 from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute.ledger import LedgerRow
 
@@ -86,6 +87,13 @@ class ClipWork:
     recipe: Recipe
     question: Question
     needs: tuple[Need, ...]
+
+
+def split_off_requests(works: Sequence[ClipWork]) -> tuple[tuple[ClipWork, ...], list[ClipWork]]:
+    """Return what is done here of these clips, and a work for each request to a service."""
+    kept = (replace(work, needs=tuple(n for n in work.needs if not is_service(n.who))) for work in works)
+    requests = [replace(work, needs=(need,)) for work in works for need in work.needs if is_service(need.who)]
+    return tuple(work for work in kept if work.needs), requests
 
 
 @dataclass(frozen=True)

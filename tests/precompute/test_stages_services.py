@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from precompute.stages.summary import summarize
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
+from tests.precompute.whole_runs import ROOT
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
 
@@ -59,9 +64,14 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeService, Fak
 
 
 def worked(
-    models: Path, out: Path, systems: tuple[str, ...] = SYSTEMS, executor: Executor | None = None
+    models: Path,
+    out: Path,
+    systems: tuple[str, ...] = SYSTEMS,
+    executor: Executor | None = None,
+    limit: int = 2,
 ) -> Report:
-    plan = make_plan(Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models))
+    settings = Settings(quick=True, limit=limit, tasks=("topic", "trivia"), systems=systems, models=models)
+    plan = make_plan(settings)
     return run_plan(plan, out, executor or InlineExecutor(PERFORM), io.StringIO())
 
 
@@ -124,6 +134,34 @@ def test_a_unit_that_falls_apart_does_not_ask_a_service_twice(
     rows = answers_in(tmp_path)
     assert report.n_failed == (rows["system"] == "mini-ultravox").sum() > 0
     assert len(services[0].asked) == (rows["system"] == "gemini").sum()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_killed_run_loses_one_paid_reply_a_worker(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService], n_workers: int
+) -> None:
+    """Killed in the middle of the clips and once more in the middle of the prompts; then it goes on to the end."""
+    systems = ("gemini", "endpoint-text")
+    job = ["run", "--quick", "--limit", "3", "--tasks", "topic,trivia", "--systems", ",".join(systems)]
+    workers = ["--executor", "inline"] if n_workers == 1 else ["--executor", "pool", "--workers", "2"]
+    command = [sys.executable, "-m", "precompute", *job, *workers, "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for service, says in zip(services, (GEMINI_SAYS, ENDPOINT_SAYS), strict=True):
+        service.script = [Sent(says, delay_s=0.2)]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(service.asked) < 3:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL, "it was met at work"
+        time.sleep(1.0)  # a worker ends with the reply that it waits for
+    worked(models, tmp_path, systems, limit=3)
+    rows = answers_in(tmp_path)
+    assert not (rows["label_status"] == "failed").any()
+    for service, system in zip(services, systems, strict=True):
+        n_replies = rows["item_id" if system == "endpoint-text" else "clip_id"][
+            rows["system"] == system
+        ].nunique()
+        assert n_replies > 3 and n_replies <= len(service.asked) <= n_replies + n_workers
 
 
 def test_pool_workers_make_the_services_themselves_and_give_the_same(
