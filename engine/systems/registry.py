@@ -64,16 +64,16 @@ def load_cascade(key: str, models: Path = MODELS) -> Cascade:
     """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
     spec = get_spec(key)
     assert spec.transcriber is not None
-    text = backbone_of(spec, models)
-    backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models)
+    text, hearing = backbone_of(spec, models), profile_in_use().hearing
+    backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models, hearing)
 
     def load() -> Cascade:
         from engine.systems.cascade import Cascade
 
         return Cascade(spec, ears, backbone)
 
-    needs = [(_TEXT, text, models), _ears_key(spec.transcriber, models, profile_in_use().hearing)]
-    return LOADED.get((_CASCADE, key, models), load, name=spec.name, needs=needs)
+    needs = [(_TEXT, text, models), _ears_key(spec.transcriber, models, hearing)]
+    return LOADED.get((_CASCADE, key, models, hearing), load, name=spec.name, needs=needs)
 
 
 def load_transcriber(

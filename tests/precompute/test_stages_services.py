@@ -18,10 +18,14 @@ import pytest
 
 from engine.records import read_table
 from engine.systems import cascade
+from engine.systems.catalogue import is_service
 from engine.systems.services import RATE_VARIABLE, UNAVAILABLE, WORKERS_VARIABLE, patience_here
 from precompute.benchmark import Report, ledger_of, run_plan
+from precompute.estimate import estimate
 from precompute.executors import Executor, InlineExecutor, PoolExecutor
-from precompute.plan import Settings, make_plan
+from precompute.ledger import Ledger
+from precompute.placement import needs_of
+from precompute.plan import Settings, listen_units, make_plan, read_units
 from precompute.stages.perform import PERFORM
 from precompute.stages.summary import summarize
 from tests.engine.fake_service import FakeService, Sent, serving
@@ -134,6 +138,33 @@ def test_a_unit_that_falls_apart_does_not_ask_a_service_twice(
     rows = answers_in(tmp_path)
     assert report.n_failed == (rows["system"] == "mini-ultravox").sum() > 0
     assert len(services[0].asked) == (rows["system"] == "gemini").sum()
+
+
+def test_each_request_is_a_unit_of_its_own_that_may_ask(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    systems = (*SYSTEMS, "mini-llama")
+    plan = make_plan(Settings(quick=True, limit=4, tasks=("topic",), systems=systems, models=models))
+    heard, read = listen_units(plan, Ledger(tmp_path)), read_units(plan, Ledger(tmp_path))
+    asking = [unit for unit in heard if any(is_service(n.who) for work in unit.works for n in work.needs)]
+    assert len(asking) == len(plan.clips) == 8 and len(heard) == 9, "and one for all that is done here"
+    prompts = [unit for unit in read if is_service(unit.via)]
+    assert len(prompts) == 4 and len(read) == 5, "and one for all that the text LLM here reads"
+    for unit in (*asking, *prompts):
+        [load] = unit.by_load()
+        assert len(unit.keys) == 1 and needs_of(load).asks_service
+    made = [key for unit in heard for key in unit.keys]
+    assert len(made) == len(set(made)) == 4 * len(plan.clips), "sound, Gemini, transcript, speech LLM"
+
+
+def test_the_room_for_replies_that_stand_alone_is_told_before(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    systems = ("gemini", "endpoint-text")
+    settings = Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models)
+    told = estimate(make_plan(settings), Ledger(tmp_path / "none"), 1).n_bytes
+    worked(models, tmp_path, systems)
+    assert told == pytest.approx(ledger_of(tmp_path).n_bytes, rel=0.2)
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
