@@ -224,9 +224,9 @@ def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
         for part in _portions([work for _, work in group], CLIPS_IN_UNIT):
             here, requests = split_off_requests(part)
             # Requests follow the clips that they are about: the pace, which tells what is left, stays even.
-            for works in (here, *_portions(requests, REQUESTS_IN_UNIT)):
-                if works:
-                    units.append(ListenUnit(works, folder, plan.settings.models, plan.musan, plan.hearing))
+            for wanted in (here, *_portions(requests, REQUESTS_IN_UNIT)):
+                if wanted:
+                    units.append(ListenUnit(wanted, folder, plan.settings.models, plan.musan, plan.hearing))
     return units
 
 

@@ -28,6 +28,7 @@ from precompute.placement import needs_of
 from precompute.plan import Settings, listen_units, make_plan, read_units
 from precompute.stages.perform import PERFORM
 from precompute.stages.summary import summarize
+from precompute.units import Unit
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
@@ -150,10 +151,11 @@ def test_each_request_is_a_unit_of_its_own_that_may_ask(
     assert len(asking) == len(plan.clips) == 8 and len(heard) == 9, "and one for all that is done here"
     prompts = [unit for unit in read if is_service(unit.via)]
     assert len(prompts) == 4 and len(read) == 5, "and one for all that the text LLM here reads"
-    for unit in (*asking, *prompts):
+    requests: list[Unit] = [*asking, *prompts]
+    for unit in requests:
         [load] = unit.by_load()
         assert len(unit.keys) == 1 and needs_of(load).asks_service
-    made = [key for unit in heard for key in unit.keys]
+    made = [key for one in heard for key in one.keys]
     assert len(made) == len(set(made)) == 4 * len(plan.clips), "sound, Gemini, transcript, speech LLM"
 
 
