@@ -40,6 +40,7 @@ def pytest_report_header() -> str:
     return f"chromium: {find_chromium() or CHROMIUM_MISSING}"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what lies below tests/e2e; without Chromium skip it, each with the reason.
 
