@@ -9,27 +9,35 @@ from dashboard.components.benchmark_marks import button, count, nothing
 from dashboard.components.clip_list import ROWS_A_PAGE, Obstacles, pages_html
 from dashboard.mechanism.section import Listed, ListedClip, Option, Section
 
+ON_CLIP_PAGE = "Open on the clip page"
+
 
 def head_html(section: Section, options: Sequence[Option], chosen: Mapping[str, str]) -> str:
     """Return title, sentence, options, and the buttons that save the chart."""
+    selects = "".join(
+        _select(section.key, option, chosen[option.name]) for option in options if len(option.choices) > 1
+    )
+    return chart_head_html(section.title, section.says, plot_id(section.key)) + (
+        f'<div class="mech-options">{selects}</div>' if selects else ""
+    )
+
+
+def chart_head_html(title: str, says: str, plot: str) -> str:
+    """Return title, sentence and the buttons that save the chart with this id."""
     saves = "".join(
         button(
             form.upper(),
             "chart",
-            f"{plot_id(section.key)}.{form}",
+            f"{plot}.{form}",
             classes="bm-small-button",
-            aria_label=f"{section.title} as {form.upper()}",
+            aria_label=f"{title} as {form.upper()}",
         )
         for form in ("png", "svg")
     )
-    selects = "".join(
-        _select(section.key, option, chosen[option.name]) for option in options if len(option.choices) > 1
-    )
     return (
-        f'<div class="bm-chart-head"><h2 class="card-title">{escape(section.title)}</h2>'
+        f'<div class="bm-chart-head"><h2 class="card-title">{escape(title)}</h2>'
         f"<span>{saves}</span></div>"
-        f'<p class="mech-says">{escape(section.says)}</p>'
-        + (f'<div class="mech-options">{selects}</div>' if selects else "")
+        f'<p class="mech-says">{escape(says)}</p>'
     )
 
 
@@ -50,7 +58,9 @@ def _select(key: str, option: Option, chosen: str) -> str:
     )
 
 
-def listed_html(listed: Listed, page: int, said: Mapping[str, str], obstacles: Obstacles) -> str:
+def listed_html(
+    listed: Listed, page: int, said: Mapping[str, str], obstacles: Obstacles, opens: str = ON_CLIP_PAGE
+) -> str:
     """Return the clips behind a point, one page of them; what is said opens the clip.
 
     Args:
@@ -58,20 +68,20 @@ def listed_html(listed: Listed, page: int, said: Mapping[str, str], obstacles: O
         page: asked for; the last there is where it is too high.
         said: what is said in the clips of this page, by clip_id.
         obstacles: why a clip of this page cannot be opened.
+        opens: what pressing a clip does, on hover.
     """
     close = button("Close", "close", "1", classes="bm-small-button")
     head = (
         f'<div class="mech-list-head"><p role="status"><b>{escape(listed.title)}</b> '
-        f"{count(len(listed.rows), 'clip') if listed.rows else ''}</p>{close}</div>"
+        f"{count(len(listed.rows), listed.noun) if listed.rows else ''}</p>{close}</div>"
     )
     if not listed.rows:
         return head + nothing("No clip can be listed here.")
     page = page_of(listed, page)
-    names = "".join(
-        f'<th scope="col">{escape(name)}</th>' for name in ("Said, choose to open", *listed.headers)
-    )
+    first = listed.noun.capitalize() if listed.closed else "Said, choose to open"
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in (first, *listed.headers))
     rows = "".join(
-        _row(row, said.get(row.clip_id) or row.clip_id, obstacles.get(row.clip_id, ""))
+        _row(row, said.get(row.clip_id) or row.clip_id, obstacles.get(row.clip_id, ""), opens)
         for row in shown_clips(listed, page)
     )
     return (
@@ -93,10 +103,10 @@ def shown_clips(listed: Listed, page: int) -> tuple[ListedClip, ...]:
     return listed.rows[first : first + ROWS_A_PAGE]
 
 
-def _row(row: ListedClip, said: str, obstacle: str) -> str:
-    opens = (
+def _row(row: ListedClip, said: str, obstacle: str, opens: str) -> str:
+    name = (
         f'{escape(said)}<small class="problem">{escape(obstacle)}</small>'
         if obstacle
-        else button(escape(said), "open", row.clip_id, classes="bm-open", title="Open on the clip page")
+        else button(escape(said), "open", row.clip_id, classes="bm-open", title=opens)
     )
-    return f'<tr><th scope="row">{opens}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row.cells)}</tr>'
+    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row.cells)}</tr>'

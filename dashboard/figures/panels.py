@@ -76,7 +76,8 @@ def panels_figure(grid: Sequence[Sequence[Panel]]) -> go.Figure:
         for column, panel in enumerate(panels):
             number += 1
             place = _place(row, column, len(grid), max(map(len, grid)))
-            axes |= _axes(panel, number, place, is_last=row == len(grid) - 1)
+            is_last = row == len(grid) - 1 or column >= len(grid[row + 1])
+            axes |= _axes(panel, number, place, is_last=is_last)
             titles += _texts(panel, place)
             for line in panel.lines:
                 traces += _traces(line, number, first=line.name not in seen)

@@ -1,39 +1,47 @@
 """The latent transcript over many clips: R of the current and the next word and the share of text, layer by layer.
 
-Four trained models in small multiples (text or random start, interleaved or speech only), the models with a continuous
-encoder beside them, and in each panel the model that was never taught as the control. arXiv 2606.22473.
+Four trained models in columns (text or random start, interleaved or speech only) on one range of R, their share of
+text below, and the models with a continuous encoder on a range of their own. arXiv 2606.22473.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dashboard.figures.charts import CONTROL, HIT, OTHERS
+from dashboard.figures.charts import CONTROL
 from dashboard.figures.panels import Line, Panel, panels_figure
-from dashboard.figures.table import table_html
-from dashboard.mechanism.behind import has_table
+from dashboard.figures.table import Pressed, table_html
+from dashboard.interleaved.clips import SHARE, clips_at_layer
+from dashboard.interleaved.dots import Shares, fitted
+from dashboard.interleaved.measured import (
+    AUDIO,
+    CURRENT_COLOUR,
+    FOUR,
+    NEXT_COLOUR,
+    UNIT_COLOUR,
+    in_model_order,
+    model_name,
+    models_of,
+    notes_of,
+    number,
+    rows_of,
+    span,
+    why_none,
+)
+from dashboard.mechanism.behind import sizes_of
 from dashboard.mechanism.charts import note_html
-from dashboard.mechanism.section import Drawn
-from dashboard.tables import folder_of, table, why_empty
+from dashboard.mechanism.points import point_key
+from dashboard.mechanism.section import Drawn, Section
 from engine.interleaved_records import RECALL, TEXT_SHARE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Y_RANGE = (-0.15, 1.0)  # R may lie below its control
-COMMAND = "python -m precompute run --stage interleaved --out DIR"
-NEXT_COLOUR = "#c9822b"
 CURRENT_NAME, NEXT_NAME, SHARE_NAME = "R, current word", "R, next word", "share of text"
 NEVER_TAUGHT = ("never taught: R, current word", "never taught: R, next word")
-FOUR = (
-    ("text", "interleaved"),
-    ("random", "interleaved"),
-    ("text", "speech only"),
-    ("random", "speech only"),
-)
-_STARTS = {"text": "text start", "random": "random start", "untrained": "never taught"}
+NEVER_SHARE = "never taught: share of text"
 PUBLISHED = (
     "Published (arXiv 2606.22473, abstract): the word being spoken is among the top candidates for up to 77 % of the "
     "data. That is a ceiling over their models, not an average, and the k behind it is not known to us, so it is no "
@@ -44,73 +52,77 @@ MEANING = (
     "clip. Bands: 95 %, resampled over groups of clips. Share of text: of the probability on text and units; models "
     "with a continuous encoder have no units, so none."
 )
+RANGES = (
+    "The four trained models share one range of R, fitted to them and their bands; the continuous encoders have their "
+    "own, so compare those by their numbers and not by height."
+)
 
 
-def rows_of(source: str, name: str) -> pd.DataFrame | None:
-    """Return a table of what a run measured, each model at its last checkpoint; None where it measured none.
-
-    Raises:
-        TableError: the table is damaged.
-    """
-    if source == "published" or not has_table(source, name):
-        return None
-    found = table(source, name)
-    last = found.groupby("model")["step"].transform("max") if len(found) else found.get("step")
-    kept = found[found["step"] == last]
-    return kept if len(kept) else None
-
-
-def why_none(source: str, name: str) -> str:
-    """Return why there are no rows, in one sentence."""
-    if folder_of(source) is None:
-        return why_empty(source)
-    return f"This run has no table {name} yet; measure it with {COMMAND}, then summarize the run again."
-
-
-def draw(source: str, k: int) -> Drawn:
+def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     """Return the small multiples at k, their table and what must be known of them.
 
     Raises:
         TableError: the table is damaged.
     """
+    k = int(chosen["k"])
     rows = rows_of(source, "interleaved")
     if rows is None:
         return Drawn(None, "", note_html([why_none(source, "interleaved"), PUBLISHED]))
+    said = [MEANING, RANGES, *_notes(rows, k), PUBLISHED]
+    return Drawn(panels_figure(_grid(rows, k)), _table(rows, k), note_html(said))
+
+
+def _grid(rows: pd.DataFrame, k: int) -> list[list[Panel]]:
+    """Return R of the four, below each its share of text, and last the continuous encoders."""
     never = rows[rows["initialisation"] == "untrained"]
     control = _recall_lines(never, k, NEVER_TAUGHT, (CONTROL, CONTROL), ("dash", "dot"))
-    four = [_panel(rows, control, k, start, data) for start, data in FOUR]
-    others = [
-        _panel_of(rows[rows["model"] == model], control, k, f"{model}, continuous encoder")
-        for model in sorted(set(rows[rows["data"] == "audio"]["model"]))
+    four = [rows[(rows["initialisation"] == start) & (rows["data"] == data)] for start, data in FOUR]
+    names = [model_name({"initialisation": start, "data": data}) for start, data in FOUR]
+    in_one = _range([*four, never], k)
+    grid = [
+        [_recall_panel(name, here, control, k, in_one) for name, here in zip(names, four, strict=True)],
+        [_share_panel(here, never) for here in four],
     ]
-    grid = [four, others] if others else [four]
-    said = [MEANING, *_notes(rows, k), PUBLISHED]
-    return Drawn(panels_figure(grid), _table(rows, k), note_html(said))
+    audio = rows[rows["data"] == AUDIO]
+    own = _range([audio, never], k)
+    encoders = [
+        _recall_panel(f"{model}, R on its own range", audio[audio["model"] == model], control, k, own)
+        for model in models_of(audio)
+    ]
+    titled = zip([*grid, encoders], ("R", SHARE_NAME, "R, own range"), strict=True)
+    return [[replace(panels[0], y_title=title), *panels[1:]] for panels, title in titled if panels]
 
 
-def _panel(rows: pd.DataFrame, control: tuple[Line, ...], k: int, start: str, data: str) -> Panel:
-    here = rows[(rows["initialisation"] == start) & (rows["data"] == data)]
-    return _panel_of(here, control, k, f"{_STARTS[start]}, {data}")
+def _range(several: Sequence[pd.DataFrame], k: int) -> Shares:
+    """Return what holds R of these models at k, their bands, and 0."""
+    ends = [
+        end
+        for rows in several
+        for name in ("excess", "excess_low", "excess_high")
+        for end in rows[(rows["measure"] == RECALL) & (rows["k"] == k)][name]
+    ]
+    return fitted(ends, 0.0)
 
 
-def _panel_of(rows: pd.DataFrame, control: tuple[Line, ...], k: int, title: str) -> Panel:
+def _recall_panel(
+    title: str, rows: pd.DataFrame, control: tuple[Line, ...], k: int, y_range: Shares
+) -> Panel:
     if not len(rows):
-        return Panel(title, y_range=Y_RANGE, says="not measured")
-    share = rows[rows["measure"] == TEXT_SHARE].sort_values("layer")
-    lines = [
-        *control,
-        *([_line(SHARE_NAME, share, "score", OTHERS, "solid")] if len(share) else []),
-        *_recall_lines(rows, k, (CURRENT_NAME, NEXT_NAME), (HIT, NEXT_COLOUR), ("solid", "solid")),
-    ]
-    return Panel(title, tuple(lines), Y_RANGE, int(rows["layer"].max()))
+        return Panel(title, y_range=y_range, says="not measured")
+    lines = _recall_lines(rows, k, (CURRENT_NAME, NEXT_NAME), (CURRENT_COLOUR, NEXT_COLOUR))
+    return Panel(title, (*control, *lines), y_range, int(rows["layer"].max()))
 
 
 def _recall_lines(
-    rows: pd.DataFrame, k: int, names: Sequence[str], colours: Sequence[str], dashes: Sequence[str]
+    rows: pd.DataFrame,
+    k: int,
+    names: Sequence[str],
+    colours: Sequence[str],
+    dashes: Sequence[str] = ("solid", "solid"),
 ) -> tuple[Line, ...]:
     """Return R of the current and of the next word."""
     at_k = rows[(rows["measure"] == RECALL) & (rows["k"] == k)]
-    by_d = [at_k[at_k["d"] == d].sort_values("layer") for d in (0, 1)]
+    by_d = [at_k[at_k["d"] == d] for d in (0, 1)]
     return tuple(
         _line(name, found, "excess", colour, dash)
         for name, found, colour, dash in zip(names, by_d, colours, dashes, strict=True)
@@ -118,55 +130,71 @@ def _recall_lines(
     )
 
 
+def _share_panel(rows: pd.DataFrame, never: pd.DataFrame) -> Panel:
+    share, control = (one[one["measure"] == TEXT_SHARE] for one in (rows, never))
+    if not len(share):
+        return Panel("", says="not measured")
+    lines = [_line(NEVER_SHARE, control, "score", CONTROL, "dashdot")] if len(control) else []
+    lines.append(_line(SHARE_NAME, share, "score", UNIT_COLOUR, "solid"))
+    return Panel("", tuple(lines), last_layer=int(rows["layer"].max()))
+
+
 def _line(name: str, rows: pd.DataFrame, value: str, colour: str, dash: str) -> Line:
     low, high = ("low", "high") if value == "score" else ("excess_low", "excess_high")
+    rows = rows.sort_values("layer")
     layers = [int(layer) for layer in rows["layer"]]
-    return Line(name, layers, list(rows[value]), list(rows[low]), list(rows[high]), dash=dash, colour=colour)
+    keys = [_key(row) for row in rows.to_dict("records")] if dash == "solid" else []
+    return Line(
+        name, layers, list(rows[value]), list(rows[low]), list(rows[high]), keys, dash=dash, colour=colour
+    )
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    what = SHARE if row["measure"] == TEXT_SHARE else row["d"]
+    return point_key(row["model"], row["step"], row["layer"], row["k"], what)
 
 
 def _notes(rows: pd.DataFrame, k: int) -> list[str]:
     at_k = rows[(rows["measure"] == RECALL) & (rows["k"] == k)]
     if not len(at_k):
         return [f"Nothing was measured at k = {k}."]
-    sizes = [
-        f"{int(at_k[column].min()):,} to {int(at_k[column].max()):,} {noun}"
-        if at_k[column].min() != at_k[column].max()
-        else f"{int(at_k[column].max()):,} {noun}"
-        for column, noun in (("n_words", "words"), ("n_groups", "groups"), ("n_clips", "clips"))
-    ]
-    return [f"Behind each point: {', '.join(sizes)}.", *dict.fromkeys(filter(None, at_k["note"]))]
+    sizes = sizes_of(at_k, ("n_words", "words"), ("n_groups", "groups"), ("n_clips", "clips"))
+    return [f"Behind each point: {sizes}.", *notes_of(at_k.to_dict("records"))]
 
 
 def _table(rows: pd.DataFrame, k: int) -> str:
     kept = rows[((rows["measure"] == RECALL) & (rows["k"] == k)) | (rows["measure"] == TEXT_SHARE)]
     headers = (
-        *("Model", "Start", "Data", "Step", "Layer", "Measure", "Score", "95 %", "Control", "R", "95 %"),
+        *("Model", "Key", "Step", "Layer", "Measure", "Score", "95 %", "Control", "R", "95 %"),
         *("Words", "Groups", "Clips"),
     )
-    return table_html("As a table", headers, [_cells(row) for row in kept.to_dict("records")])
+    return table_html("As a table", headers, [_cells(row) for row in in_model_order(kept)])
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    what = SHARE_NAME if row["measure"] == TEXT_SHARE else ("current word", "next word")[int(row["d"])]
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    is_share = row["measure"] == TEXT_SHARE
+    r, score = (number(row[name]) for name in ("excess", "score"))
+    # What is not defined has no clips behind it; a model without units has no share of text.
+    opens = "score" if is_share else "excess"
     return (
-        *(str(row[name]) for name in ("model", "initialisation", "data", "step", "layer")),
-        what,
-        number(row["score"]),
+        *(model_name(row), row["model"], row["step"], row["layer"]),
+        SHARE_NAME if is_share else ("current word", "next word")[int(row["d"])],
+        Pressed(score, "point", _key(row)) if opens == "score" and score != "–" else score,
         span(row["low"], row["high"]),
         number(row["control"]),
-        number(row["excess"]),
+        Pressed(r, "point", _key(row)) if opens == "excess" and r != "–" else r,
         span(row["excess_low"], row["excess_high"]),
         *(f"{int(row[name]):,}" for name in ("n_words", "n_groups", "n_clips")),
     )
 
 
-def number(value: float, digits: int = 2) -> str:
-    """Return a number, "–" where it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
-
-
-def span(low: float, high: float, digits: int = 2) -> str:
-    """Return an interval, "–" where it is not defined."""
-    if math.isnan(low) or math.isnan(high):
-        return "–"
-    return f"{number(low, digits)} to {number(high, digits)}"
+SECTION = Section(
+    key="recall",
+    title="Four controls, and continuous encoders",
+    says="Does a model trained on interleaved units and text pass through the word being spoken, then the next word, "
+    "then back to units? Beside it: random start, speech only, and models that hear through a continuous encoder.",
+    tables=("interleaved", "interleaved_clips"),
+    options=lambda source: (),
+    draw=draw,
+    clips=clips_at_layer,
+)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from engine.errors import UnknownKeyError
 
-_MARK = "~"
+MARK = "~"
 
 
 def point_key(*parts: object) -> str:
     """Return the key of a point."""
-    return _MARK.join(str(part) for part in parts)
+    return MARK.join(str(part) for part in parts)
 
 
 def parts_of(point: str, n_parts: int) -> list[str]:
@@ -18,7 +18,7 @@ def parts_of(point: str, n_parts: int) -> list[str]:
     Raises:
         UnknownKeyError: it was made by no chart of this kind.
     """
-    parts = point.split(_MARK)
+    parts = point.split(MARK)
     if len(parts) != n_parts or not all(parts):
         raise UnknownKeyError(
             "This link names a point that this chart does not have; choose one in the chart."

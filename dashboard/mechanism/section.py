@@ -55,11 +55,18 @@ class ListedClip:
 
 @dataclass(frozen=True)
 class Listed:
-    """The clips behind a point, most telling first."""
+    """The clips behind a point, most telling first.
+
+    Attributes:
+        noun: what is listed.
+        closed: why none of them can be opened; "" where each clip says it itself.
+    """
 
     title: str
     headers: tuple[str, ...]
     rows: tuple[ListedClip, ...]
+    noun: str = "clip"
+    closed: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,18 @@ import gradio as gr
 
 from dashboard.components.clip_view import unit_view
 from dashboard.errors import with_plain_errors
+from dashboard.interleaved.sections import SECTIONS
 from dashboard.interleaved_link import FIRST_K, HALF, TAB, TOPS, WHOLE
 from dashboard.mechanism_link import PAGE_SOURCES
 from dashboard.tabs import interleaved_handlers as handlers
 from dashboard.tabs import interleaved_runs as runs
 from dashboard.tabs.clip import bind_clip_inputs
 from dashboard.tabs.clip_card import ClipCard, clip_card
+from dashboard.tabs.clip_handlers import SKIP
 from dashboard.tabs.clip_texts import card_title, small
 from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
-from dashboard.tabs.linked import ASSETS, bind_take, reporting_part, show_address
+from dashboard.tabs.linked import ASSETS, bind_take, reporting_part, said, show_address
+from dashboard.tabs.mechanism import Card, section_card
 
 STYLE = ASSETS / "interleaved.css"
 GO_ON = (
@@ -34,10 +37,18 @@ _SHOW_WHERE_OPEN = f"""(query) => {{
   ({show_address(TAB)})(query);
 }}"""
 
+# A clip that came from a list far below is seen where it arrived.
+_UP_TO_CLIP = """(clip) => {
+  if (clip) document.getElementById('inter-rail').scrollIntoView();
+}"""
+
 
 @dataclass(frozen=True)
 class Interleaved:
-    """The tab's components; `state` holds its link, `said` the words of the clip that the voice said last."""
+    """The tab's components.
+
+    `state` holds its link, `said` the words of the clip that the voice said last, `point` whose clips are listed.
+    """
 
     state: gr.Textbox
     clip: ClipCard
@@ -53,21 +64,22 @@ class Interleaved:
     download: gr.DownloadButton
     source: gr.Radio
     note: gr.HTML
-    head: gr.HTML
-    plot: gr.Plot
-    table: gr.HTML
-    findings: gr.HTML
+    cards: dict[str, Card]
+    point: gr.State
     take: gr.HTML
 
     @property
     def charts(self) -> Sequence[Any]:
-        """Components in the order of the fields of `handlers.Charts`."""
-        return [self.note, self.head, self.plot, self.table, self.findings, self.take]
+        """Components in the order of `handlers.draw`, without the source."""
+        cards = [
+            part for card in self.cards.values() for part in (card.head, card.plot, card.table, card.clips)
+        ]
+        return [self.note, *cards, self.take]
 
     @property
     def shown(self) -> Sequence[Any]:
         """Components in the order of the arguments of `handlers.query`."""
-        return [self.source, self.k, self.after, self.clip.audio, self.has_result]
+        return [self.source, self.k, self.after, self.clip.audio, self.has_result, self.point]
 
     @property
     def asked(self) -> Sequence[Any]:
@@ -84,7 +96,12 @@ def interleaved_tab() -> Interleaved:
             left = _rail()
             right = _main()
         over = _over_clips()
-    return Interleaved(state=state, said=gr.State(""), has_result=gr.State(False), **left, **right, **over)
+    states: dict[str, Any] = {
+        "said": gr.State(""),
+        "has_result": gr.State(False),
+        "point": gr.State(""),
+    }
+    return Interleaved(state=state, **states, **left, **right, **over)
 
 
 def _rail() -> dict[str, Any]:
@@ -140,18 +157,10 @@ def _over_clips() -> dict[str, Any]:
                 elem_classes=["chips", "mech-source"],
             )
             note = gr.HTML(elem_id="inter-note", elem_classes="mech-note")
-        with gr.Column(elem_classes="card", elem_id="inter-recall"):
-            head = reporting_part("inter-recall-head")
-            plot = gr.Plot(
-                show_label=False, visible=False, elem_id=handlers.PLOT_ID, elem_classes="mech-plot"
-            )
-            table = gr.HTML(elem_id="inter-recall-table", apply_default_css=False)
-        with gr.Column(elem_classes="card", elem_id="inter-findings"):
-            findings = gr.HTML(apply_default_css=False)
+        cards = {section.key: section_card(handlers.card_id(section)) for section in SECTIONS}
         with gr.Column(elem_classes="card", elem_id="inter-take-card"):
             take = reporting_part("inter-take")
-    found = {"source": source, "note": note, "head": head, "plot": plot, "table": table}
-    return {**found, "findings": findings, "take": take}
+    return {"source": source, "note": note, "cards": cards, "take": take}
 
 
 def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.Tab) -> None:
@@ -165,10 +174,8 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
     """
     _bind_clip(it)
     address = _address_of(it)
-    draw = with_plain_errors(handlers.draw)
-    address(here.select(draw, [it.source, it.k], [it.source, *it.charts], **QUICK))
-    address(it.source.input(draw, [it.source, it.k], [it.source, *it.charts], **QUICK))
-    address(it.k.input(handlers.choose_k, [it.source, it.k], [it.view, *it.charts[1:5]], **QUICK))
+    _bind_charts(it, here, address)
+    _bind_points(it, address)
     inputs = [it.k, *it.asked]
     outputs = [it.view, it.has_result, it.status, it.stop, it.download]
 
@@ -198,6 +205,7 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
         it.k,
         it.after,
         it.source,
+        it.point,
         at_once,
     ]
     loaded = page.load(with_plain_errors(_restored), None, restored, **PRIVATE)
@@ -214,6 +222,42 @@ def _bind_clip(it: Interleaved) -> None:
         [*clip, it.said],
         **PRIVATE,
     )
+
+
+def _bind_charts(it: Interleaved, here: gr.Tab, address: Callable[[Any], None]) -> None:
+    """Draw the charts when the tab is opened, and anew for another source or k."""
+    chosen = [it.source, it.k]
+    draw, draw_anew = with_plain_errors(handlers.draw), with_plain_errors(handlers.draw_anew)
+    address(here.select(draw, [*chosen, it.point], [it.source, *it.charts], **QUICK))
+    address(it.source.input(draw_anew, chosen, [it.point, it.source, *it.charts], **QUICK))
+    address(it.k.input(handlers.choose_k, chosen, [it.view, it.point, *it.charts], **QUICK))
+
+
+def _bind_points(it: Interleaved, address: Callable[[Any], None]) -> None:
+    """Let a point list its clips, and a clip of a list fill the clip box above."""
+    lists = [card.clips for card in it.cards.values()]
+    for key, card in it.cards.items():
+        parts = [part.select for part in card.reporting]
+        acting = with_plain_errors(_acting(key))
+        address(gr.on(parts, acting, [it.source, it.point], [it.point, *lists], **QUICK))
+    arrived = gr.Textbox("", visible=False)
+    clip = [it.clip.audio, it.clip.clip_note, it.clip.reference, arrived]
+    opened = gr.on([one.select for one in lists], with_plain_errors(_opened), [it.source], clip, **PRIVATE)
+    address(opened.then(None, [arrived], None, js=_UP_TO_CLIP, **PRIVATE))
+
+
+def _acting(key: str) -> Callable[..., tuple[Any, ...]]:
+    def acted(source: str | None, point: str, event: gr.EventData) -> tuple[Any, ...]:
+        return handlers.act(source, point, key, *said(event))
+
+    return acted
+
+
+def _opened(source: str | None, event: gr.EventData) -> tuple[Any, ...]:
+    do, clip_id = said(event)
+    if do != "open":
+        return (*(SKIP for _ in range(3)), "")
+    return (*handlers.open_behind(source, clip_id), clip_id)
 
 
 def _address_of(it: Interleaved) -> Callable[[Any], None]:

@@ -6,49 +6,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
-from dashboard.components.benchmark_marks import button
+from dashboard.components.mechanism_cards import chart_head_html
 from dashboard.components.take_card import tables_html
 from dashboard.components.unit_payload import k_value
-from dashboard.form import example_of_file
-from dashboard.interleaved import recall
-from dashboard.interleaved.findings import findings_html
-from dashboard.interleaved_link import TAB, InterleavedView, first_source, query_of, view_of
+from dashboard.form import example_of_file, opened_of_file
+from dashboard.interleaved.sections import SECTIONS
+from dashboard.interleaved_link import (
+    NO_POINT,
+    TAB,
+    InterleavedView,
+    Point,
+    first_source,
+    point_of,
+    query_of,
+    state_of,
+    view_of,
+)
 from dashboard.mechanism.behind import has_table, where_measured
-from dashboard.mechanism.section import Drawn
-from dashboard.mechanism_link import PAGE_SOURCES
+from dashboard.mechanism.section import Drawn, Section
+from dashboard.mechanism_link import MAX_CHARACTERS, PAGE_SOURCES
+from dashboard.opened import key_of, open_clip
 from dashboard.served_files import address_of, write_table
 from dashboard.table_rows import frame_of
 from dashboard.tables import folder_of, why_empty
 from dashboard.tabs.clip_handlers import SKIP, ClipUpdate, Update, example_clip, say_with_times
 from dashboard.tabs.clip_texts import problem, small
 from dashboard.tabs.interleaved_runs import said_of
+from dashboard.tabs.mechanism_handlers import clips_html
 from dashboard.unit_model import why_no_model
 from engine.audio import load_clip
 from engine.errors import EngineError, UnknownKeyError
-from engine.examples import EXAMPLES
+from engine.examples import EXAMPLES, Example
 from engine.interleaved_records import INTERLEAVED_TABLES
 
-PLOT_ID = "inter-recall-plot"
-TITLE = "Four controls, and continuous encoders"
-SAYS = (
-    "Does a model trained on interleaved units and text pass through the word being spoken, then the next word, then "
-    "back to units? Beside it: random start, speech only, and models that hear through a continuous encoder."
-)
-
-
-class Charts(NamedTuple):
-    """The part of the tab that is read from tables."""
-
-    note: Update
-    head: Update
-    plot: Update
-    table: Update
-    findings: Update
-    take: Update
+NOTHING = state_of(NO_POINT)
+IN_THIS_TAB = "Take it to the clip box above"
+_AT_K = ("recall", "phases")  # of the others some part is at a k of its own, which they say themselves
 
 
 def take_example(index: int) -> ClipUpdate:
@@ -62,38 +59,94 @@ def say(text: str, voice_key: str, rate_wpm: float, pitch: float) -> tuple[Any, 
     return (*update, said_of(load_clip(update.audio), words))
 
 
-def draw(source: str | None, k: int) -> tuple[Update, ...]:
-    """Return the source that is shown and all charts of it; None takes the first there is."""
+def card_id(section: Section) -> str:
+    """Return the id of a chart's card; those of its parts begin with it."""
+    return f"inter-{section.key}"
+
+
+def draw(source: str | None, k: int, state: str = "") -> tuple[Update, ...]:
+    """Return the source that is shown, where it was measured, each chart with its list, and what to take along.
+
+    Args:
+        source: of the numbers; None takes the first there is.
+        k: among how many top tokens a word counts.
+        state: the point whose clips are listed, as `state_of` has it.
+    """
     source = source if source in PAGE_SOURCES else first_source()
-    saves = "".join(
-        button(
-            form.upper(),
-            "chart",
-            f"{PLOT_ID}.{form}",
-            classes="bm-small-button",
-            aria_label=f"{TITLE} as {form.upper()}",
-        )
-        for form in ("png", "svg")
-    )
-    head = (
-        f'<div class="bm-chart-head"><h2 class="card-title">{TITLE}; k = {k}</h2><span>{saves}</span></div>'
-        f'<p class="mech-says">{SAYS}</p>'
-    )
-    try:
-        drawn = recall.draw(source, k)
-    except EngineError as error:
-        drawn = Drawn(None, "", problem(str(error)))
-    plot = gr.update(value=drawn.figure, visible=drawn.figure is not None)
-    charts = Charts(
-        _note(source), head, plot, drawn.table + drawn.note, findings_html(source, k), _take(source)
-    )
-    return (source, *charts)
+    point = point_of(state)
+    cards = [
+        part for section in SECTIONS for part in (*_card(section, source, k), _list(section, source, point))
+    ]
+    return (source, _note(source), *cards, _take(source))
+
+
+def draw_anew(source: str | None, k: int) -> tuple[Update, ...]:
+    """Return no point, and the charts of another source: its models may differ."""
+    return (NOTHING, *draw(source, k))
 
 
 def choose_k(source: str | None, k: int) -> tuple[Update, ...]:
-    """Return what tells the view its k, and what the charts change with it."""
-    _, _, *charts, _ = draw(source, k)
-    return (k_value(k), *charts)
+    """Return what tells the view its k, no point, and the charts; the source is left alone."""
+    _, *shown = draw(source, k)
+    return (k_value(k), NOTHING, *shown)
+
+
+def _card(section: Section, source: str, k: int) -> tuple[Update, Update, Update]:
+    """Return head, chart and table of a section; what cannot be read is said in their place."""
+    try:
+        drawn = section.draw(source, {"k": str(k)})
+    except EngineError as error:
+        drawn = Drawn(None, "", problem(str(error)))
+    title = f"{section.title}; k = {k}" if section.key in _AT_K else section.title
+    return (
+        chart_head_html(title, section.says, f"{card_id(section)}-plot"),
+        gr.update(value=drawn.figure, visible=drawn.figure is not None),
+        drawn.table + drawn.note,
+    )
+
+
+def _list(section: Section, source: str, point: Point) -> str:
+    if point.section != section.key:
+        return ""
+    return clips_html(section, source, point.key, point.page, IN_THIS_TAB)
+
+
+def act(source: str | None, state: str, key: str, do: str, value: str) -> tuple[Update, ...]:
+    """Return the point that is chosen and the lists of all charts, after a button or a point of one.
+
+    Args:
+        source: of the numbers.
+        state: the point that was chosen before, as `state_of` has it.
+        key: of the section.
+        do: "point", "page" or "close"; others change nothing here.
+        value: of that.
+    """
+    point = point_of(state)
+    if do == "page" and point.section == key and value.isdigit() and len(value) < 6:
+        point = point._replace(page=int(value))
+    elif do == "point" and 0 < len(value) <= MAX_CHARACTERS:
+        point = Point(key, value)
+    elif do == "close":
+        point = NO_POINT
+    else:
+        return (SKIP,) * (1 + len(SECTIONS))
+    source = source if source in PAGE_SOURCES else first_source()
+    return (state_of(point), *(_list(section, source, point) for section in SECTIONS))
+
+
+def open_behind(source: str | None, clip_id: str) -> ClipUpdate:
+    """Return a clip of a list, made again for the clip box.
+
+    Raises:
+        EngineError: it cannot be made again here; the sentence says why.
+    """
+    return _opened(key_of(source or first_source(), clip_id))
+
+
+def _opened(key: str) -> ClipUpdate:
+    opened = open_clip(key)
+    clip = example_clip(opened.example)
+    return clip._replace(clip_note=clip.clip_note + small(opened.note))
 
 
 def _note(source: str) -> str:
@@ -130,19 +183,42 @@ def take(query: str, file: str) -> str:
     return address_of(write_table(frame_of(source, name), f"{source}-{name}.{form}"))
 
 
-def query(source: str | None, k: int, after: str, audio: str | None, has_result: bool) -> str:
-    """Return the tab's link; an own clip is not part of it."""
-    example = example_of_file(audio)
-    shipped = example.key if example and any(one.key == example.key for one in EXAMPLES) else ""
-    return query_of(InterleavedView(source or first_source(), k, after, shipped, bool(has_result)))
+def query(
+    source: str | None, k: int, after: str, audio: str | None, has_result: bool, state: str = ""
+) -> str:
+    """Return the tab's link; an own clip is not part of it, one of the benchmark is."""
+    opened = opened_of_file(audio)
+    example = None if opened else example_of_file(audio)
+    view = InterleavedView(
+        source=source or first_source(),
+        k=k,
+        after=after,
+        example=example.key if example else "",
+        run=bool(has_result),
+        clip=opened.key if opened else "",
+        point=point_of(state),
+    )
+    return query_of(view)
 
 
 def restore(said: Mapping[str, str]) -> tuple[Update, ...]:
-    """Return what the model lacks, then tab, clip, its note and words, k, after, source and whether to run at once."""
+    """Return what the model lacks, then tab, clip, its note and words, k, after, source, point and whether to run."""
     why = small(why_no_model())
     if said.get("tab") != TAB:
-        return (why, *(SKIP for _ in range(7)), False)
+        return (why, *(SKIP for _ in range(8)), False)
     known = {example.key: example for example in EXAMPLES}
     view = view_of(said, known)
-    clip = example_clip(known[view.example]) if view.example else ClipUpdate(SKIP, SKIP, SKIP)
-    return (why, gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, view.run)
+    clip, runs = _restored_clip(view, known)
+    return (why, gr.Tabs(selected=TAB), *clip, view.k, view.after, view.source, state_of(view.point), runs)
+
+
+def _restored_clip(view: InterleavedView, known: Mapping[str, Example]) -> tuple[ClipUpdate, bool]:
+    """Return the clip of a link and whether to run it; one that cannot be made again says why."""
+    if view.example:
+        return example_clip(known[view.example]), view.run
+    if not view.clip:
+        return ClipUpdate(SKIP, SKIP, SKIP), False
+    try:
+        return _opened(view.clip), view.run
+    except EngineError as error:
+        return ClipUpdate(SKIP, problem(str(error)), SKIP), False

@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from dashboard.components.mechanism_cards import plot_id
 from dashboard.errors import with_plain_errors
 from dashboard.mechanism.sections import SECTIONS
 from dashboard.mechanism_link import PAGE_SOURCES
@@ -71,18 +70,19 @@ def mechanism_tab() -> Mechanism:
                 elem_classes=["chips", "mech-source"],
             )
             note = gr.HTML(elem_id="mech-note", elem_classes="mech-note")
-        cards = {section.key: _card(section.key) for section in SECTIONS}
+        cards = {section.key: section_card(f"mech-{section.key}") for section in SECTIONS}
         with gr.Column(elem_classes="card", elem_id="mech-take-card"):
             take = reporting_part("mech-take")
     return Mechanism(state, source, note, cards, take)
 
 
-def _card(key: str) -> Card:
-    with gr.Column(elem_classes="card", elem_id=f"mech-{key}"):
-        head = reporting_part(f"mech-{key}-head", "mechanism.js")
-        plot = gr.Plot(show_label=False, visible=False, elem_id=plot_id(key), elem_classes="mech-plot")
-        table = reporting_part(f"mech-{key}-table")
-        clips = reporting_part(f"mech-{key}-clips")
+def section_card(elem_id: str) -> Card:
+    """Build the parts of one section inside the current layout; their ids begin with this one."""
+    with gr.Column(elem_classes="card", elem_id=elem_id):
+        head = reporting_part(f"{elem_id}-head", "mechanism.js")
+        plot = gr.Plot(show_label=False, visible=False, elem_id=f"{elem_id}-plot", elem_classes="mech-plot")
+        table = reporting_part(f"{elem_id}-table")
+        clips = reporting_part(f"{elem_id}-clips")
     return Card(head, plot, table, clips)
 
 

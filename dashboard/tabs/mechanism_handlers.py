@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from dashboard.components.mechanism_cards import head_html, listed_html, shown_clips
+from dashboard.components.mechanism_cards import ON_CLIP_PAGE, head_html, listed_html, shown_clips
 from dashboard.components.take_card import mechanism_names_of, mechanism_take_html
 from dashboard.mechanism.behind import NO_MECHANISM, mechanism_names, where_measured
 from dashboard.mechanism.section import Drawn, Section
@@ -99,18 +99,21 @@ def _section(view: MechanismView, section: Section) -> Shown:
 
 def _list(view: MechanismView, section: Section) -> Shown:
     """Return the clips of the chosen point, nothing in a section whose point it is not."""
-    name = f"{section.key}.clips"
-    if view.section != section.key:
-        return {name: ""}
+    chosen = view.section == section.key
+    return {f"{section.key}.clips": clips_html(section, view.source, view.point, view.page) if chosen else ""}
+
+
+def clips_html(section: Section, source: str, point: str, page: int, opens: str = ON_CLIP_PAGE) -> str:
+    """Return the list of a point's clips, one page of it, or why there is none; `opens` says what pressing one does."""
     try:
-        listed = section.clips(view.source, view.point)
-        shown = shown_clips(listed, view.page)
-        known = clips_of(view.source, tuple(row.clip_id for row in shown))
+        listed = section.clips(source, point)
+        shown = shown_clips(listed, page)
+        known = clips_of(source, tuple(row.clip_id for row in shown))
     except EngineError as error:
-        return {name: problem(str(error))}
-    obstacles = {row.clip_id: obstacle_of(known.get(row.clip_id, {})) for row in shown}
+        return problem(str(error))
+    obstacles = {row.clip_id: listed.closed or obstacle_of(known.get(row.clip_id, {})) for row in shown}
     said = {clip_id: str(row.get("reference") or "") for clip_id, row in known.items()}
-    return {name: listed_html(listed, view.page, said, obstacles)}
+    return listed_html(listed, page, said, obstacles, opens)
 
 
 def said_in(query: Mapping[str, str]) -> str:

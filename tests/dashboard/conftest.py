@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from engine.result import (
     RunResult,
     SpokenWord,
 )
+from tests.dashboard.made_interleaved import add_interleaved
 from tests.dashboard.made_run import make_run
 
 N_LAYERS, N_POSITIONS, TOP_K = 4, 6, 3
@@ -127,4 +129,20 @@ def own_run(made_run: Path) -> Iterator[Path]:
     """The made-up run as the page's own run."""
     assert use_results(made_run) == ""
     yield made_run
+    use_results(None)
+
+
+@pytest.fixture(scope="session")
+def interleaved_run(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up run with made-up tables of interleaved models."""
+    out = tmp_path_factory.mktemp("interleaved") / "run"
+    shutil.copytree(made_run, out)
+    return add_interleaved(out)
+
+
+@pytest.fixture
+def own_interleaved(interleaved_run: Path) -> Iterator[Path]:
+    """That run as the page's own run."""
+    assert use_results(interleaved_run) == ""
+    yield interleaved_run
     use_results(None)

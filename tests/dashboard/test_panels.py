@@ -28,6 +28,12 @@ def test_rows_stand_below_each_other_and_names_once_in_the_legend() -> None:
     assert sum(bool(trace.showlegend) for trace in figure.data) == 1
 
 
+def test_the_lowest_panel_of_a_column_names_its_axis() -> None:
+    figure = panels_figure([[Panel("one"), Panel("two")], [Panel("three")]])
+    titles = [figure.layout[axis].title.text for axis in ("xaxis", "xaxis2", "xaxis3")]
+    assert titles == ["", "layer", "layer"]
+
+
 def test_a_band_is_the_interval_and_skips_what_is_undefined() -> None:
     nan = math.nan
     line = Line("x", [0, 1, 2], [0.1, nan, 0.3], [0.0, nan, 0.2], [0.2, nan, 0.4])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,22 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine.examples import EXAMPLES
-from tests.dashboard.made_interleaved import add_interleaved
+from tests.dashboard.made_interleaved import FULL, LAST_STEP, add_interleaved
 from tests.e2e.conftest import RUN_MS, OpenPage
 from tests.e2e.test_access import faults
 
 NUMBER, EXAMPLE = next((number, one) for number, one in enumerate(EXAMPLES) if one.words)
+CHARTS = ("recall", "phases", "knowledge", "causal")
+POINT = f"causal~{FULL}~{LAST_STEP}~erased~next word"
 RESULT = f"?tab=interleaved&source=own&interleaved.example={EXAMPLE.key}&interleaved.run=1"
 LENS = "window.interleavedLens"
 # Every line of a chart is cut by a reference that begins with the page's address.
 STALE = """() => [...document.querySelectorAll('#inter-recall-plot [clip-path]')]
   .filter((one) => !one.getAttribute('clip-path').startsWith(`url('${location.href.split('#')[0]}#`)).length"""
+
+# What Plotly reports when the mark with this key is pressed.
+PRESS = """({ plot, key }) =>
+  document.querySelector(`#${plot} .js-plotly-plot`).emit('plotly_click', { points: [{ customdata: key }] })"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,6 +39,7 @@ def tables(results: Path) -> Iterator[None]:
     yield
     for file in set((results / "tables").iterdir()) - before:
         file.unlink()
+    shutil.rmtree(results / "interleaved")
 
 
 def wait_for_view(page: Page) -> None:
@@ -111,9 +119,34 @@ def test_a_clip_is_read_pinned_and_kept(open_page: OpenPage) -> None:
     assert {**downloaded(other), "seconds": 0} == {**found, "seconds": 0}
 
 
+def test_a_point_lists_its_clips_and_one_comes_to_the_clip_box(open_page: OpenPage) -> None:
+    page = open_page("?tab=interleaved&source=own&interleaved.k=10", clip_page=False)
+    page.locator("#inter-recall-table summary").focus()
+    page.keyboard.press("Enter")
+    cell = page.locator(f'#inter-recall-table [data-value="{FULL}~{LAST_STEP}~3~10~0"]')
+    cell.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#inter-recall-clips .bm-open").first).to_be_visible()
+    expect(page).to_have_url(re.compile(r"interleaved\.point=recall"))
+    # A mark of another chart closes that list and opens its own.
+    expect(page.locator("#inter-causal-plot .points path.point").first).to_be_visible()
+    page.evaluate(PRESS, {"plot": "inter-causal-plot", "key": POINT.partition("~")[2]})
+    clip = page.locator("#inter-causal-clips .bm-open").first
+    expect(clip).to_be_visible()
+    expect(page.locator("#inter-recall-clips .bm-open")).to_have_count(0)
+    said = clip.inner_text()
+    clip.click()
+    expect(page.locator("#inter-reference textarea")).to_have_value(said)
+    expect(page).to_have_url(re.compile(r"interleaved\.clip=own(~|%7E)"))
+    # The address alone brings clip and list back.
+    other = open_page("?" + page.url.split("?", 1)[1], clip_page=False)
+    expect(other.locator("#inter-reference textarea")).to_have_value(said)
+    expect(other.locator("#inter-causal-clips .bm-open").first).to_be_visible()
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
 def test_charts_are_seen_and_axe_finds_nothing(open_page: OpenPage, theme: str, width: int) -> None:
-    page = open_page(RESULT, theme=theme, width=width, clip_page=False)
+    page = open_page(f"{RESULT}&interleaved.point={POINT}", theme=theme, width=width, clip_page=False)
     wait_for_view(page)
     points = page.locator("#inter-recall-plot .points path.point")
     expect(points.first).to_be_visible()
@@ -122,8 +155,11 @@ def test_charts_are_seen_and_axe_finds_nothing(open_page: OpenPage, theme: str, 
     with page.expect_download() as download:
         page.locator('#inter-take [data-value="own/interleaved.csv"]').click()
     assert download.value.suggested_filename == "own-interleaved.csv"
-    page.locator("#inter-recall-table summary").click()
+    for key in CHARTS:
+        expect(page.locator(f"#inter-{key}-plot .js-plotly-plot")).to_be_visible()
+        page.locator(f"#inter-{key}-table summary").click()
     page.locator("#unit-view .cl-table summary").click()
+    expect(page.locator("#inter-causal-clips .bm-list")).to_be_visible()
     page.set_viewport_size({"width": width, "height": 9000})
     assert faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
