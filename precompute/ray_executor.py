@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from engine.errors import EngineError
+from engine.remote import Turns, take_turns_at
 from precompute.executors import Deaths, ExecutorError, attempt, perform_named, reason_of
 from precompute.placement import Needs, needs_of
-from precompute.ray_cluster import API, Cluster, code_hash, connect
+from precompute.ray_cluster import API, Cluster, code_hash, connect, start_here
 from precompute.units import Load, Outcome, Unit
 
 LOOK_EVERY_S = 1.0
@@ -37,13 +38,15 @@ class Arrival(NamedTuple):
 class Worker:
     """One process on a node; Ray makes it an actor."""
 
-    def __init__(self, perform: str, n_threads: int) -> None:
+    def __init__(self, perform: str, n_threads: int, turns: Any = None) -> None:
         import ray
 
         # Read when torch and CTranslate2 are first imported, which is with the first unit.
         os.environ["OMP_NUM_THREADS"] = str(n_threads)
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what it was not given it must not use
+        if turns is not None:
+            take_turns_at(lambda name, a_minute: ray.get(turns.take.remote(name, a_minute)))
         self._perform = perform
 
     def arrive(self) -> Arrival:
@@ -101,6 +104,7 @@ class RayExecutor:
         self._address = address
         self._needs = needs
         self._actors: list[_Actor] = []
+        self._turns: Any = None
 
     def __enter__(self) -> Self:
         self._cluster: Cluster = connect(self._address, self._n_workers)
@@ -110,6 +114,8 @@ class RayExecutor:
     def __exit__(self, *_: object) -> None:
         for actor in list(self._actors):
             self._dismiss(actor)
+        if self._turns is not None:
+            self._ray.kill(self._turns)
         self._ray.shutdown()
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
@@ -158,8 +164,15 @@ class RayExecutor:
             max_restarts=0,
             max_task_retries=0,
         )(Worker)
-        handle = actor_class.remote(self._perform, self._cluster.n_threads)
+        turns = self._place_of_turns() if API in wanted else None
+        handle = actor_class.remote(self._perform, self._cluster.n_threads, turns)
         self._actors.append(_Actor(handle, load, wanted, handle.arrive.remote()))
+
+    def _place_of_turns(self) -> Any:
+        """Return the actor at which all others take their turns at services: the rate is the run's."""
+        if self._turns is None:
+            self._turns = start_here(self._ray, Turns)
+        return self._turns
 
     def _wanted(self, load: Load) -> dict[str, float]:
         needs = self._needs(load)

@@ -85,7 +85,7 @@ def make_batches_small(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A cluster of one node with two cores, for every test that needs no more."""
-    with cluster_of({"num_cpus": 2, "resources": {"api": 1}}) as cluster:
+    with cluster_of({"num_cpus": 2, "resources": {"api": 2}}) as cluster:
         yield cluster.address
 
 

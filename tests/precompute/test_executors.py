@@ -137,15 +137,6 @@ def test_workers_that_never_live_are_given_up(
         rows_of(start_processes, units, n_workers=1)
 
 
-def test_threads_are_shared_out_and_the_pool_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("precompute.executors.n_cores", lambda: 6)
-    units = [WordsUnit((f"a{i}",), tmp_path) for i in range(12)]
-    with make_executor("pool", 2, PERFORM) as working:
-        outcomes = list(working.run(units))
-    assert {outcome.findings["threads"] for outcome in outcomes} == {"3"}
-    assert str(os.getpid()) not in {outcome.findings["process"] for outcome in outcomes}
-
-
 def test_leaving_early_ends_the_workers_at_once(start_processes: Start, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the executor must be left by the error

@@ -20,6 +20,7 @@ from precompute.placement import Needs
 from precompute.ray_executor import RayExecutor
 from precompute.units import Load, Outcome, Unit
 from tests.precompute import fake_family
+from tests.precompute.fake_asking import ASK, assert_two_processes_keep_to_one_rate
 from tests.precompute.fake_cluster import cluster_of
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 from tests.precompute.test_executors import PERFORM as PERFORM_WORDS
@@ -193,6 +194,12 @@ def test_services_are_asked_from_the_nodes_that_may(mixed: Any, tmp_path: Path) 
     asking = {node.node_id for node in mixed.worker_nodes}
     assert {outcome.findings["node"] for outcome in outcomes} == asking and most_at_once(outcomes) == 1
     assert {outcome.findings["gpu"] for outcome in outcomes} == {""}
+
+
+def test_the_rate_of_a_service_is_that_of_all_actors_together(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_two_processes_keep_to_one_rate(RayExecutor(ASK, 2, ray_address), tmp_path, monkeypatch)
 
 
 def test_a_cluster_that_may_not_ask_services_is_one_sentence(
