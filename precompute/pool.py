@@ -19,6 +19,7 @@ from typing import NamedTuple, Self
 
 from engine.errors import EngineError
 from engine.remote import Turns, take_turns_at
+from engine.systems.profiles import Profile, profile_to_send, use_profile
 from precompute.executors import Deaths, ExecutorError, attempt, n_cores, perform_named
 from precompute.units import Outcome, Unit
 
@@ -133,7 +134,8 @@ def _receive(worker: _Worker) -> object:
 def _start(perform: str, n_threads: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, perform, n_threads), daemon=True)
+    given = (theirs, perform, n_threads, profile_to_send())
+    process = context.Process(target=_serve, args=given, daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -146,11 +148,12 @@ def _asked(pipe: Connection, turn: _Turn) -> float:
     return away_s
 
 
-def _serve(pipe: Connection, perform: str, n_threads: int) -> None:
+def _serve(pipe: Connection, perform: str, n_threads: int, profile: Profile) -> None:
     """Work on what comes through the pipe until it is closed, as it is when the other process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the one that asked decides
     # Read by torch and CTranslate2 when they are first imported, which is below.
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    use_profile(profile)
     take_turns_at(lambda name, requests_per_minute: _asked(pipe, _Turn(name, requests_per_minute)))
     function = perform_named(perform)
     while True:

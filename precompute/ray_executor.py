@@ -6,7 +6,9 @@ actor that dies takes no result with it: what it was at is handed out again.
 
 from __future__ import annotations
 
+import math
 import os
+import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple, Self
 
 from engine.errors import EngineError
 from engine.remote import Turns, take_turns_at
+from engine.systems.profiles import Profile, profile_to_send, use_profile
+from engine.systems.services import patience_here
 from precompute.executors import Deaths, ExecutorError, attempt, perform_named, reason_of
 from precompute.placement import Needs, needs_of
 from precompute.ray_cluster import API, Cluster, code_hash, connect, start_here
@@ -35,24 +39,45 @@ class Arrival(NamedTuple):
     code: str
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What the driver's environment says and a node's does not.
+
+    Attributes:
+        profile: what models are run by.
+        turns: actor at which all take their turns at services; None for who asks none.
+        requests_per_minute: to each service, of the run.
+    """
+
+    profile: Profile
+    turns: Any = None
+    requests_per_minute: float = math.inf
+
+
 class Worker:
     """One process on a node; Ray makes it an actor."""
 
-    def __init__(self, perform: str, n_threads: int, turns: Any = None) -> None:
+    def __init__(self, perform: str, n_threads: int, terms: Terms) -> None:
         import ray
 
         # Read when torch and CTranslate2 are first imported, which is with the first unit.
         os.environ["OMP_NUM_THREADS"] = str(n_threads)
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what it was not given it must not use
-        if turns is not None:
-            take_turns_at(lambda name, a_minute: ray.get(turns.take.remote(name, a_minute)))
         self._perform = perform
+        self._terms = terms
 
-    def arrive(self) -> Arrival:
-        """Say where it is and which code it runs."""
+    def arrive(self) -> Arrival | str:
+        """Take the driver's terms; say where it is and which code it runs, or why it cannot work there."""
         import ray
 
+        turns, a_minute = self._terms.turns, self._terms.requests_per_minute
+        if turns is not None:
+            take_turns_at(lambda name, _: ray.get(turns.take.remote(name, a_minute)))
+        try:
+            use_profile(self._terms.profile)
+        except EngineError as error:
+            return f"On {socket.gethostname()}: {error}"
         return Arrival(ray.get_runtime_context().get_node_id(), code_hash())
 
     def work(self, unit: Unit) -> Outcome | str:
@@ -164,15 +189,16 @@ class RayExecutor:
             max_restarts=0,
             max_task_retries=0,
         )(Worker)
-        turns = self._place_of_turns() if API in wanted else None
-        handle = actor_class.remote(self._perform, self._cluster.n_threads, turns)
+        handle = actor_class.remote(self._perform, self._cluster.n_threads, self._terms(wanted))
         self._actors.append(_Actor(handle, load, wanted, handle.arrive.remote()))
 
-    def _place_of_turns(self) -> Any:
-        """Return the actor at which all others take their turns at services: the rate is the run's."""
+    def _terms(self, wanted: dict[str, float]) -> Terms:
+        profile = profile_to_send()
+        if API not in wanted:
+            return Terms(profile)
         if self._turns is None:
             self._turns = start_here(self._ray, Turns)
-        return self._turns
+        return Terms(profile, self._turns, patience_here().requests_per_minute)
 
     def _wanted(self, load: Load) -> dict[str, float]:
         needs = self._needs(load)

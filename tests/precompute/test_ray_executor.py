@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from engine.systems.profiles import PROFILES, Profile, use_profile
 from precompute import ray_cluster, ray_executor
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import ExecutorError
@@ -23,8 +24,8 @@ from tests.precompute import fake_family
 from tests.precompute.fake_asking import ASK, assert_two_processes_keep_to_one_rate
 from tests.precompute.fake_cluster import cluster_of
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
+from tests.precompute.test_executors import LLAMA, WordsUnit
 from tests.precompute.test_executors import PERFORM as PERFORM_WORDS
-from tests.precompute.test_executors import WordsUnit
 from tests.precompute.test_executors import perform as perform_words
 from tests.precompute.whole_runs import (
     assert_nothing_twice,
@@ -194,6 +195,32 @@ def test_services_are_asked_from_the_nodes_that_may(mixed: Any, tmp_path: Path) 
     asking = {node.node_id for node in mixed.worker_nodes}
     assert {outcome.findings["node"] for outcome in outcomes} == asking and most_at_once(outcomes) == 1
     assert {outcome.findings["gpu"] for outcome in outcomes} == {""}
+
+
+def test_every_node_is_told_the_profile(mixed: Any, own_profile: str, tmp_path: Path) -> None:
+    """One unit for a node with a GPU, one for the node that may ask services."""
+    units = [WordsUnit((model,), tmp_path, model) for model in ("here", "service")]
+    needs = {"here": Needs(gpu_gb=1.0), "service": Needs(asks_service=True)}
+    with RayExecutor(PERFORM, 2, mixed.address, needs=lambda load: needs[load.model]) as working:
+        outcomes = list(working.run(units))
+    assert len({outcome.findings["node"] for outcome in outcomes}) == 2
+    assert {outcome.findings["placed"] for outcome in outcomes} == {own_profile}
+
+
+def test_a_folder_of_the_profile_that_a_node_lacks_is_one_sentence(ray_address: str, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    use_profile(Profile("own", "mine", (), (), folders={LLAMA: tmp_path / "weights"}))
+    (tmp_path / "weights").rmdir()  # all nodes of the tests are this machine
+    try:
+        with (
+            pytest.raises(
+                ExecutorError, match=rf"^On \S+: The profile's folder for {LLAMA} does not exist; mend"
+            ),
+            RayExecutor(PERFORM_WORDS, 1, ray_address) as working,
+        ):
+            list(working.run([WordsUnit(("a",), tmp_path)]))
+    finally:
+        use_profile(PROFILES["mini"])
 
 
 def test_the_rate_of_a_service_is_that_of_all_actors_together(
