@@ -20,7 +20,7 @@ from engine.remote import Turns, take_turns_at
 from engine.systems.profiles import Profile, profile_to_send, use_profile
 from engine.systems.services import patience_here
 from precompute.executors import Deaths, ExecutorError, attempt, perform_named, reason_of
-from precompute.placement import Needs, needs_of
+from precompute.placement import Needs, needs_of, profile_within
 from precompute.ray_cluster import API, Cluster, code_hash, connect, start_here
 from precompute.units import Load, Outcome, Unit
 
@@ -193,7 +193,7 @@ class RayExecutor:
         self._actors.append(_Actor(handle, load, wanted, handle.arrive.remote()))
 
     def _terms(self, wanted: dict[str, float]) -> Terms:
-        profile = profile_to_send()
+        profile = profile_within(wanted.get("GPU", 0.0), self._cluster.device_gb, profile_to_send())
         if API not in wanted:
             return Terms(profile)
         if self._turns is None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.systems.profiles import PROFILES, Profile, use_profile
+from engine.systems.residency import LOADED
 from precompute import ray_cluster, ray_executor
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import ExecutorError
@@ -35,6 +36,7 @@ from tests.precompute.whole_runs import (
 )
 
 PERFORM = "tests.precompute.test_ray_executor:perform"
+HOLD = "tests.precompute.test_ray_executor:hold"
 GPU_GB = 80.0
 
 
@@ -52,6 +54,15 @@ def perform(unit: Unit) -> Outcome:
         "ended": str(time.time()),
     }
     return Outcome(done.rows, {**done.findings, **facts})
+
+
+def hold(unit: Unit) -> Outcome:
+    """Load models that only say that they are so many GB, and tell which are there."""
+    rows = []
+    for gb in unit.keys:
+        LOADED.get(gb, object, name=gb, size=lambda gb=gb: int(float(gb) * 1e9))
+        rows.append(LedgerRow(gb, "read", "x", text=" ".join(map(str, LOADED.loaded))))
+    return Outcome(tuple(rows))
 
 
 def perform_together(unit: Unit) -> Outcome:
@@ -178,6 +189,19 @@ def test_two_actors_share_a_gpu_and_a_third_waits(
         outcomes = list(working.run(units))
     assert len(outcomes) == 6 and most_at_once(outcomes) == 2
     assert {outcome.findings["gpu"] for outcome in outcomes} == {"0"}
+
+
+def test_an_actors_models_keep_within_its_share_of_a_gpu(
+    mixed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of 80 GB: two models of 15 GB are there side by side, a third makes room, and one of 45 GB is refused."""
+    monkeypatch.setattr(ray_cluster, "_smallest_gpu_gb", lambda *_: GPU_GB)
+    half = Needs(gpu_gb=GPU_GB / 2)
+    units = [WordsUnit((gb,), tmp_path) for gb in ("15", "15.1", "15.2", "45")]
+    with RayExecutor(HOLD, 1, mixed.address, needs=lambda load: half) as working:
+        rows = {row.key: row for outcome in working.run(units) for row in outcome.rows}
+    assert [rows[gb].text for gb in ("15", "15.1", "15.2")] == ["15", "15 15.1", "15.1 15.2"]
+    assert rows["45"].reason.startswith("45 needs about 41.9 GiB and 36.3 GiB may be used")
 
 
 def test_a_gpu_that_does_not_tell_its_memory_serves_one_actor(mixed: Any, tmp_path: Path) -> None:
