@@ -23,7 +23,7 @@ from precompute.ray_executor import RayExecutor
 from precompute.units import Load, Outcome, Unit
 from tests.precompute import fake_family
 from tests.precompute.fake_asking import ASK, assert_two_processes_keep_to_one_rate
-from tests.precompute.fake_cluster import cluster_of
+from tests.precompute.fake_cluster import cluster_of, wait_for_two
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 from tests.precompute.test_executors import LLAMA, WordsUnit
 from tests.precompute.test_executors import PERFORM as PERFORM_WORDS
@@ -66,16 +66,18 @@ def hold(unit: Unit) -> Outcome:
 
 
 def perform_together(unit: Unit) -> Outcome:
-    """Work once two nodes are at work: on a slow machine the first would be done before the second came."""
+    """Work once two nodes are at work."""
     import ray
 
-    folder: Path = unit.models  # type: ignore[attr-defined]
-    (folder / f"at-work-{ray.get_runtime_context().get_node_id()}").touch()
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("at-work-*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_two(unit.models, ray.get_runtime_context().get_node_id())  # type: ignore[attr-defined]
     time.sleep(0.1)
     return fake_family.perform(unit)
+
+
+def perform_side_by_side(unit: Unit) -> Outcome:
+    """Work once two processes are at work, and say when."""
+    wait_for_two(unit.notes, str(os.getpid()))  # type: ignore[attr-defined]
+    return perform(unit)
 
 
 def most_at_once(outcomes: list[Outcome]) -> int:
@@ -109,8 +111,11 @@ def mixed() -> Iterator[Any]:
         yield cluster
 
 
-def test_a_node_that_is_removed_in_a_run_costs_nothing(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_node_that_is_removed_in_a_run_costs_nothing(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three nodes: the driver's, and two with a core each; one of the two goes while it is at work."""
+    monkeypatch.setattr(ray_executor, "PATIENCE_S", 0.2)  # what is left has room for one actor at a time
     gone: list[str] = []
     with cluster_of({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
         inner = RayExecutor("tests.precompute.test_ray_executor:perform_together", 2, cluster.address)
@@ -185,7 +190,8 @@ def test_two_actors_share_a_gpu_and_a_third_waits(
     units = [
         WordsUnit((f"{model}{i}",), tmp_path, model) for model in ("one", "two", "three") for i in range(2)
     ]
-    with RayExecutor(PERFORM, 3, mixed.address, needs=lambda load: half) as working:
+    by = "tests.precompute.test_ray_executor:perform_side_by_side"
+    with RayExecutor(by, 3, mixed.address, needs=lambda load: half) as working:
         outcomes = list(working.run(units))
     assert len(outcomes) == 6 and most_at_once(outcomes) == 2
     assert {outcome.findings["gpu"] for outcome in outcomes} == {"0"}
