@@ -10,7 +10,7 @@ lint:
 	$(PYTHON) -m codespell_lib .
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 app:
 	$(PYTHON) app.py

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from engine.errors import EngineError, UnknownKeyError
 
 if TYPE_CHECKING:
+    from precompute.benchmark import Report
+    from precompute.executors import Executor
+    from precompute.ledger import Ledger
     from precompute.settings import Settings
+
+PlanT = TypeVar("PlanT")
 
 BENCHMARK_JOBS = ("plan", "run", "summarize")
 STAGES = ("behaviour", "mechanism", "interleaved")
@@ -143,53 +149,53 @@ def _plan_corpora(arguments: argparse.Namespace, settings: Settings, n_workers: 
 
 
 def _run_mechanism_job(arguments: argparse.Namespace) -> int:
-    from precompute.benchmark import ledger_of
-    from precompute.executors import make_executor, n_workers_of
     from precompute.mechanism.estimate import format_mechanism_plan
     from precompute.mechanism.plan import make_mechanism_plan
     from precompute.mechanism.run import run_mechanism
-    from precompute.stages.perform import PERFORM
 
-    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
-    plan = make_mechanism_plan(_settings(arguments))
-    shown = format_mechanism_plan(plan, ledger_of(arguments.out), n_workers)
-    if arguments.job == "plan":
-        sys.stdout.write(shown + "\n")
-        return 0
-    sys.stderr.write(shown + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
-    report = run_mechanism(plan, arguments.out, executor, sys.stderr)
-    failed = (
-        f"; {report.n_failed:,} failed, each with its reason in mechanism.json" if report.n_failed else ""
+    return _run_stage(
+        arguments,
+        make_mechanism_plan(_settings(arguments)),
+        format_mechanism_plan,
+        run_mechanism,
     )
-    sys.stdout.write(
-        f"{report.n_rows:,} measurements in {arguments.out / 'mechanism'}{failed}. "
-        f"Next: python -m precompute summarize --out {arguments.out}\n"
-    )
-    return 0
 
 
 def _run_interleaved_job(arguments: argparse.Namespace) -> int:
-    from precompute.benchmark import ledger_of
-    from precompute.executors import make_executor, n_workers_of
     from precompute.interleaved.plan import SNAPSHOTS, make_interleaved_plan
     from precompute.interleaved.run import format_interleaved_plan, run_interleaved
+
+    return _run_stage(
+        arguments,
+        make_interleaved_plan(_settings(arguments), arguments.snapshots or SNAPSHOTS),
+        lambda plan, ledger, _: format_interleaved_plan(plan, ledger),
+        run_interleaved,
+    )
+
+
+def _run_stage(
+    arguments: argparse.Namespace,
+    plan: PlanT,
+    shown_of: Callable[[PlanT, Ledger, int], str],
+    run: Callable[[PlanT, Path, Executor, TextIO], Report],
+) -> int:
+    """Show a stage's plan and, unless only the plan was asked for, work through it; its tables bear its name."""
+    from precompute.benchmark import ledger_of
+    from precompute.executors import make_executor, n_workers_of
     from precompute.stages.perform import PERFORM
 
     n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
-    plan = make_interleaved_plan(_settings(arguments), arguments.snapshots or SNAPSHOTS)
-    shown = format_interleaved_plan(plan, ledger_of(arguments.out))
+    shown = shown_of(plan, ledger_of(arguments.out), n_workers)
     if arguments.job == "plan":
         sys.stdout.write(shown + "\n")
         return 0
     sys.stderr.write(shown + "\n")
     executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
-    report = run_interleaved(plan, arguments.out, executor, sys.stderr)
-    failed = (
-        f"; {report.n_failed:,} failed, each with its reason in interleaved.json" if report.n_failed else ""
-    )
+    report = run(plan, arguments.out, executor, sys.stderr)
+    stage = arguments.stage
+    failed = f"; {report.n_failed:,} failed, each with its reason in {stage}.json" if report.n_failed else ""
     sys.stdout.write(
-        f"{report.n_rows:,} measurements in {arguments.out / 'interleaved'}{failed}. "
+        f"{report.n_rows:,} measurements in {arguments.out / stage}{failed}. "
         f"Next: python -m precompute summarize --out {arguments.out}\n"
     )
     return 0

@@ -105,7 +105,7 @@ def test_the_readme_has_both_commands_each_on_one_line() -> None:
     found = commands()
     assert found.keys() == {"app", "test"}
     assert found["app"].endswith("app.py") and "requirements.txt" in found["app"]
-    assert found["test"].endswith("pytest") and "requirements-dev.txt" in found["test"]
+    assert found["test"].endswith("pytest -n 2") and "requirements-dev.txt" in found["test"]
 
 
 def test_what_the_readme_points_to_exists() -> None:

@@ -113,16 +113,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **MODEL_QUEUE,
     )
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
-    offered = left.pair.change(
-        show_pair,
-        [left.pair, left.erasures],
-        [
-            *(left.match_note, left.service_note, left.erasures, left.erase_note, left.layer_text),
-            *(left.strength, left.scope, left.layers, left.method),
-        ],
-        **QUICK,
-    )
-    other_pair = offered.then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    other_pair = _show_offer(left).then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     off_when_pressed(right.run_transcript)
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
@@ -136,6 +127,18 @@ def _bind_runs(left: Rail, right: Main) -> None:
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
     ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
     ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+
+
+def _show_offer(left: Rail) -> Any:
+    return left.pair.change(
+        show_pair,
+        [left.pair, left.erasures],
+        [
+            *(left.match_note, left.service_note, left.erasures, left.erase_note, left.layer_text),
+            *(left.strength, left.scope, left.layers, left.method),
+        ],
+        **QUICK,
+    )
 
 
 def _changes(left: Rail) -> list[Any]:

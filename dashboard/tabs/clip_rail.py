@@ -7,28 +7,14 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from dashboard.tabs.clip_card import clip_card
+from dashboard.tabs.clip_card import ClipCard, clip_card
 from dashboard.tabs.clip_controls import ask_card, erase_card, noise_card, run_row
 
 
 @dataclass(frozen=True)
-class Rail:
-    """The rail's components; `form` lists those that make a `Form`, in its order."""
+class Rail(ClipCard):
+    """The rail's components, the clip card's first; `form` lists those that make a `Form`, in its order."""
 
-    audio: gr.Audio
-    other_file: gr.UploadButton
-    clip_note: gr.HTML
-    examples: gr.Dataset
-    sentence: gr.HTML
-    another: gr.Button
-    said_it: gr.Button
-    said_text: gr.Textbox
-    speak_text: gr.Textbox
-    speak_voice: gr.Dropdown
-    speak_rate: gr.Slider
-    speak_pitch: gr.Slider
-    speak: gr.Button
-    reference: gr.Textbox
     task: gr.Dropdown
     task_note: gr.HTML
     pair: gr.Dropdown

@@ -48,6 +48,17 @@ def test_nothing_sticks_out_sideways(open_page: OpenPage, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_the_names_of_all_tabs_are_read_whole_on_a_phone(open_page: OpenPage) -> None:
+    """With a sixth tab they had shrunk to "Benchmar" and "Interleave"."""
+    page = open_page(width=390)
+    cut = "button => button.scrollWidth > button.clientWidth"
+    tabs = page.locator('#tabs > .tab-wrapper [role="tab"]')
+    expect(tabs).to_have_count(6)
+    assert not [tab.inner_text() for tab in tabs.all() if tab.evaluate(cut)]
+    last = tabs.last.bounding_box()
+    assert last is not None and last["x"] + last["width"] <= 390
+
+
 def test_run_stays_in_reach_on_a_phone(open_page: OpenPage) -> None:
     page = open_page(width=390)
     page.evaluate("window.scrollTo(0, 0)")
