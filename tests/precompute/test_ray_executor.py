@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def hold(unit: Unit) -> Outcome:
     """Load models that only say that they are so many GB, and tell which are there."""
     rows = []
     for gb in unit.keys:
-        LOADED.get(gb, object, name=gb, size=lambda gb=gb: int(float(gb) * 1e9))
+        LOADED.get(gb, object, name=gb, size=partial(int, float(gb) * 1e9))
         rows.append(LedgerRow(gb, "read", "x", text=" ".join(map(str, LOADED.loaded))))
     return Outcome(tuple(rows))
 
