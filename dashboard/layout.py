@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from dashboard.endpoints import add_endpoints
+from dashboard.errors import with_plain_errors
+from dashboard.preparing import ProfileState, state_of_profile
 from dashboard.tabs.benchmark import STYLE as BENCHMARK_STYLE
 from dashboard.tabs.benchmark import benchmark_tab, bind_benchmark
 from dashboard.tabs.claims import STYLE as CLAIMS_STYLE
 from dashboard.tabs.claims import bind_claims, claims_tab
 from dashboard.tabs.clip import clip_tab
+from dashboard.tabs.events import QUICK
 from dashboard.tabs.interleaved import STYLE as INTERLEAVED_STYLE
 from dashboard.tabs.interleaved import bind_interleaved, interleaved_tab
 from dashboard.tabs.mechanism import STYLE as MECHANISM_STYLE
@@ -21,11 +25,11 @@ from dashboard.tabs.truth import bind_truth, truth_tab
 from dashboard.theme import STYLE, theme
 from engine.examples import FOLDER as EXAMPLES_FOLDER
 
-BANNER = (
+SHIPPED = (
     "Small models trained on synthetic speech ship with this page; they know about 1,600 words. They are not "
     "Ultravox, Whisper or Llama. The clip page measures live, on this machine."
 )
-_HEADER = f'<header id="app-header"><h1>Cascade Lens</h1><p>{BANNER}</p></header>'
+MOST_NAMES = 3  # of systems: the header has two lines
 # A step back leads to an address, and an address to its view.
 # No microphone is offered on plain http to another machine; the page then says so instead of failing.
 _HEAD = """<script>
@@ -37,12 +41,39 @@ MOST_WAITING = 20
 CLEAN_UP_S = (600, 1800)  # every ten minutes, files older than half an hour
 
 
+def header(state: ProfileState | None) -> str:
+    """Return the page's name and what its models are: a profile's systems that are live, or the small ones.
+
+    Args:
+        state: how far the page's profile is; None for the models that ship.
+    """
+    return f'<header id="app-header"><h1>Cascade Lens</h1><p>{escape(_banner(state))}</p></header>'
+
+
+def _banner(state: ProfileState | None) -> str:
+    if state is None:
+        return SHIPPED
+    if not state.live:
+        return (
+            f"Profile {state.key}: none of its systems is on this page yet. What you see are the small models that "
+            "ship, trained on synthetic speech; they are not Ultravox, Whisper or Llama."
+        )
+    named, n_more = "; ".join(state.live[:MOST_NAMES]), len(state.live) - MOST_NAMES
+    more = f" and {n_more} more" if n_more > 0 else ""
+    return (
+        f"Profile {state.key}, live: {named}{more}. Systems called mini are the small models that ship, trained on "
+        "synthetic speech."
+    )
+
+
 def build_dashboard() -> gr.Blocks:
     """Return the page with its events and endpoints, queue set, not yet launched."""
     with gr.Blocks(
         title="Cascade Lens", analytics_enabled=False, delete_cache=CLEAN_UP_S, fill_width=True
     ) as page:
-        gr.HTML(_HEADER)
+        title = gr.HTML(header(None))
+        # The profile is taken after this is built, and its systems become ready one by one.
+        page.load(with_plain_errors(lambda: header(state_of_profile())), None, [title], **QUICK)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Clip", id="clip") as clip:
                 rail = clip_tab(page)

@@ -13,7 +13,14 @@ from dashboard.session import warm_up
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import SYSTEMS
 from engine.systems.hub import fetch, free_gb, obstacle
-from engine.systems.profiles import Profile, preparation, profile_in_use, read_profile, use_profile
+from engine.systems.profiles import (
+    Profile,
+    offered_pairs,
+    preparation,
+    profile_in_use,
+    read_profile,
+    use_profile,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +32,7 @@ class ProfileState:
     Attributes:
         now: what is being fetched, "" when nothing is.
         lines: one sentence a system.
+        live: names of its systems that the page can ask: those that are ready and have their pair's others.
     """
 
     key: str
@@ -32,6 +40,7 @@ class ProfileState:
     n_ready: int
     now: str
     lines: tuple[str, ...]
+    live: tuple[str, ...] = ()
 
 
 class _Fetching:
@@ -108,4 +117,6 @@ def state_of_profile() -> ProfileState | None:
     if profile.key == "mini":
         return None
     found = preparation(profile, _FETCHING.failures)
-    return ProfileState(profile.key, len(profile.systems), found.n_ready, _FETCHING.now, found.lines)
+    asked = {key for pair in offered_pairs().values() for key in pair.systems}
+    live = tuple(SYSTEMS[key].name for key in profile.systems if key in asked)
+    return ProfileState(profile.key, len(profile.systems), found.n_ready, _FETCHING.now, found.lines, live)

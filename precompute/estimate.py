@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.systems.catalogue import is_service
 from engine.systems.published_rows import PUBLISHED_SYSTEMS
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger
-from precompute.load import GPUS, guessed_s
+from precompute.load import GPUS, PART_BYTES, guessed_s
 from precompute.plan import Plan, listen_units, memory_units, wanted_prompts
 
 # Seconds on one core of a common machine, for the minis; published models are guessed as on this GPU.
@@ -64,10 +65,21 @@ def estimate(plan: Plan, ledger: Ledger, n_workers: int) -> Estimate:
         )
     total = {stage: sum(n for (s, _), n in left.items() if s == stage) for stage in GUESSED_S}
     n_rows = sum(total.values())
-    row_bytes = ledger.n_bytes / len(ledger.rows) if ledger.rows else GUESSED_BYTES
-    n_bytes = round(n_rows * row_bytes + TABLE_BYTES * sum(1 for _ in plan.cells()))
+    n_replies = sum(count for (_, who), count in left.items() if is_service(who))
+    n_bytes = round(
+        (n_rows - n_replies) * _row_bytes(ledger)
+        + n_replies * PART_BYTES
+        + TABLE_BYTES * sum(1 for _ in plan.cells())
+    )
     wall_s = (START_S if n_rows else 0.0) + seconds / n_workers
     return Estimate(total, tuple(sorted(guessed)), wall_s, n_bytes)
+
+
+def _row_bytes(ledger: Ledger) -> float:
+    """Return the size of a row that shares its part with others."""
+    n_replies = sum(is_service(row.who) for row in ledger.rows.values())
+    n_others = len(ledger.rows) - n_replies
+    return max(0, ledger.n_bytes - n_replies * PART_BYTES) / n_others if n_others else GUESSED_BYTES
 
 
 def seconds_measured(ledger: Ledger) -> dict[tuple[str, str], float]:

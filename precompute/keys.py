@@ -34,9 +34,9 @@ def render_key(recipe: Recipe) -> str:
     return _key("render", _synthesiser() if recipe.text else "", recipe.to_json())
 
 
-def transcribe_key(recipe: Recipe, transcriber: Path) -> str:
-    """Return the key of a transcript: once per transcriber and sound."""
-    return _key("transcribe", render_key(recipe), folder_hash(transcriber))
+def transcribe_key(recipe: Recipe, transcriber: Path, *hearing: str) -> str:
+    """Return the key of a transcript: once per transcriber, sound, and what a published one is told in words."""
+    return _key("transcribe", render_key(recipe), folder_hash(transcriber), *hearing)
 
 
 def listen_key(recipe: Recipe, question: Question, weights: Sequence[Weights]) -> str:

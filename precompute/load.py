@@ -39,6 +39,7 @@ GEMINI_TOKENS_A_SECOND = 32.0  # of audio, as Google documents it
 EDGE_BYTES_A_SECOND = 6_000.0  # its MP3: 48 kbit/s
 MELD_GB, MUSAN_GB = 3.0, 11.0  # MELD's files and the clips laid out from them
 ROW_BYTES, ANSWER_BYTES = 200, 120
+PART_BYTES = 5_100  # of a part of the ledger that holds one row: each reply of a service is one
 
 
 @dataclass(frozen=True)
@@ -260,11 +261,12 @@ def disk_of(specs: Sequence[SystemSpec], tasks: Sequence[TaskLoad]) -> Disk:
     spoken = [task for task in tasks if CORPORA[task.task].is_text]
     clips = sum(task.n_clean + task.n_noisy for task in tasks)
     ears = {spec.transcriber for spec in specs if spec.transcriber}
-    rows = clips * (1 + len(ears) + len(specs))
+    n_services = sum(spec.is_remote for spec in specs)
+    rows = clips * (1 + len(ears) + len(specs) - n_services)
     return Disk(
         speech_gb=audio_seconds(spoken) * EDGE_BYTES_A_SECOND / 1e9,
         footage_gb=MELD_GB if any(task.task == "meld" for task in tasks) else 0.0,
         musan_gb=MUSAN_GB if any(task.n_noisy for task in tasks) else 0.0,
         weights_gb=size_gb(dict.fromkeys(name for spec in specs for name in spec.folders)),
-        ledger_gb=(rows * ROW_BYTES + clips * len(specs) * ANSWER_BYTES) / 1e9,
+        ledger_gb=(rows * ROW_BYTES + clips * (n_services * PART_BYTES + len(specs) * ANSWER_BYTES)) / 1e9,
     )

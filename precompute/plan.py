@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.errors import UnknownKeyError
-from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, systems
+from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, is_service, systems
 from engine.systems.profiles import read_profile
+from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.weights import folder_of
+from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute import keys
 from precompute.clips import Clip, recorded_clips
 from precompute.corpora.folder import open_corpora, require
@@ -32,7 +34,7 @@ from precompute.settings import (
     corpora_keys,
     items_a_corpus,
 )
-from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit
+from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit, split_off_requests
 
 __all__ = [
     "Plan",
@@ -48,6 +50,7 @@ __all__ = [
 
 CLIPS_IN_UNIT = 32  # three seconds of work: what a kill may cost
 PROMPTS_IN_UNIT = 128
+REQUESTS_IN_UNIT = 1  # of a service: each reply is paid for, and a kill may cost one
 
 _Thing = TypeVar("_Thing")
 
@@ -60,6 +63,7 @@ class Plan:
         notes: what a reader should know before it runs, one sentence each.
         folders: task -> where its recordings lie; a task that is spoken here has none.
         musan: folder of MUSAN, where its babble is wanted.
+        hearing: how published transcribers are run.
     """
 
     settings: Settings
@@ -68,6 +72,7 @@ class Plan:
     notes: tuple[str, ...]
     folders: Mapping[str, Path]
     musan: Path | None = None
+    hearing: WhisperSettings = USUAL
 
     def cells(self) -> Iterator[tuple[SystemSpec, Clip]]:
         """Yield every row of the answers: a system and a clip. An oracle needs the true words."""
@@ -95,7 +100,8 @@ class Plan:
     def transcribe_key(self, spec: SystemSpec, clip: Clip) -> str:
         """Return the key of a cascade's transcript."""
         assert spec.transcriber is not None
-        return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models))
+        told = (self.hearing.words,) if spec.transcriber in PUBLISHED_TRANSCRIBERS else ()
+        return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models), *told)
 
     def read_key(self, spec: SystemSpec, clip: Clip, heard: str) -> str:
         """Return the key of a text LLM's answer."""
@@ -182,7 +188,8 @@ def make_plan(settings: Settings) -> Plan:
         notes.append(FESTIVAL)
     # Renderings that are equal in all respects are one clip.
     unique = {clip.clip_id: clip for clip in clips}
-    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan)
+    hearing = read_profile(settings.profile).hearing
+    return Plan(settings, chosen, tuple(unique.values()), tuple(notes), folders, musan, hearing)
 
 
 def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]]:
@@ -205,14 +212,21 @@ def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]
 
 
 def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
-    """Return the work on sound that is not done; every clip is in one unit, with all that is wanted of it."""
+    """Return the work on sound that is not done.
+
+    Every clip is in one unit, with all that is wanted of it here, and in one more for each service that hears it.
+    """
     works = [(clip.item.task, work) for clip in plan.clips if (work := _clip_work(plan, clip, ledger)).needs]
     units: list[ListenUnit] = []
     # A unit keeps to one task: its questions have as many labels, and its batches fill up well.
     for task, group in groupby(works, key=lambda one: one[0]):
         folder = plan.folder_of_task(task)
         for part in _portions([work for _, work in group], CLIPS_IN_UNIT):
-            units.append(ListenUnit(part, folder, plan.settings.models, plan.musan))
+            here, requests = split_off_requests(part)
+            # Requests follow the clips that they are about: the pace, which tells what is left, stays even.
+            for wanted in (here, *_portions(requests, REQUESTS_IN_UNIT)):
+                if wanted:
+                    units.append(ListenUnit(wanted, folder, plan.settings.models, plan.musan, plan.hearing))
     return units
 
 
@@ -236,7 +250,7 @@ def read_units(plan: Plan, ledger: Ledger) -> list[ReadUnit]:
     units: list[ReadUnit] = []
     for (via, backbone), prompts in wanted_prompts(plan, ledger).items():
         ordered = sorted(prompts, key=_like_length)
-        for part in _portions(ordered, PROMPTS_IN_UNIT):
+        for part in _portions(ordered, REQUESTS_IN_UNIT if is_service(via) else PROMPTS_IN_UNIT):
             units.append(ReadUnit(via, backbone, part, plan.settings.models))
     return units
 

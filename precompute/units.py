@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from engine.recipe import Recipe
 from engine.request import Question
+from engine.systems.catalogue import is_service
+from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute.ledger import LedgerRow
 
 ListenStage = Literal["render", "transcribe", "listen"]
@@ -87,6 +89,13 @@ class ClipWork:
     needs: tuple[Need, ...]
 
 
+def split_off_requests(works: Sequence[ClipWork]) -> tuple[tuple[ClipWork, ...], list[ClipWork]]:
+    """Return what is done here of these clips, and a work for each request to a service."""
+    kept = (replace(work, needs=tuple(n for n in work.needs if not is_service(n.who))) for work in works)
+    requests = [replace(work, needs=(need,)) for work in works for need in work.needs if is_service(need.who)]
+    return tuple(work for work in kept if work.needs), requests
+
+
 @dataclass(frozen=True)
 class ListenUnit:
     """Work on the sound of some clips.
@@ -95,12 +104,14 @@ class ListenUnit:
         folder: of the clips' recordings.
         models: folder of the models.
         musan: folder of MUSAN, where its babble is wanted.
+        hearing: how published transcribers are run: the keys hold it, so the unit brings it to whatever process.
     """
 
     works: tuple[ClipWork, ...]
     folder: Path
     models: Path
     musan: Path | None = None
+    hearing: WhisperSettings = USUAL
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ SHARED_BY_ADAPTERS = {
     "ultravox_checkpoint",
     "weights",
     "whisper_encoder",
+    "whisper_settings",
 }
 # The files that know the adapters: of the catalogue's systems, and of the unit models. None of them knows these.
 LOADS_ADAPTERS = {"registry", "unit_models"}

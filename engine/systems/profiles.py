@@ -28,6 +28,7 @@ from engine.systems.catalogue import (
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
 from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
+from engine.systems.whisper_settings import WhisperSettings
 
 # The nine systems of arXiv 2602.17598, Table 1: the paper's id -> ours.
 PAPER_SYSTEMS: Mapping[str, str] = {
@@ -54,6 +55,7 @@ class Profile:
         dtype: of published weights: "" or "bfloat16", or "float32".
         memory_gib: that models may take on the device at a time, in GiB; None for what is free.
         folders: model folder -> where it lies, for weights that are here already.
+        language, drop_silence: how published transcribers hear, see `WhisperSettings`.
     """
 
     key: str
@@ -64,6 +66,13 @@ class Profile:
     dtype: str = ""
     memory_gib: float | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
+    language: str = "en"
+    drop_silence: bool = False
+
+    @property
+    def hearing(self) -> WhisperSettings:
+        """How published transcribers are run."""
+        return WhisperSettings(self.language, drop_silence=self.drop_silence)
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -138,6 +147,7 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
     folders = written.get("folders") or {}
     if not isinstance(folders, Mapping) or not all(isinstance(place, str) for place in folders.values()):
         raise ModelFilesError(f"The profile {file.name}: folders must map a model folder to its path.")
+    hearing = _hearing(file, written)
     return Profile(
         key=str(written.get("key") or file.stem),
         name=str(written.get("name") or file.stem),
@@ -148,7 +158,21 @@ def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
         memory_gib=None if memory is None else float(memory),
         # As in other files of settings: a path is told from where the file lies.
         folders={str(name): file.parent / Path(place).expanduser() for name, place in folders.items()},
+        language=hearing.language,
+        drop_silence=hearing.drop_silence,
     )
+
+
+def _hearing(file: Path, written: Mapping[str, Any]) -> WhisperSettings:
+    language, drop_silence = written.get("language"), written.get("drop_silence")
+    if not isinstance(language, str | None):
+        raise ModelFilesError(
+            f"The profile {file.name}: language must be a code such as en; "
+            'put "no", which YAML reads as false, in quotes.'
+        )
+    if not isinstance(drop_silence, bool | None):
+        raise ModelFilesError(f"The profile {file.name}: drop_silence must be true or false.")
+    return WhisperSettings(language or "en", drop_silence=bool(drop_silence))
 
 
 def _words(file: Path, written: Mapping[str, Any], key: str) -> tuple[str, ...]:

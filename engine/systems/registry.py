@@ -18,11 +18,13 @@ from engine.remote import Caller
 from engine.secret import secret_from
 from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
 from engine.systems.placement import placement_of, settings_in_use
+from engine.systems.profiles import profile_in_use
 from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.residency import LOADED
 from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
 from engine.systems.spec import SystemSpec
 from engine.systems.weights import folder_of
+from engine.systems.whisper_settings import WhisperSettings
 
 if TYPE_CHECKING:
     from engine.systems.base import BehaviourModel, SpeechLLM, Transcribes
@@ -62,24 +64,33 @@ def load_cascade(key: str, models: Path = MODELS) -> Cascade:
     """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
     spec = get_spec(key)
     assert spec.transcriber is not None
-    text = backbone_of(spec, models)
-    backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models)
+    text, hearing = backbone_of(spec, models), profile_in_use().hearing
+    backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models, hearing)
 
     def load() -> Cascade:
         from engine.systems.cascade import Cascade
 
         return Cascade(spec, ears, backbone)
 
-    needs = [(_TEXT, text, models), (_EARS, spec.transcriber, models)]
-    return LOADED.get((_CASCADE, key, models), load, name=spec.name, needs=needs)
+    needs = [(_TEXT, text, models), _ears_key(spec.transcriber, models, hearing)]
+    return LOADED.get((_CASCADE, key, models, hearing), load, name=spec.name, needs=needs)
 
 
-def load_transcriber(folder: str, models: Path = MODELS) -> Transcribes:
-    """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`."""
+def load_transcriber(
+    folder: str, models: Path = MODELS, hearing: WhisperSettings | None = None
+) -> Transcribes:
+    """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`.
+
+    Args:
+        folder: its name in the catalogue.
+        models: folder of the models.
+        hearing: how it is run if it is a published one; None for what the profile says.
+    """
     place = folder_of(folder, models)
+    hearing = hearing or profile_in_use().hearing
     return LOADED.get(
-        (_EARS, folder, models),
-        lambda: _new_transcriber(folder, place),
+        _ears_key(folder, models, hearing),
+        lambda: _new_transcriber(folder, place, hearing),
         name=folder,
         size=lambda: sum(file.stat().st_size for file in place.glob("model.bin")),
     )
@@ -205,12 +216,16 @@ def _new_speech_llm(spec: SystemSpec, backbone: TextLLM, models: Path) -> Speech
     return Ultravox(spec, folder, backbone, bases)
 
 
-def _new_transcriber(folder: str, place: Path) -> Transcribes:
+def _ears_key(folder: str, models: Path, hearing: WhisperSettings) -> tuple[object, ...]:
+    return _EARS, folder, models, hearing
+
+
+def _new_transcriber(folder: str, place: Path, hearing: WhisperSettings) -> Transcribes:
     if folder in PUBLISHED_TRANSCRIBERS:
-        from engine.systems.whisper import PublishedTranscriber, WhisperSettings
+        from engine.systems.whisper import PublishedTranscriber
 
         device = settings_in_use().device.partition(":")[0]
-        return PublishedTranscriber(place, WhisperSettings(device=device or "auto"))
+        return PublishedTranscriber(place, replace(hearing, device=device or "auto"))
     from engine.systems.cascade import Transcriber
 
     return Transcriber(place, max_tokens=_TRANSCRIBER_TOKENS)

@@ -7,7 +7,6 @@ the library expects. One pass at temperature 0: a second try at another temperat
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import faster_whisper
@@ -17,39 +16,20 @@ from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.residency import is_out_of_memory
+from engine.systems.whisper_settings import USUAL, WhisperSettings
 
 SHORTEST_SAMPLES = 640
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
-
-
-@dataclass(frozen=True)
-class WhisperSettings:
-    """How a clip is transcribed.
-
-    Attributes:
-        language: of the speech, as Whisper's code; every task here is in English, and a guessed language is a
-            source of errors that is no system's own.
-        beam_size: hypotheses kept; 5 is the library's own, and 1 is greedy.
-        drop_silence: cut stretches without speech first (voice activity detection); words keep their times.
-        device, compute_type: as CTranslate2 names them; "default" keeps the published weights' precision, where
-            "auto" would take 8-bit integers if they are faster.
-    """
-
-    language: str = "en"
-    beam_size: int = 5
-    drop_silence: bool = False
-    device: str = "auto"
-    compute_type: str = "default"
 
 
 class PublishedTranscriber:
     """A CTranslate2 Whisper with word times; holds no state between clips.
 
     Raises:
-        ModelFilesError: a file is missing or damaged.
+        ModelFilesError: a file is missing or damaged, or its vocabulary lacks the language.
     """
 
-    def __init__(self, folder: Path, settings: WhisperSettings = WhisperSettings()) -> None:
+    def __init__(self, folder: Path, settings: WhisperSettings = USUAL) -> None:
         missing = [name for name in NEEDED_FILES if not (folder / name).exists()]
         if missing:
             raise ModelFilesError(f"{folder.name} lacks {missing[0]}; fetch it again.")
@@ -66,6 +46,10 @@ class PublishedTranscriber:
             # It would be run as English's own, whose prompt names neither language nor task.
             raise ModelFilesError(
                 f"{folder.name} could not be loaded: its vocabulary is damaged; fetch it again."
+            )
+        if self._model.hf_tokenizer.token_to_id(f"<|{settings.language}|>") is None:
+            raise ModelFilesError(
+                f"{folder.name} does not know the language {settings.language}; take a cascade with Whisper large-v3."
             )
         self._lock = threading.Lock()
 

@@ -16,6 +16,7 @@ from engine.errors import TableError
 from engine.records import write_table
 from engine.scoring import is_right
 from engine.systems.catalogue import SystemSpec, match_between, revision_of
+from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.clip_flags import UNUSABLE
@@ -149,6 +150,7 @@ def _record(
             "kind": spec.kind,
             "backbone": backbone,
             "transcriber": spec.transcriber,
+            **({"hearing": plan.hearing.words} if spec.transcriber in PUBLISHED_TRANSCRIBERS else {}),
             "revision": revision_of(spec, settings.models),
             "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
             "batching": findings.get(who) or before.get(spec.key, ""),

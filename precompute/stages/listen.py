@@ -46,9 +46,7 @@ def listen(unit: ListenUnit) -> Outcome:
         else:
             wanted.append(_Wanted(need, clip, question))
     findings: dict[str, str] = {}
-    # Services come last: where something before them raises, the unit is tried again in parts, and each part
-    # would ask them once more.
-    for who in sorted(dict.fromkeys(one.need.who for one in wanted), key=is_service):
+    for who in dict.fromkeys(one.need.who for one in wanted):
         asked = [one for one in wanted if one.need.who == who]
         if asked[0].need.stage == "transcribe":
             rows += [_transcribed(unit, one) for one in asked]
@@ -95,7 +93,7 @@ def _flags(recipe: Recipe, clip: AudioClip) -> str:
 
 def _transcribed(unit: ListenUnit, wanted: _Wanted) -> LedgerRow:
     started = time.perf_counter()
-    text, _ = transcriber(wanted.need.who, unit.models).transcribe(wanted.clip)
+    text, _ = transcriber(wanted.need.who, unit.models, unit.hearing).transcribe(wanted.clip)
     seconds = time.perf_counter() - started
     return LedgerRow(wanted.need.key, "transcribe", wanted.need.who, text=text, seconds=seconds)
 

@@ -18,6 +18,7 @@ from engine.systems.registry import (
     load_transcriber,
 )
 from engine.systems.text_llm import TextLLM
+from engine.systems.whisper_settings import WhisperSettings
 
 transformers_logging.disable_progress_bar()  # its bars would break ours
 
@@ -38,9 +39,9 @@ def text_llm(key: str, models: Path) -> TextLLM:
     return load_text_llm(key, models) if spec.kind == "text_llm" else load_cascade(key, models).backbone
 
 
-def transcriber(folder: str, models: Path) -> Transcribes:
-    """Return the transcriber in this folder."""
-    return load_transcriber(folder, models)
+def transcriber(folder: str, models: Path, hearing: WhisperSettings) -> Transcribes:
+    """Return the transcriber in this folder; a published one is run as `hearing` says."""
+    return load_transcriber(folder, models, hearing)
 
 
 @cache

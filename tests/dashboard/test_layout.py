@@ -14,11 +14,13 @@ import gradio as gr
 import pytest
 
 from dashboard import endpoints
-from dashboard.layout import CLEAN_UP_S, build_dashboard, launch_options
+from dashboard.layout import CLEAN_UP_S, build_dashboard, header, launch_options
+from dashboard.preparing import ProfileState, state_of_profile, take_profile
 from dashboard.tabs.benchmark import STYLE as BENCHMARK_STYLE
 from dashboard.tabs.claims import STYLE as CLAIMS_STYLE
 from dashboard.tabs.truth import STYLE as TRUTH_STYLE
 from dashboard.theme import STYLE
+from engine.systems.profiles import PROFILES, use_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULTS = {
@@ -72,6 +74,30 @@ def test_every_event_that_runs_models_shares_one_queue(page: gr.Blocks) -> None:
         "tables",
         "table",
     }
+
+
+def test_the_header_says_which_models_are_seen() -> None:
+    """The minis under their own profile, and under another's for as long as none of its systems is there."""
+    assert "Small models trained on synthetic speech ship with this page" in header(None)
+    lines = ("Ultravox v0.5 1B cannot run yet: weights are missing.",) * 3
+    waiting = header(ProfileState("small", 3, 0, "", lines))
+    assert "Profile small: none of its systems is on this page yet. What you see are the small mod" in waiting
+    live = header(ProfileState("<lab>", 5, 5, "", lines, ("A", "B <i>", "C", "D", "E")))
+    assert "Profile &lt;lab&gt;, live: A; B &lt;i&gt;; C and 2 more. Systems called mini are" in live
+    assert "live: A; B; C. " in header(ProfileState("x", 3, 3, "", lines, ("A", "B", "C")))
+
+
+def test_the_header_is_told_when_the_page_loads(page: gr.Blocks) -> None:
+    """The app takes its profile after the page is built."""
+    [told] = [
+        fn for fn in page.fns.values() if [type(one) for one in fn.outputs] == [gr.HTML] and not fn.inputs
+    ]
+    assert told.fn is not None and told.fn() == header(None)
+    take_profile("small")
+    try:
+        assert told.fn() == header(state_of_profile()) != header(None)
+    finally:
+        use_profile(PROFILES["mini"])
 
 
 def test_the_page_state_holds_ids_only(page: gr.Blocks) -> None:

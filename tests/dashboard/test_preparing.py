@@ -13,6 +13,7 @@ from dashboard import preparing
 from dashboard.preparing import ProfileState, prepare, state_of_profile, take_profile
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
+from engine.systems.catalogue import PAIRS
 from engine.systems.profiles import PROFILES, profile_in_use, use_profile
 from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import HOME_VARIABLE
@@ -80,6 +81,19 @@ def test_sizes_and_room_are_told_first_then_one_sentence_a_system(monkeypatch: p
     assert len(lines) == 3 and all("the hub does not answer" in line for line in lines)
     state = state_of_profile()
     assert state == ProfileState("small", 3, 0, "", tuple(lines))
+    assert state.live == (), "the page works on the minis, which are not the profile's"
+
+
+def test_a_system_is_live_on_the_page_when_its_pair_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_profile("small")
+    monkeypatch.setattr(preparing, "offered_pairs", lambda: {"own": PAIRS["ultravox-v0.5-1b"]})
+    state = state_of_profile()
+    assert state is not None
+    assert state.live == (
+        "Ultravox v0.5 1B",
+        "Whisper small -> Llama-3.2-1B-Instruct",
+        "Llama-3.2-1B-Instruct, true transcript",
+    )
 
 
 def test_for_a_system_that_stays_incomplete_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,9 @@ def test_the_paper_without_network_is_one_sentence_a_system_on_a_page_that_works
         page = opened(browser, site)
         note = page.locator("#profile-note details")
         expect(note.locator("summary")).to_have_text("Profile paper: 0 of 9 systems ready")
+        expect(page.locator("#app-header p")).to_contain_text(
+            "Profile paper: none of its systems is on this page"
+        )
         lines = note.locator("li").all_text_contents()
         assert len(lines) == len(PAPER_SYSTEMS) and all(" cannot run yet: " in line for line in lines)
         choose_example(page)
@@ -93,6 +96,9 @@ def test_a_profile_of_ones_own_offers_its_pair_and_runs_it(
         page = opened(browser, site)
         summary = page.locator("#profile-note summary")
         expect(summary).to_have_text("Profile lab: 3 of 3 systems ready")
+        expect(page.locator("#app-header p")).to_contain_text(
+            "Profile lab, live: Ultravox v0.5 1B; Whisper small"
+        )
         expect(page.locator("#pair input").first).to_have_value(OWN_PAIR)
         choose_example(page)
         run_and_wait(page)

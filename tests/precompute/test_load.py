@@ -15,7 +15,9 @@ from precompute.corpora.folder import open_corpora
 from precompute.load import (
     GPUS,
     NEW_TOKENS,
+    PART_BYTES,
     QUESTION_TOKENS,
+    ROW_BYTES,
     Prices,
     TaskLoad,
     audio_seconds,
@@ -87,3 +89,6 @@ def test_weights_are_stored_once_and_noise_never() -> None:
     assert audio_seconds(quiet, noisy=True) == 0 < audio_seconds(WHOLE, noisy=True)
     parts = disk.speech_gb + disk.footage_gb + disk.musan_gb + disk.weights_gb + disk.ledger_gb
     assert disk.total_gb == pytest.approx(parts)
+    n_clips = sum(task.n_clean + task.n_noisy for task in WHOLE)
+    served, local = (disk_of([get_spec(key)], WHOLE).ledger_gb for key in ("gemini", "qwen2-audio-7b"))
+    assert served - local == pytest.approx(n_clips * (PART_BYTES - ROW_BYTES) / 1e9), "each reply is a file"

@@ -12,6 +12,8 @@ import pytest
 from engine import decode
 from engine.errors import UnknownKeyError
 from engine.recipe import Recipe, recipe_of
+from engine.systems.catalogue import get_spec
+from engine.systems.whisper_settings import WhisperSettings
 from precompute import keys
 from precompute.corpora.item import question_of
 from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count_items, mini_items
@@ -158,6 +160,24 @@ def test_what_a_result_depends_on_makes_it_new(models: Path, monkeypatch: pytest
     monkeypatch.setitem(keys.CODE_VERSION, "render", 2)
     assert [a == b for a, b in zip(before, found(), strict=True)] == [False, False, False, True]
     keys.folder_hash.cache_clear()
+
+
+def test_only_a_published_transcriber_is_keyed_by_how_it_hears(models: Path, tmp_path: Path) -> None:
+    """The shipped transcribers ignore it: their keys, and so the shipped results, are what they were."""
+    small = write_models(tmp_path / "models") / "faster-whisper-small"
+    small.mkdir()
+    plan = fake_plan(small.parent, n_items=1)
+    clip, mini, published = plan.clips[0], get_spec("mini-cascade"), get_spec("whisper-small-llama-3.2-1b")
+    told = [plan, replace(plan, hearing=WhisperSettings("de")), replace(plan, hearing=WhisperSettings("fr"))]
+    told.append(replace(plan, hearing=WhisperSettings(drop_silence=True)))
+    found = {one.transcribe_key(mini, clip) for one in told}
+    assert found == {keys.transcribe_key(clip.recipe, small.parent / "mini-whisper")}
+    assert len({one.transcribe_key(published, clip) for one in told}) == 4
+    profile = tmp_path / "own.yaml"
+    profile.write_text("systems: [mini-llama]\nlanguage: fr\n")
+    made = make_plan(Settings(profile=str(profile), limit=1, models=models))
+    assert made.hearing == WhisperSettings("fr") and made.settings.profile == str(profile)
+    assert {unit.hearing for unit in listen_units(made, Ledger(tmp_path))} == {made.hearing}
 
 
 def test_large_files_of_the_hubs_cache_are_told_by_their_name_and_adapters_count(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_each_clip_is_rendered_encoded_and_transcribed_once(
 
     monkeypatch.setattr(listen, "say_recipe", say)
     monkeypatch.setattr(speech, "hear", hear)
-    transcriber = loaded.transcriber("mini-whisper", plan.settings.models)
+    transcriber = loaded.transcriber("mini-whisper", plan.settings.models, plan.hearing)
     assert isinstance(transcriber, FromFolder)
     transcriber.clips.clear()
     loaded.batching_of("mini-ultravox", plan.settings.models)

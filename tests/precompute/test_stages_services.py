@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,22 @@ import pytest
 
 from engine.records import read_table
 from engine.systems import cascade
+from engine.systems.catalogue import is_service
 from engine.systems.services import UNAVAILABLE
 from precompute.benchmark import Report, ledger_of, run_plan
+from precompute.estimate import estimate
 from precompute.executors import Executor, InlineExecutor
-from precompute.plan import Settings, make_plan
+from precompute.ledger import Ledger
+from precompute.placement import needs_of
+from precompute.plan import Settings, listen_units, make_plan, read_units
 from precompute.pool import PoolExecutor
 from precompute.stages.perform import PERFORM
 from precompute.stages.summary import summarize
+from precompute.units import Unit
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
+from tests.precompute.whole_runs import ROOT
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
 
@@ -60,9 +70,14 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeService, Fak
 
 
 def worked(
-    models: Path, out: Path, systems: tuple[str, ...] = SYSTEMS, executor: Executor | None = None
+    models: Path,
+    out: Path,
+    systems: tuple[str, ...] = SYSTEMS,
+    executor: Executor | None = None,
+    limit: int = 2,
 ) -> Report:
-    plan = make_plan(Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models))
+    settings = Settings(quick=True, limit=limit, tasks=("topic", "trivia"), systems=systems, models=models)
+    plan = make_plan(settings)
     return run_plan(plan, out, executor or InlineExecutor(PERFORM), io.StringIO())
 
 
@@ -125,6 +140,62 @@ def test_a_unit_that_falls_apart_does_not_ask_a_service_twice(
     rows = answers_in(tmp_path)
     assert report.n_failed == (rows["system"] == "mini-ultravox").sum() > 0
     assert len(services[0].asked) == (rows["system"] == "gemini").sum()
+
+
+def test_each_request_is_a_unit_of_its_own_that_may_ask(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    systems = (*SYSTEMS, "mini-llama")
+    plan = make_plan(Settings(quick=True, limit=4, tasks=("topic",), systems=systems, models=models))
+    heard, read = listen_units(plan, Ledger(tmp_path)), read_units(plan, Ledger(tmp_path))
+    asking = [unit for unit in heard if any(is_service(n.who) for work in unit.works for n in work.needs)]
+    assert len(asking) == len(plan.clips) == 8 and len(heard) == 9, "and one for all that is done here"
+    prompts = [unit for unit in read if is_service(unit.via)]
+    assert len(prompts) == 4 and len(read) == 5, "and one for all that the text LLM here reads"
+    requests: list[Unit] = [*asking, *prompts]
+    for unit in requests:
+        [load] = unit.by_load()
+        assert len(unit.keys) == 1 and needs_of(load).asks_service
+    made = [key for one in heard for key in one.keys]
+    assert len(made) == len(set(made)) == 4 * len(plan.clips), "sound, Gemini, transcript, speech LLM"
+
+
+def test_the_room_for_replies_that_stand_alone_is_told_before(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
+) -> None:
+    systems = ("gemini", "endpoint-text")
+    settings = Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models)
+    told = estimate(make_plan(settings), Ledger(tmp_path / "none"), 1).n_bytes
+    worked(models, tmp_path, systems)
+    assert told == pytest.approx(ledger_of(tmp_path).n_bytes, rel=0.2)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_killed_run_loses_one_paid_reply_a_worker(
+    models: Path, tmp_path: Path, services: tuple[FakeService, FakeService], n_workers: int
+) -> None:
+    """Killed in the middle of the clips and once more in the middle of the prompts; then it goes on to the end."""
+    systems = ("gemini", "endpoint-text")
+    job = ["run", "--quick", "--limit", "3", "--tasks", "topic,trivia", "--systems", ",".join(systems)]
+    workers = ["--executor", "inline"] if n_workers == 1 else ["--executor", "pool", "--workers", "2"]
+    command = [sys.executable, "-m", "precompute", *job, *workers, "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for service, says in zip(services, (GEMINI_SAYS, ENDPOINT_SAYS), strict=True):
+        service.script = [Sent(says, delay_s=0.2)]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(service.asked) < 3:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL, "it was met at work"
+        time.sleep(1.0)  # a worker ends with the reply that it waits for
+    worked(models, tmp_path, systems, limit=3)
+    rows = answers_in(tmp_path)
+    assert not (rows["label_status"] == "failed").any()
+    for service, system in zip(services, systems, strict=True):
+        n_replies = rows["item_id" if system == "endpoint-text" else "clip_id"][
+            rows["system"] == system
+        ].nunique()
+        assert n_replies > 3 and n_replies <= len(service.asked) <= n_replies + n_workers
 
 
 def test_pool_workers_make_the_services_themselves_and_give_the_same(

@@ -24,6 +24,7 @@ from engine.systems.profiles import (
 )
 from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import CHECKPOINTS, HOME_VARIABLE, folder_of, missing_weights, size_gb
+from engine.systems.whisper_settings import WhisperSettings
 
 TRIO = "systems: [ultravox-v0.5-1b, whisper-small-llama-3.2-1b, llama-3.2-1b-instruct]\n"
 
@@ -58,11 +59,12 @@ def test_a_file_of_ones_own_is_read_whole(tmp_path: Path) -> None:
     (tmp_path / "llama").mkdir()
     text = TRIO + (
         "name: my machine\ndevice: cuda:1\ndtype: float32\nmemory_gib: 20\npairs: [mini-ultravox]\n"
-        "folders: {llama-3.2-1b-instruct: llama}\n"
+        "folders: {llama-3.2-1b-instruct: llama}\nlanguage: de\ndrop_silence: yes\n"
     )
     found = read_profile(written(tmp_path, text))
     assert (found.key, found.name, found.device, found.dtype) == ("own", "my machine", "cuda:1", "float32")
     assert found.memory_gib == 20.0 and found.pairs == ("mini-ultravox",)
+    assert found.hearing == WhisperSettings("de", drop_silence=True)
     # A path is told from where the file lies.
     assert found.folders == {"llama-3.2-1b-instruct": tmp_path / "llama"}
     use_profile(found)
@@ -75,6 +77,7 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
     found = read_profile(written(tmp_path, TRIO, "lab.yml"))
     assert (found.key, found.name, found.pairs) == ("lab", "lab", ("ultravox-v0.5-1b",))
     assert (found.device, found.dtype, found.memory_gib, dict(found.folders)) == ("", "", None, {})
+    assert found.hearing == WhisperSettings() == PROFILES["paper"].hearing, "every task is in English"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
     [
         ("systems: [nonsense]", 'There is no system "nonsense"'),
         (TRIO + "pairs: [nonsense]", 'There is no pair "nonsense"'),
-        (TRIO + "system: []", 'holds "system"; it may hold device, dtype, folders, key,'),
+        (TRIO + "system: []", 'holds "system"; it may hold device, drop_silence, dtype,'),
         ("{", "cannot be read; see the README for an example"),
         ("systems: [a\n b: c", "cannot be read"),
         ("!!python/object/apply:os.system [true]", "cannot be read"),
@@ -102,6 +105,12 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
         (TRIO + "memory_gib: .nan", "memory_gib must be a number above 0"),
         (TRIO + "memory_gib: .inf", "memory_gib must be a number above 0"),
         (TRIO + "memory_gib: yes", "memory_gib must be a number above 0"),
+        (TRIO + "language: xx", 'knows no language "xx"; give one of its codes, such as en, de or zh'),
+        (TRIO + "language: English", 'knows no language "English"'),
+        (TRIO + "language: no", 'language must be a code such as en; put "no", which'),
+        (TRIO + "language: [en]", "language must be a code such as en"),
+        (TRIO + "drop_silence: 2", "drop_silence must be true or false"),
+        (TRIO + "drop_silence: 'yes'", "drop_silence must be true or false"),
         (TRIO + "folders: [a]", "folders must map a model folder to its path"),
         (TRIO + "folders: {llama-3.2-1b-instruct: }", "folders must map a model folder to its path"),
     ],

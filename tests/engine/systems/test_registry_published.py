@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from engine.audio import AudioClip
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
 from engine.systems.catalogue import PAIRS, SYSTEMS, get_spec, match_of
+from engine.systems.profiles import PROFILES, use_profile
 from engine.systems.published_rows import PUBLISHED_SYSTEMS
 from engine.systems.registry import (
     batch_is_exact,
@@ -19,6 +23,7 @@ from engine.systems.registry import (
     load_text_llm,
     load_transcriber,
 )
+from engine.systems.whisper import PublishedTranscriber
 from tests.engine.tiny_systems import sound
 from tests.engine.tiny_whisper import SAYS
 
@@ -52,6 +57,22 @@ def test_a_cascade_reads_what_its_published_ears_wrote(published_models: Path, k
     assert heard.text == " ".join(SAYS) and len(heard.words) == len(SAYS)
     assert run_arms(system, system.prepare(heard, QUESTION), max_new_tokens=2).decoded
     assert system.transcriber is load_transcriber(str(SYSTEMS[key].transcriber), published_models)
+
+
+def test_published_ears_hear_as_the_profile_says(published_models: Path) -> None:
+    key = "whisper-small-llama-3.2-1b"
+    usual = load_cascade(key, published_models)
+    profile = replace(PROFILES["mini"], language="de", drop_silence=True)
+    use_profile(profile)
+    try:
+        told = load_cascade(key, published_models)
+        assert isinstance(told.transcriber, PublishedTranscriber)
+        assert told.transcriber._settings.words == profile.hearing.words != PROFILES["mini"].hearing.words
+        silence = AudioClip(np.zeros(32_000, np.float32), "silence")
+        assert told.hear(silence).text == "" != usual.hear(silence).text
+    finally:
+        use_profile(PROFILES["mini"])
+    assert load_cascade(key, published_models) is usual
 
 
 @pytest.mark.parametrize("key", ORACLES)

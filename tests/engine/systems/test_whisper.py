@@ -16,7 +16,8 @@ from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.base import Transcribes
 from engine.systems.registry import load_transcriber
-from engine.systems.whisper import NEEDED_FILES, PublishedTranscriber, WhisperSettings
+from engine.systems.whisper import NEEDED_FILES, PublishedTranscriber
+from engine.systems.whisper_settings import WhisperSettings
 from tests.engine.tiny_systems import sound
 from tests.engine.tiny_whisper import SAYS
 
@@ -95,9 +96,11 @@ def test_the_same_clip_is_transcribed_alike_whatever_came_before(small: Publishe
     assert small.transcribe(sound(2.0, 1)) == first
 
 
+@pytest.mark.parametrize("language", ["en", "de", "no"])
 def test_the_language_is_told_and_never_guessed(
-    small: PublishedTranscriber, monkeypatch: pytest.MonkeyPatch
+    published_models: Path, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:
+    small = PublishedTranscriber(published_models / SMALL, WhisperSettings(language))
     asked: list[list[int]] = []
     generate = faster_whisper.WhisperModel.generate_with_fallback
 
@@ -112,7 +115,7 @@ def test_the_language_is_told_and_never_guessed(
     monkeypatch.setattr(faster_whisper.WhisperModel, "detect_language", guessed)
     small.transcribe(sound(1.0))
     of = small._model.hf_tokenizer.token_to_id
-    assert asked == [[of("<|startoftranscript|>"), of("<|en|>"), of("<|transcribe|>")]]
+    assert asked == [[of("<|startoftranscript|>"), of(f"<|{language}|>"), of("<|transcribe|>")]]
 
 
 def test_silence_is_dropped_by_what_the_library_brings(
@@ -122,6 +125,13 @@ def test_silence_is_dropped_by_what_the_library_brings(
     ears = PublishedTranscriber(published_models / SMALL, WhisperSettings(drop_silence=True))
     silence = AudioClip(np.zeros(32_000, np.float32), "silence")
     assert ears.transcribe(silence) == ("", ())
+
+
+def test_a_language_that_only_large_v3_knows_is_refused_by_the_others(published_models: Path) -> None:
+    cantonese = WhisperSettings("yue")
+    with pytest.raises(ModelFilesError, match=f"^{SMALL} does not know the language yue; take "):
+        PublishedTranscriber(published_models / SMALL, cantonese)
+    assert PublishedTranscriber(published_models / LARGE, cantonese).transcribe(sound(1.0))[1]
 
 
 @pytest.mark.parametrize("name", NEEDED_FILES)
