@@ -24,6 +24,8 @@ Value = TypeVar("Value")
 # Told what is waited for; what it raises ends the waiting.
 Tell = Callable[[str], None]
 TELL_EVERY_S = 0.4
+# Takes the next turn at a service, by its name and the requests per minute: how many seconds away it is.
+TakeTurn = Callable[[str, float], float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Patience:
         attempts: at most, the first one included.
         first_wait_s: before the second attempt; doubles from attempt to attempt.
         longest_wait_s: cap of a wait; a service that asks for more is not asked again.
-        requests_per_minute: of this process, attempts evenly spaced; share it out among parallel processes.
+        requests_per_minute: of all who take turns at one place, attempts evenly spaced.
     """
 
     timeout_s: float = 60.0
@@ -76,12 +78,38 @@ class Called(Generic[Value]):
     attempts: int
 
 
+class Turns:
+    """The place where turns at services are taken, evenly spaced for each. Safe for several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_start: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: str, requests_per_minute: float) -> float:
+        """Take the next turn at this service and return how many seconds away it is."""
+        with self._lock:
+            now = self._clock()
+            start = max(now, self._next_start.get(name, now))
+            self._next_start[name] = start + 60.0 / requests_per_minute
+            return start - now
+
+
+_ELSEWHERE: list[TakeTurn] = []
+
+
+def take_turns_at(take_turn: TakeTurn) -> None:
+    """Let callers made from now on take their turns where other processes of the run take theirs."""
+    _ELSEWHERE[:] = [take_turn]
+
+
 class Caller:
     """Calls one service: spaces its requests and tries again what may pass. Safe for several threads.
 
     Args:
         name: of the service, for sentences.
         patience: how long and how often.
+        take_turn: takes the next turn at the service; by default as `take_turns_at` says, else a turn of its own.
         sleep, clock: of the process; a test hands in its own.
         jitter: draws the part of each wait, so that many processes do not come back at the same moment; it
             plays no part in any answer.
@@ -92,6 +120,7 @@ class Caller:
         name: str,
         patience: Patience,
         *,
+        take_turn: TakeTurn | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         jitter: random.Random | None = None,
@@ -101,8 +130,7 @@ class Caller:
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter or random.Random()
-        self._next_start = float("-inf")
-        self._lock = threading.Lock()
+        self._take_turn = take_turn or (_ELSEWHERE[0] if _ELSEWHERE else Turns(clock).take)
 
     def call(self, attempt: Callable[[], Value | Failure], tell: Tell | None = None) -> Called[Value]:
         """Return the value of the first attempt that gives one.
@@ -134,12 +162,9 @@ class Caller:
         raise ServiceError(f"{self.name} {failure.what}{times}.")
 
     def _wait_for_turn(self, tell: Tell | None) -> None:
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._next_start)
-            self._next_start = start + 60.0 / self.patience.requests_per_minute
-        if start > now:
-            self._pause(start - now, tell, f"waiting for a turn: {self.name} is asked so many times a minute")
+        away_s = self._take_turn(self.name, self.patience.requests_per_minute)
+        if away_s > 0:
+            self._pause(away_s, tell, f"waiting for a turn: {self.name} is asked so many times a minute")
 
     def _pause(self, seconds: float, tell: Tell | None, what: str) -> None:
         while tell is not None and seconds > TELL_EVERY_S:

@@ -1,4 +1,4 @@
-"""Where units are worked on: in this process, in several that each load the models themselves, or on a cluster.
+"""Where units are worked on: in this process, in others (`precompute.pool`), or on a cluster (`ray_executor`).
 
 All give the same outcomes for the same units. A unit that raises is tried again in portions of one result;
 a result that fails alone is recorded with its reason. A worker that dies, by whatever signal, is replaced.
@@ -7,21 +7,14 @@ a result that fails alone is recorded with its reason. A worker that dies, by wh
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import re
-import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Protocol, Self
 
 from engine.errors import EngineError, ModelFilesError
-from engine.systems.services import WORKERS_VARIABLE
 from precompute.units import Outcome, Unit
 
 Perform = Callable[[Unit], Outcome]
@@ -138,129 +131,6 @@ class InlineExecutor:
             yield attempt(self._perform, unit)
 
 
-@dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    unit: Unit | None = None
-
-
-class PoolExecutor:
-    """Works in `n_workers` processes that are started afresh (spawn) and share out the cores' threads."""
-
-    def __init__(self, perform: str, n_workers: int) -> None:
-        self._perform = perform
-        self._n_workers = n_workers
-        self._n_threads = max(1, n_cores() // n_workers)
-        self._workers: list[_Worker] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for worker in self._workers:
-            worker.pipe.close()  # an idle worker ends by itself
-            if worker.unit is not None or kind is not None:
-                worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(5)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        self._workers = []
-
-    def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
-        """Yield outcomes as workers finish."""
-        waiting = deque(units)
-        deaths = Deaths()
-        while waiting or any(worker.unit for worker in self._workers):
-            self._hand_out(waiting)
-            busy = [worker for worker in self._workers if worker.unit]
-            ready = set(wait([worker.pipe for worker in busy]))
-            for worker in (worker for worker in busy if worker.pipe in ready):
-                unit, worker_said = worker.unit, _receive(worker)
-                assert unit is not None
-                worker.unit = None
-                if isinstance(worker_said, Outcome):
-                    deaths.end_row()
-                    yield worker_said
-                elif isinstance(worker_said, str):
-                    raise ExecutorError(worker_said)
-                else:
-                    found = deaths.after(unit, self._bury(worker))
-                    if isinstance(found, Outcome):
-                        yield found
-                    else:
-                        waiting.extendleft(reversed(found))
-
-    def _hand_out(self, waiting: deque[Unit]) -> None:
-        wanted = min(self._n_workers, len(waiting) + sum(worker.unit is not None for worker in self._workers))
-        while len(self._workers) < wanted:
-            self._workers.append(_start(self._perform, self._n_threads, self._n_workers))
-        for worker in list(self._workers):
-            if worker.unit is None and waiting:
-                unit = waiting.popleft()
-                try:
-                    worker.pipe.send(unit)
-                except OSError:  # it died while it was idle
-                    waiting.appendleft(unit)
-                    self._bury(worker)
-                    continue
-                worker.unit = unit
-        if waiting and not any(worker.unit for worker in self._workers):
-            self._hand_out(waiting)
-
-    def _bury(self, worker: _Worker) -> str:
-        """Forget a worker that died; say how it ended."""
-        self._workers.remove(worker)
-        worker.pipe.close()
-        worker.process.join()
-        code = worker.process.exitcode or 0
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _receive(worker: _Worker) -> object:
-    """Return what a worker sent, None when it is gone."""
-    try:
-        return worker.pipe.recv()
-    except (EOFError, OSError):
-        return None
-
-
-def _start(perform: str, n_threads: int, n_workers: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, perform, n_threads, n_workers), daemon=True)
-    process.start()
-    theirs.close()
-    return _Worker(process, ours)
-
-
-def _serve(pipe: Connection, perform: str, n_threads: int, n_workers: int) -> None:
-    """Work on what comes through the pipe until it is closed, as it is when the other process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the one that asked decides
-    # Read by torch and CTranslate2 when they are first imported, which is below.
-    os.environ["OMP_NUM_THREADS"] = str(n_threads)
-    os.environ[WORKERS_VARIABLE] = str(n_workers)  # each asks services at its share of the rate
-    function = perform_named(perform)
-    while True:
-        try:
-            unit = pipe.recv()
-        except (EOFError, OSError):
-            return
-        said: Outcome | str
-        try:
-            said = attempt(function, unit)
-        except EngineError as error:
-            said = str(error)
-        try:
-            pipe.send(said)
-        except OSError:
-            return
-
-
 def n_cores() -> int:
     """Return how many cores this process may use."""
     try:
@@ -287,8 +157,13 @@ def n_workers_of(kind: str, asked: int | None, address: str | None = None) -> in
 
 def make_executor(kind: str, n_workers: int, perform: str, address: str | None = None) -> Executor:
     """Return the executor called "inline", "pool" or "ray", which is at `address` or starts a cluster here."""
+    if kind == "inline":
+        return InlineExecutor(perform)
+    # Both build on this file.
     if kind == "ray":
-        from precompute.ray_executor import RayExecutor  # Ray is an extra
+        from precompute.ray_executor import RayExecutor
 
         return RayExecutor(perform, n_workers, address)
-    return InlineExecutor(perform) if kind == "inline" else PoolExecutor(perform, n_workers)
+    from precompute.pool import PoolExecutor
+
+    return PoolExecutor(perform, n_workers)

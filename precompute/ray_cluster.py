@@ -100,6 +100,15 @@ def threads_each(cores: Sequence[int], n_workers: int) -> int:
     return max(fitting, default=1)
 
 
+def start_here(ray: Any, actor: type) -> Any:
+    """Start an actor on the driver's node: it lives as long as the run does, and no core is kept for it."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(actor).options(**options).remote()
+
+
 def _smallest_gpu_gb(ray: Any, nodes: Sequence[str]) -> float:
     """Ask each node that has GPUs for their memory."""
     if not nodes:

@@ -6,7 +6,9 @@ actor that dies takes no result with it: what it was at is handed out again.
 
 from __future__ import annotations
 
+import math
 import os
+import socket
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,9 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from engine.errors import EngineError
+from engine.remote import Turns, take_turns_at
+from engine.systems.profiles import Profile, profile_to_send, use_profile
+from engine.systems.services import patience_here
 from precompute.executors import Deaths, ExecutorError, attempt, perform_named, reason_of
-from precompute.placement import Needs, needs_of
-from precompute.ray_cluster import API, Cluster, code_hash, connect
+from precompute.placement import Needs, needs_of, profile_within
+from precompute.ray_cluster import API, Cluster, code_hash, connect, start_here
 from precompute.units import Load, Outcome, Unit
 
 LOOK_EVERY_S = 1.0
@@ -34,10 +39,25 @@ class Arrival(NamedTuple):
     code: str
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What the driver's environment says and a node's does not.
+
+    Attributes:
+        profile: what models are run by.
+        turns: actor at which all take their turns at services; None for who asks none.
+        requests_per_minute: to each service, of the run.
+    """
+
+    profile: Profile
+    turns: Any = None
+    requests_per_minute: float = math.inf
+
+
 class Worker:
     """One process on a node; Ray makes it an actor."""
 
-    def __init__(self, perform: str, n_threads: int) -> None:
+    def __init__(self, perform: str, n_threads: int, terms: Terms) -> None:
         import ray
 
         # Read when torch and CTranslate2 are first imported, which is with the first unit.
@@ -45,11 +65,19 @@ class Worker:
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what it was not given it must not use
         self._perform = perform
+        self._terms = terms
 
-    def arrive(self) -> Arrival:
-        """Say where it is and which code it runs."""
+    def arrive(self) -> Arrival | str:
+        """Take the driver's terms; say where it is and which code it runs, or why it cannot work there."""
         import ray
 
+        turns, a_minute = self._terms.turns, self._terms.requests_per_minute
+        if turns is not None:
+            take_turns_at(lambda name, _: ray.get(turns.take.remote(name, a_minute)))
+        try:
+            use_profile(self._terms.profile)
+        except EngineError as error:
+            return f"On {socket.gethostname()}: {error}"
         return Arrival(ray.get_runtime_context().get_node_id(), code_hash())
 
     def work(self, unit: Unit) -> Outcome | str:
@@ -101,6 +129,7 @@ class RayExecutor:
         self._address = address
         self._needs = needs
         self._actors: list[_Actor] = []
+        self._turns: Any = None
 
     def __enter__(self) -> Self:
         self._cluster: Cluster = connect(self._address, self._n_workers)
@@ -110,6 +139,8 @@ class RayExecutor:
     def __exit__(self, *_: object) -> None:
         for actor in list(self._actors):
             self._dismiss(actor)
+        if self._turns is not None:
+            self._ray.kill(self._turns)
         self._ray.shutdown()
 
     def run(self, units: Iterable[Unit]) -> Iterator[Outcome]:
@@ -158,8 +189,16 @@ class RayExecutor:
             max_restarts=0,
             max_task_retries=0,
         )(Worker)
-        handle = actor_class.remote(self._perform, self._cluster.n_threads)
+        handle = actor_class.remote(self._perform, self._cluster.n_threads, self._terms(wanted))
         self._actors.append(_Actor(handle, load, wanted, handle.arrive.remote()))
+
+    def _terms(self, wanted: dict[str, float]) -> Terms:
+        profile = profile_within(wanted.get("GPU", 0.0), self._cluster.device_gb, profile_to_send())
+        if API not in wanted:
+            return Terms(profile)
+        if self._turns is None:
+            self._turns = start_here(self._ray, Turns)
+        return Terms(profile, self._turns, patience_here().requests_per_minute)
 
     def _wanted(self, load: Load) -> dict[str, float]:
         needs = self._needs(load)

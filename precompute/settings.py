@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from engine.errors import UnknownKeyError
@@ -14,8 +12,6 @@ from engine.systems.profiles import PROFILES, read_profile, use_profile
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import EDGE
 from precompute.mini_clips import QUICK_ITEMS
-
-PROFILE_VARIABLE = "CASCADE_LENS_PROFILE"  # tells the workers of a run which file it was started with
 
 
 @dataclass(frozen=True)
@@ -51,16 +47,7 @@ def take_profile(named: str) -> None:
     """
     profile = read_profile(named)
     if named not in PROFILES:
-        os.environ[PROFILE_VARIABLE] = str(Path(named).resolve())
         use_profile(profile)
-
-
-@cache
-def take_profile_of_run() -> None:
-    """Take the profile that the run named, in a worker of it; once."""
-    named = os.environ.get(PROFILE_VARIABLE, "")
-    if named:
-        use_profile(read_profile(named))
 
 
 def asks_corpora(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
-from engine.systems.placement import DTYPES, Settings, use
+from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
 from engine.systems.whisper_settings import WhisperSettings
 
@@ -199,6 +199,13 @@ def use_profile(profile: Profile) -> None:
 def profile_in_use() -> Profile:
     """Return the profile of this process; `mini` until another is taken."""
     return _IN_USE[0]
+
+
+def profile_to_send() -> Profile:
+    """Return what another process has to `use_profile` to run models as this one does, wherever it was started."""
+    profile = _IN_USE[0]
+    folders = {name: place.absolute() for name, place in profile.folders.items()}
+    return replace(profile, folders=folders, **asdict(settings_in_use()))
 
 
 def offered_pairs(models: Path = MODELS) -> dict[str, Pair]:

@@ -31,8 +31,6 @@ GEMINI_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 GEMINI_URL = "GOOGLE_GEMINI_BASE_URL"  # the SDK's own name, for a server that speaks as Google's
 GEMINI_HOST = "generativelanguage.googleapis.com"
 RATE_VARIABLE = "CASCADE_LENS_REQUESTS_PER_MINUTE"
-# How many processes share the rate; a pool's workers set it for themselves.
-WORKERS_VARIABLE = "CASCADE_LENS_WORKERS"
 DEFAULT_RATE = 60.0
 
 
@@ -80,14 +78,12 @@ def require_states(spec: SystemSpec, what: str) -> None:
 
 
 def patience_here(environment: Mapping[str, str] = os.environ) -> Patience:
-    """Return how patiently this process asks: the rate of the whole run, shared out among its processes.
+    """Return how patiently services are asked; the rate holds for all processes of a run together.
 
     Raises:
-        ServiceError: one of the two variables holds no number above 0.
+        ServiceError: the variable holds no number above 0.
     """
     try:
-        rate = float(environment.get(RATE_VARIABLE, "").strip() or DEFAULT_RATE)
-        n_processes = int(environment.get(WORKERS_VARIABLE, "").strip() or 1)
-        return Patience(requests_per_minute=rate / n_processes)
-    except (ValueError, ZeroDivisionError, ServiceError) as error:
+        return Patience(requests_per_minute=float(environment.get(RATE_VARIABLE, "").strip() or DEFAULT_RATE))
+    except (ValueError, ServiceError) as error:
         raise ServiceError(f"{RATE_VARIABLE} must be a number above 0; correct it.") from error

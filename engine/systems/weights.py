@@ -17,6 +17,7 @@ from engine.systems.shared_bytes import is_stored, stored_files
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HOME_VARIABLE = "CASCADE_LENS_WEIGHTS"
+FOLDERS_VARIABLE = "CASCADE_LENS_FOLDERS"  # a profile's own places; processes started from here inherit them
 COMMIT_DIGITS = 40
 
 TEXT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
@@ -107,8 +108,6 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
 # Ids by which a published config may call a text model that has another name today.
 FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
 
-_OVERRIDES: dict[str, Path] = {}
-
 
 def weights_home() -> Path:
     """Return the folder of fetched weights: CASCADE_LENS_WEIGHTS, else one in the user's cache."""
@@ -117,7 +116,7 @@ def weights_home() -> Path:
 
 
 def use_folders(folders: Mapping[str, Path]) -> None:
-    """Take these model folders from where they lie, as a profile says.
+    """Take these model folders from where they lie, as a profile says, here and in processes started from here.
 
     Raises:
         ModelFilesError: a name is no model folder's, or its place does not exist.
@@ -129,8 +128,17 @@ def use_folders(folders: Mapping[str, Path]) -> None:
             )
         if not place.is_dir():
             raise ModelFilesError(f"The profile's folder for {name} does not exist; mend its path.")
-    _OVERRIDES.clear()
-    _OVERRIDES.update(folders)
+    os.environ[FOLDERS_VARIABLE] = json.dumps(
+        {name: str(place.absolute()) for name, place in folders.items()}
+    )
+
+
+def _own_place(name: str) -> Path | None:
+    try:
+        place: str | None = json.loads(os.environ.get(FOLDERS_VARIABLE, "").strip() or "{}").get(name)
+        return Path(place) if place else None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelFilesError(f"{FOLDERS_VARIABLE} holds no folders; unset it: a profile sets it.") from error
 
 
 def folder_of(name: str, models: Path = MODELS) -> Path:
@@ -141,7 +149,7 @@ def folder_of(name: str, models: Path = MODELS) -> Path:
     beside = models / name
     if name not in CHECKPOINTS or beside.exists():
         return beside
-    return _OVERRIDES.get(name) or weights_home() / name
+    return _own_place(name) or weights_home() / name
 
 
 def folder_by_id(repository: str, models: Path = MODELS) -> Path | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from engine.systems.residency import using
 from precompute.interleaved.units import InterleavedUnit
 from precompute.mechanism.units import MechanismUnit
-from precompute.settings import take_profile_of_run
 from precompute.units import ListenUnit, MemoryUnit, Outcome, ReadUnit, Unit
 
 PERFORM = "precompute.stages.perform:perform"
@@ -17,7 +16,6 @@ PERFORM = "precompute.stages.perform:perform"
 @using()
 def perform(unit: Unit) -> Outcome:
     """Return the unit's rows; raises whatever its work raises."""
-    take_profile_of_run()
     if isinstance(unit, ListenUnit):
         from precompute.stages.listen import listen
 

@@ -79,11 +79,12 @@ FAULTS: dict[str, tuple[Sent, str, int]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it came."""
+    """One request as it came; `at_s` on a clock that only tells how far apart two came."""
 
     path: str
     headers: dict[str, str]
     body: Any
+    at_s: float
 
 
 @dataclass
@@ -105,9 +106,10 @@ def serving(*script: Sent) -> Iterator[FakeService]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            at_s = time.monotonic()
             content = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            service.asked.append(Asked(self.path, headers, json.loads(content)))
+            service.asked.append(Asked(self.path, headers, json.loads(content), at_s))
             self.send(service.next_reply())
 
         do_GET = do_POST  # noqa: N815 - the name that the library calls

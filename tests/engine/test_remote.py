@@ -10,9 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from engine import remote
 from engine.errors import ServiceError
-from engine.remote import TELL_EVERY_S, Caller, Failure, Patience, fingerprint_of
+from engine.remote import TELL_EVERY_S, Caller, Failure, Patience, Turns, fingerprint_of, take_turns_at
 from tests.engine.fake_service import QUICK, Waits, caller
 
 BUSY = Failure("is busy; try again later", may_pass=True)
@@ -106,28 +109,51 @@ def test_requests_are_spaced_over_calls_and_attempts_alike() -> None:
     assert starts == pytest.approx([0.0, 2.0, 4.0, 6.0])
 
 
-class SlowToRead(Caller):
-    """A caller that lets other threads in between reading its next slot and giving it away."""
+class SlowToRead(dict[str, float]):
+    """Next turns that let other threads in between the reading of one and its giving away."""
 
-    @property
-    def _next_start(self) -> float:
-        found = self.__dict__["slot"]
+    def get(self, key: str, default: float = 0.0) -> float:  # type: ignore[override]
+        found = super().get(key, default)
         time.sleep(0.001)
         return found
-
-    @_next_start.setter
-    def _next_start(self, value: float) -> None:
-        self.__dict__["slot"] = value
 
 
 def test_threads_share_one_spacing() -> None:
     """On a clock that stands still each of 40 requests is given a slot of its own."""
     slept: list[float] = []
+    turns = Turns(clock=lambda: 0.0)
+    turns._next_start = SlowToRead()
     patience = replace(QUICK, requests_per_minute=60.0)
-    one = SlowToRead("Fake", patience, sleep=slept.append, clock=lambda: 0.0)
+    one = Caller("Fake", patience, take_turn=turns.take, sleep=slept.append, clock=lambda: 0.0)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: one.call(lambda: "yes"), range(40)))
     assert sorted(slept) == [float(slot) for slot in range(1, 40)]
+
+
+def test_callers_that_take_turns_at_one_place_share_a_rate_and_each_service_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "_ELSEWHERE", [])
+    turns = Turns(clock=lambda: 0.0)
+    take_turns_at(turns.take)
+    slept: list[float] = []
+    for name, n_callers in (("Gemini", 3), ("The endpoint", 2)):
+        for _ in range(n_callers):  # as many as there are processes
+            caller = Caller(name, replace(QUICK, requests_per_minute=30.0), sleep=slept.append)
+            caller.call(lambda: "yes")
+    assert slept == [2.0, 4.0, 2.0]
+
+
+@given(steps=st.lists(st.floats(0, 5), min_size=1, max_size=60))
+def test_no_minute_holds_more_requests_than_may_be_sent_in_one(steps: list[float]) -> None:
+    """Whoever comes, and whenever: here 20 a minute, so that the 21st is at least a minute behind the first."""
+    waits = Waits()
+    turns = Turns(clock=waits.clock)
+    starts = []
+    for step in steps:
+        waits.now_s += step
+        starts.append(waits.now_s + turns.take("Fake", 20.0))
+    assert all(later - first >= 60 - 1e-6 for first, later in zip(starts, starts[20:], strict=False))
 
 
 def test_who_comes_late_enough_does_not_wait() -> None:

@@ -11,6 +11,8 @@ import soundfile
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from engine.systems.placement import settings_in_use
+from engine.systems.profiles import PROFILES, Profile, use_profile
 from precompute.mini.synth import FlitePool
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
 from precompute.mini.train import train_all
@@ -19,6 +21,7 @@ from precompute.mini.world import build_world
 from precompute.stages.summary import summarize
 from tests.precompute.fake_cluster import cluster_of
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
+from tests.precompute.test_executors import LLAMA
 
 torch.set_num_threads(1)
 
@@ -85,7 +88,7 @@ def make_batches_small(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A cluster of one node with two cores, for every test that needs no more."""
-    with cluster_of({"num_cpus": 2, "resources": {"api": 1}}) as cluster:
+    with cluster_of({"num_cpus": 2, "resources": {"api": 2}}) as cluster:
         yield cluster.address
 
 
@@ -100,3 +103,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
     run_fake(fake_plan(models), out)
     summarize(out)
     return out
+
+
+@pytest.fixture
+def own_profile(tmp_path: Path) -> Iterator[str]:
+    """A profile of one's own, taken when clusters of the tests are there already; what a worker under it says."""
+    own = Profile("own", "mine", (), (), "cpu", "float32", 3.5, {LLAMA: tmp_path})
+    use_profile(own)
+    yield f"own, {settings_in_use()}, {tmp_path}"
+    use_profile(PROFILES["mini"])

@@ -5,11 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 Node = Mapping[str, Any]
+# By default it takes Ray over ten seconds to find that a node is gone.
+QUICK_TO_SEE = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 300,
+    "health_check_failure_threshold": 3,
+}
+
+
+def wait_for_two(folder: Path, mark: str) -> None:
+    """Leave a mark and wait until there are two: on a slow machine one would be done before another came."""
+    (folder / f"at-work-{mark}").touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("at-work-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @contextmanager
@@ -26,8 +42,9 @@ def cluster_of(*nodes: Node) -> Iterator[Any]:
     os.environ["RAY_TMPDIR"] = folder
     cluster = Cluster()
     try:
-        for node in nodes:
-            cluster.add_node(include_dashboard=False, **node)
+        for index, node in enumerate(nodes):
+            config = {} if index else {"_system_config": QUICK_TO_SEE}
+            cluster.add_node(include_dashboard=False, **config, **node)
         yield cluster
     finally:
         cluster.shutdown()

@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelFilesError
+from engine.systems.placement import settings_in_use
+from engine.systems.profiles import profile_in_use
+from engine.systems.weights import folder_of
 from precompute.executors import Executor, ExecutorError, make_executor, n_workers_of, reason_of
 from precompute.ledger import LedgerRow
 from precompute.units import Load, Outcome, Unit
 
 PERFORM = "tests.precompute.test_executors:perform"
+LLAMA = "llama-3.2-1b-instruct"
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def perform(unit: Unit) -> Outcome:
             time.sleep(60)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     rows = tuple(LedgerRow(word, "read", "x", text=f"{word}!") for word in unit.words)
-    return Outcome(rows, {"threads": threads, "process": str(os.getpid())})
+    placed = f"{profile_in_use().key}, {settings_in_use()}, {folder_of(LLAMA)}"
+    return Outcome(rows, {"threads": threads, "process": str(os.getpid()), "placed": placed})
 
 
 Start = Callable[[int], Executor]
@@ -137,13 +142,12 @@ def test_workers_that_never_live_are_given_up(
         rows_of(start_processes, units, n_workers=1)
 
 
-def test_threads_are_shared_out_and_the_pool_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("precompute.executors.n_cores", lambda: 6)
-    units = [WordsUnit((f"a{i}",), tmp_path) for i in range(12)]
-    with make_executor("pool", 2, PERFORM) as working:
-        outcomes = list(working.run(units))
-    assert {outcome.findings["threads"] for outcome in outcomes} == {"3"}
-    assert str(os.getpid()) not in {outcome.findings["process"] for outcome in outcomes}
+def test_a_profile_of_ones_own_reaches_the_workers(
+    start_processes: Start, own_profile: str, tmp_path: Path
+) -> None:
+    with start_processes(1) as working:
+        outcomes = list(working.run([WordsUnit(("a",), tmp_path)]))
+    assert [outcome.findings["placed"] for outcome in outcomes] == [own_profile]
 
 
 def test_leaving_early_ends_the_workers_at_once(start_processes: Start, tmp_path: Path) -> None:

@@ -8,19 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from precompute import ray_cluster, ray_executor
+from precompute import ray_executor
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import ExecutorError
 from precompute.ledger import LedgerRow
-from precompute.placement import Needs
 from precompute.ray_executor import RayExecutor
 from precompute.units import Load, Outcome, Unit
 from tests.precompute import fake_family
-from tests.precompute.fake_cluster import cluster_of
+from tests.precompute.fake_asking import ASK, assert_two_processes_keep_to_one_rate
+from tests.precompute.fake_cluster import cluster_of, wait_for_two
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 from tests.precompute.test_executors import PERFORM as PERFORM_WORDS
 from tests.precompute.test_executors import WordsUnit
@@ -33,7 +32,6 @@ from tests.precompute.whole_runs import (
 )
 
 PERFORM = "tests.precompute.test_ray_executor:perform"
-GPU_GB = 80.0
 
 
 def perform(unit: Unit) -> Outcome:
@@ -53,22 +51,12 @@ def perform(unit: Unit) -> Outcome:
 
 
 def perform_together(unit: Unit) -> Outcome:
-    """Work once two nodes are at work: on a slow machine the first would be done before the second came."""
+    """Work once two nodes are at work."""
     import ray
 
-    folder: Path = unit.models  # type: ignore[attr-defined]
-    (folder / f"at-work-{ray.get_runtime_context().get_node_id()}").touch()
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("at-work-*"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_two(unit.models, ray.get_runtime_context().get_node_id())  # type: ignore[attr-defined]
     time.sleep(0.1)
     return fake_family.perform(unit)
-
-
-def most_at_once(outcomes: list[Outcome]) -> int:
-    """Return how many units were worked on at a time, at most."""
-    spans = [(float(o.findings["began"]), float(o.findings["ended"])) for o in outcomes]
-    return max(sum(began <= moment < ended for began, ended in spans) for moment, _ in spans)
 
 
 class Wrapped:
@@ -89,15 +77,11 @@ class Wrapped:
         return self._hand_on(self._inner.run(units))
 
 
-@pytest.fixture(scope="module")
-def mixed() -> Iterator[Any]:
-    """A node with a GPU that is only declared, and one that may ask services."""
-    with cluster_of({"num_cpus": 3, "num_gpus": 1}, {"num_cpus": 2, "resources": {"api": 1}}) as cluster:
-        yield cluster
-
-
-def test_a_node_that_is_removed_in_a_run_costs_nothing(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_node_that_is_removed_in_a_run_costs_nothing(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three nodes: the driver's, and two with a core each; one of the two goes while it is at work."""
+    monkeypatch.setattr(ray_executor, "PATIENCE_S", 0.2)  # what is left has room for one actor at a time
     gone: list[str] = []
     with cluster_of({"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}) as cluster:
         inner = RayExecutor("tests.precompute.test_ray_executor:perform_together", 2, cluster.address)
@@ -164,35 +148,10 @@ def test_an_actor_killed_from_outside_at_its_work_loses_nothing(ray_address: str
     assert not any(row.failed for row in rows)
 
 
-def test_two_actors_share_a_gpu_and_a_third_waits(
-    mixed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_rate_of_a_service_is_that_of_all_actors_together(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "_smallest_gpu_gb", lambda *_: GPU_GB)
-    half = Needs(gpu_gb=GPU_GB / 2)
-    units = [
-        WordsUnit((f"{model}{i}",), tmp_path, model) for model in ("one", "two", "three") for i in range(2)
-    ]
-    with RayExecutor(PERFORM, 3, mixed.address, needs=lambda load: half) as working:
-        outcomes = list(working.run(units))
-    assert len(outcomes) == 6 and most_at_once(outcomes) == 2
-    assert {outcome.findings["gpu"] for outcome in outcomes} == {"0"}
-
-
-def test_a_gpu_that_does_not_tell_its_memory_serves_one_actor(mixed: Any, tmp_path: Path) -> None:
-    units = [WordsUnit((model,), tmp_path, model) for model in ("one", "two")]
-    with RayExecutor(PERFORM, 2, mixed.address, needs=lambda load: Needs(gpu_gb=1.0)) as working:
-        outcomes = list(working.run(units))
-    assert len(outcomes) == 2 and most_at_once(outcomes) == 1
-
-
-def test_services_are_asked_from_the_nodes_that_may(mixed: Any, tmp_path: Path) -> None:
-    """One actor for each "api" of the cluster, and none of them is given a GPU."""
-    units = [WordsUnit((f"a{i}",), tmp_path, "service") for i in range(4)]
-    with RayExecutor(PERFORM, 3, mixed.address, needs=lambda load: Needs(asks_service=True)) as working:
-        outcomes = list(working.run(units))
-    asking = {node.node_id for node in mixed.worker_nodes}
-    assert {outcome.findings["node"] for outcome in outcomes} == asking and most_at_once(outcomes) == 1
-    assert {outcome.findings["gpu"] for outcome in outcomes} == {""}
+    assert_two_processes_keep_to_one_rate(RayExecutor(ASK, 2, ray_address), tmp_path, monkeypatch)
 
 
 def test_a_cluster_that_may_not_ask_services_is_one_sentence(

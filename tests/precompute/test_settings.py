@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from engine.errors import UnknownKeyError
 from engine.systems.profiles import PROFILES, profile_in_use, use_profile
-from engine.systems.weights import folder_of
 from precompute.corpora.catalogue import CORPORA
 from precompute.settings import (
-    PROFILE_VARIABLE,
     Settings,
     asks_corpora,
     checked_limit,
@@ -20,7 +17,6 @@ from precompute.settings import (
     corpora_keys,
     items_a_corpus,
     take_profile,
-    take_profile_of_run,
 )
 
 
@@ -33,24 +29,16 @@ def test_the_mini_world_is_for_the_minis(tmp_path: Path) -> None:
     assert not asks_corpora(Settings(profile="paper", corpus=tmp_path / "manifest.csv"))
 
 
-def test_a_profile_of_ones_own_reaches_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "here").mkdir()
+def test_a_profile_of_ones_own_is_taken_and_one_that_ships_needs_nothing(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text("systems: [llama-3.2-1b-instruct]\nfolders: {llama-3.2-1b-instruct: here}\n")
-    monkeypatch.setenv(PROFILE_VARIABLE, "")
+    own.write_text("systems: [llama-3.2-1b-instruct]\n")
     try:
         take_profile("paper")
-        assert profile_in_use() is PROFILES["mini"] and not os.environ[PROFILE_VARIABLE], "it needs nothing"
+        assert profile_in_use() is PROFILES["mini"]
         take_profile(str(own))
-        assert folder_of("llama-3.2-1b-instruct", tmp_path) == tmp_path / "here"
-        use_profile(PROFILES["mini"])  # as a worker starts
-        take_profile_of_run.cache_clear()
-        take_profile_of_run()
-        assert folder_of("llama-3.2-1b-instruct", tmp_path) == tmp_path / "here"
         assert profile_in_use().key == "own"
     finally:
         use_profile(PROFILES["mini"])
-        take_profile_of_run.cache_clear()
 
 
 def test_tasks_and_limits() -> None:

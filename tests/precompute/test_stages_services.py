@@ -19,13 +19,14 @@ import pytest
 from engine.records import read_table
 from engine.systems import cascade
 from engine.systems.catalogue import is_service
-from engine.systems.services import RATE_VARIABLE, UNAVAILABLE, WORKERS_VARIABLE, patience_here
+from engine.systems.services import UNAVAILABLE
 from precompute.benchmark import Report, ledger_of, run_plan
 from precompute.estimate import estimate
-from precompute.executors import Executor, InlineExecutor, PoolExecutor
+from precompute.executors import Executor, InlineExecutor
 from precompute.ledger import Ledger
 from precompute.placement import needs_of
 from precompute.plan import Settings, listen_units, make_plan, read_units
+from precompute.pool import PoolExecutor
 from precompute.stages.perform import PERFORM
 from precompute.stages.summary import summarize
 from precompute.units import Unit
@@ -206,11 +207,6 @@ def test_pool_workers_make_the_services_themselves_and_give_the_same(
     worked(models, tmp_path / "pool", systems, PoolExecutor(PERFORM, 2))
     one, other = (answers_in(tmp_path / name).drop(columns="seconds") for name in ("inline", "pool"))
     pd.testing.assert_frame_equal(one, other)
-
-
-def test_the_rate_is_shared_out_among_the_workers() -> None:
-    assert patience_here({}).requests_per_minute == 60
-    assert patience_here({RATE_VARIABLE: "90", WORKERS_VARIABLE: "3"}).requests_per_minute == 30
 
 
 def test_tables_count_services_and_say_what_they_do_not_send(

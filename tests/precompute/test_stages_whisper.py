@@ -13,8 +13,9 @@ import soundfile
 
 from engine.errors import ModelFilesError
 from precompute.benchmark import Report, ledger_of, run_plan
-from precompute.executors import Executor, InlineExecutor, PoolExecutor
+from precompute.executors import Executor, InlineExecutor
 from precompute.plan import Settings, make_plan
+from precompute.pool import PoolExecutor
 from precompute.stages.perform import PERFORM
 from tests.engine.tiny_models_folder import write_small_profile
 from tests.engine.tiny_whisper import SAYS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,13 @@ import pytest
 from engine.errors import EngineError, ModelFilesError, UnknownKeyError
 from engine.systems.catalogue import PAIRS, SYSTEMS, ready_pairs
 from engine.systems.mini_rows import MINI_PAIRS
-from engine.systems.placement import DTYPES
+from engine.systems.placement import DTYPES, settings_in_use, use
 from engine.systems.profiles import (
     PROFILES,
     offered_pairs,
     preparation,
     profile_in_use,
+    profile_to_send,
     read_profile,
     use_profile,
 )
@@ -128,6 +131,26 @@ def test_a_file_that_is_not_text_or_not_there_is_one_sentence(tmp_path: Path) ->
         assert str(tmp_path.parent) not in str(caught.value)[70:]
     with pytest.raises(UnknownKeyError, match="Choose mini, small, paper, or a YAML file of your own"):
         read_profile("huge")
+
+
+def test_what_is_sent_to_another_process_is_the_profile_under_the_settings_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment may say more than the profile, and a path may be told from this folder."""
+    (tmp_path / "llama").mkdir()
+    monkeypatch.chdir(tmp_path)
+    use_profile(
+        read_profile(written(Path(), TRIO + "dtype: float32\nfolders: {llama-3.2-1b-instruct: llama}\n"))
+    )
+    use(replace(settings_in_use(), device="cpu", memory_gib=3.0))
+    sent = profile_to_send()
+    assert sent == replace(
+        profile_in_use(),
+        device="cpu",
+        memory_gib=3.0,
+        folders={"llama-3.2-1b-instruct": tmp_path / "llama"},
+    )
+    assert pickle.loads(pickle.dumps(sent)) == sent
 
 
 @pytest.mark.parametrize("place", ["gone", "llama.txt"])

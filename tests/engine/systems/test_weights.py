@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.unit_models import UNIT_MODELS
 from engine.systems.weights import (
     CHECKPOINTS,
+    FOLDERS_VARIABLE,
     FORMER_REPOSITORIES,
     HOME_VARIABLE,
     MODELS,
@@ -26,6 +29,7 @@ from engine.systems.weights import (
     weights_home,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 QWEN, EARS, PHI = "qwen2-7b-instruct", "faster-whisper-small", "phi-4-multimodal"
 
 
@@ -104,6 +108,28 @@ def test_a_profiles_places_are_checked_by_name_and_none_is_taken_by_halves(tmp_p
         use_folders({PHI: tmp_path / "secret place"})
     assert "secret place" not in str(caught.value)
     assert folder_of(QWEN, tmp_path / "models") == own and folder_of(EARS, tmp_path / "models") != own
+
+
+def test_a_profiles_places_reach_processes_started_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = put(tmp_path / "own", "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    use_folders({QWEN: Path("own")})
+    script = f"from engine.systems.weights import folder_of; print(folder_of('{QWEN}'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(own)
+
+
+@pytest.mark.parametrize("value", ["nonsense", "[]", '{"qwen2-7b-instruct": 1}'])
+def test_a_variable_that_holds_no_places_is_one_sentence(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(FOLDERS_VARIABLE, value)
+    with pytest.raises(
+        ModelFilesError, match=f"^{FOLDERS_VARIABLE} holds no folders; unset it: a profile sets"
+    ):
+        folder_of(QWEN)
 
 
 def test_a_folder_is_here_with_its_config_and_all_shards_of_its_index(home: Path) -> None:
