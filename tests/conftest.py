@@ -14,13 +14,14 @@ from typing import Any
 import hypothesis
 import jaxtyping
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests"
-BROWSER_TESTS = TESTS / "e2e"
+BROWSER_TESTS = ROOT / "tests" / "e2e"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_MISSING = (
     "no Chromium on the PATH: the browser tests need it, on Debian `apt-get install chromium`, then run again"
@@ -40,15 +41,23 @@ def pytest_report_header() -> str:
     return f"chromium: {find_chromium() or CHROMIUM_MISSING}"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies below tests/e2e; without Chromium skip it, each with the reason.
+class FolderScheduling(LoadScopeScheduling):
+    """With `-n 2`, a folder's tests stay in one process: they share the page, a cluster, models that load long."""
 
-    With `-n 2` a folder's tests stay in one process: they share the page, a cluster, models that take long to load.
-    """
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.split("::")[0])
+        return str(file if file.parent.name == "tests" else file.parent)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    """Hand out the tests by folder, in the order in which they stand: the browser's take longest and come first."""
+    return FolderScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies below tests/e2e; without Chromium skip it, each with the reason."""
     has_chromium = find_chromium() is not None
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).parts[0]))
         if BROWSER_TESTS not in item.path.parents:
             continue
         item.add_marker(pytest.mark.e2e)
