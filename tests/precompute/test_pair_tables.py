@@ -110,7 +110,7 @@ def test_there_is_a_row_for_every_unordered_pair_of_every_cell(table: pd.DataFra
 
 def test_the_classes_and_the_clips_without_a_label_are_all_clips(table: pd.DataFrame) -> None:
     five = table[["both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different"]].sum(axis=1)
-    without = table["note"].str.extract(r"([\d,]+) clips on which a system gave no label")[0].fillna("0")
+    without = table["note"].str.extract(r"([\d,]+) clips without both labels")[0].fillna("0")
     assert (five + without.astype(int) == table["n_clips"]).all()
 
 
