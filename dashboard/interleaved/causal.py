@@ -150,13 +150,19 @@ def _head(html: str, down: Shares, shift: int = 0) -> dict[str, Any]:
 
 def _band(rows: pd.DataFrame, down: tuple[Shares, Shares], number: int) -> list[Drawing]:
     """Return the panels of one model, two a column: one outcome each, the patches last."""
-    known = [*OUTCOMES, *dict.fromkeys(rows["outcome"])]
-    outcomes = sorted(dict.fromkeys(rows["outcome"]), key=known.index)
+    outcomes = _outcomes_of(rows)
     panels: list[DotPanel] = []
     for outcome, across in zip(outcomes, _columns(outcomes), strict=True):
         arms = {row["arm"]: row for row in rows[rows["outcome"] == outcome].to_dict("records")}
         panels += _column(outcome, arms, across, down, named=outcome in (outcomes[0], FOLLOWS))
     return [dots(panel, at) for at, panel in enumerate(panels, number)]
+
+
+def _outcomes_of(rows: pd.DataFrame) -> list[str]:
+    """Return the outcomes that the rows have: those known here in their order, then others as they stood."""
+    found = dict.fromkeys(rows["outcome"])
+    known = [*OUTCOMES, *found]
+    return sorted(found, key=known.index)
 
 
 def _columns(outcomes: Sequence[str]) -> list[Shares]:
@@ -232,21 +238,10 @@ def _key(row: Row) -> str:
 
 def _table(rows: pd.DataFrame) -> str:
     headers = (
-        *(
-            "Model",
-            "Key",
-            "Outcome",
-            "Arm",
-            "Layers",
-            "Value",
-            "95 %",
-            "Change",
-            "95 %",
-            "Against equal rank",
-        ),
-        *("95 %", "Against equal change", "95 %", "n", "Groups"),
+        *("Model", "Key", "Outcome", "Arm", "Layers", "Value", "95 %", "Change", "95 %"),
+        *("Against equal rank", "95 %", "Against equal change", "95 %", "n", "Groups"),
     )
-    known = [*OUTCOMES, *dict.fromkeys(rows["outcome"])]
+    known = _outcomes_of(rows)
     in_order = sorted(
         in_model_order(rows), key=lambda row: (known.index(row["outcome"]), CAUSAL_ARMS.index(row["arm"]))
     )

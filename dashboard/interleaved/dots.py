@@ -139,22 +139,29 @@ def _traces(marks: Marks, number: int) -> list[dict[str, Any]]:
 
     values, told = of(marks.values), of(marks.told) or [True] * len(kept)
     bars = interval_bars(values, of(marks.low), of(marks.high), marks.colour) if len(marks.low) else None
-    stroke = marks.symbol.endswith(_STROKE)
     return [
         {
             **{"type": "scatter", "mode": "markers", "xaxis": f"x{number}", "yaxis": f"y{number}"},
             **{"x": values, "y": of(marks.rows), "error_x": bars},
             **{"name": escape(marks.name, quote=False), "showlegend": False},
             "marker": {
-                **{"color": marks.colour, "size": 15 if stroke else _SIZE},
+                **_look(marks.symbol, marks.colour),
                 "symbol": [marks.symbol + ("" if one else "-open") for one in told],
-                "line": {"width": 2 if stroke else 1.5, "color": marks.colour},
             },
             "customdata": of(marks.keys) or None,
             "text": [escape(words, quote=False) for words in of(marks.words)] or None,
             "hovertemplate": "%{text}<extra>%{fullData.name}</extra>" if marks.words else None,
         }
     ]
+
+
+def _look(symbol: str, colour: str) -> dict[str, Any]:
+    """Return size and colour of a mark: a stroke is longer and thicker than a dot's rim."""
+    stroke = symbol.endswith(_STROKE)
+    return {
+        **{"color": colour, "size": 15 if stroke else _SIZE},
+        "line": {"width": 2 if stroke else 1.5, "color": colour},
+    }
 
 
 def _line(panel: DotPanel, number: int) -> dict[str, Any]:
@@ -185,10 +192,7 @@ def legend_only(name: str, symbol: str, colour: str = CONTROL) -> dict[str, Any]
     """Return an entry of the legend: of a mark, or of what a mark's form says, in no colour of its own."""
     return {
         **{"type": "scatter", "mode": "markers", "x": [None], "y": [None], "name": name, "hoverinfo": "skip"},
-        "marker": {
-            **{"color": colour, "symbol": symbol, "size": 15 if symbol.endswith(_STROKE) else _SIZE},
-            "line": {"width": 2 if symbol.endswith(_STROKE) else 1.5, "color": colour},
-        },
+        "marker": {**_look(symbol, colour), "symbol": symbol},
     }
 
 

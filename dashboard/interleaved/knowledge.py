@@ -11,6 +11,7 @@ from dashboard.interleaved.dots import DotPanel, Marks, dots, figure_of, fitted,
 from dashboard.interleaved.measured import (
     KNOWLEDGE_COLOUR,
     Row,
+    at_last_step,
     in_model_order,
     model_name,
     models_of,
@@ -60,9 +61,7 @@ def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     if rows is None:
         return Drawn(None, "", note_html([why_none(source, "spoken_knowledge")]))
     drawn, curves = _figure(source, rows, int(chosen["k"]))
-    last = rows[
-        (rows["step"] == rows.groupby("model")["step"].transform("max")) & (rows["measure"] != RELATION)
-    ]
+    last = at_last_step(rows)
     sizes = [
         f"{name}: {sizes_of(last[last['measure'] == key], ('n', 'facts'))}" for key, name in NAMES.items()
     ]
@@ -76,7 +75,7 @@ def draw(source: str, chosen: Mapping[str, str]) -> Drawn:
 
 
 def _figure(source: str, rows: pd.DataFrame, k: int) -> tuple[go.Figure, list[str]]:
-    last = rows[rows["step"] == rows.groupby("model")["step"].transform("max")]
+    last = at_last_step(rows)
     models = models_of(last)
     height = max(_LOWEST, _ROW * len(models))
     curves = training_curves(rows, rows_of(source, "phases", every_step=True), k)

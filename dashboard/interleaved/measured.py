@@ -42,9 +42,14 @@ def rows_of(source: str, name: str, *, every_step: bool = False) -> pd.DataFrame
     if source == "published" or not has_table(source, name):
         return None
     found = table(source, name)
-    if len(found) and not every_step:
-        found = found[found["step"] == found.groupby("model")["step"].transform("max")]
-    return found if len(found) else None
+    if not len(found):
+        return None
+    return found if every_step else at_last_step(found)
+
+
+def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of each model's last checkpoint."""
+    return rows[rows["step"] == rows.groupby("model")["step"].transform("max")]
 
 
 def why_none(source: str, name: str) -> str:

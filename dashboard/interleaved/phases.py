@@ -154,7 +154,7 @@ def _said(rows: pd.DataFrame) -> str:
     if apart and not math.isnan(apart["layer"]):
         order = (
             f"; next after current in {percent_of(apart['score'])} of resamples"
-            if apart["score"] == apart["score"]
+            if not math.isnan(apart["score"])
             else ""
         )
         lines.append(f"peaks {with_span(apart, 'layer', 0)} apart{order}")
