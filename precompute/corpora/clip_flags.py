@@ -98,7 +98,7 @@ def unflagged(items: Iterable[Item], flags: Iterable[ClipFlags]) -> tuple[Item, 
 
 def _flag(item: Item, folder: Path) -> ClipFlags:
     try:
-        clip = load_clip(folder / item.file, item.item_id)
+        clip = load_clip(folder / item.file, item.item_id, whole=True)
     except ClipError as error:
         return ClipFlags(item.item_id, float("nan"), False, False, False, str(error))
     return flags_of(item.item_id, clip)
