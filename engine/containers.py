@@ -96,28 +96,28 @@ def _is_missing(promised: int, found: int) -> bool:
 
 def _caf_missing(file: BinaryIO, n_bytes: int) -> bool:
     position = 8
-    while True:
+    while position < n_bytes:
         file.seek(position)
         head = file.read(12)
-        if len(head) < 12:
-            return False
         size = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data" or size < 0:
             return _is_missing(size, n_bytes - position - 12)  # -1: up to the end of the file
         position += 12 + size
+    return False
 
 
 def _w64_missing(file: BinaryIO, n_bytes: int) -> bool:
     position = 40
-    while True:
+    while position < n_bytes:
         file.seek(position)
         head = file.read(24)
         size = int.from_bytes(head[16:], "little")  # with its own 24 bytes
-        if len(head) < 24 or size < 24:
+        if size < 24:
             return False
         if head[:4] == b"data":
             return _is_missing(size, n_bytes - position)
         position += -(-size // 8) * 8
+    return False
 
 
 def _mp4_missing(file: BinaryIO, n_bytes: int) -> bool:

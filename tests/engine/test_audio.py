@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -44,12 +45,13 @@ def write_tracks(
     """Opus tracks of 20 ms packets in one file; from `gap[0]` seconds on, stamps are `gap[1]` seconds late."""
     with av.open(str(file), "w", format="matroska") as output:
         streams = [output.add_stream("libopus", rate=48_000) for _ in tracks]
-        for number, (stream, samples) in enumerate(zip(streams, tracks, strict=True)):
+        for number, stream in enumerate(streams):
             stream.layout = "mono"
             stream.metadata["title"] = f"Take {number + 1}"
             stream.disposition = Disposition.default if number == chosen else Disposition(0)
+        for stream, samples in zip(streams, tracks, strict=True):
             frame = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
-            frame.sample_rate = 48_000
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
             for packet in [*stream.encode(frame), *stream.encode(None)]:
                 if gap and packet.pts * packet.time_base >= gap[0]:
                     packet.pts += round(gap[1] / packet.time_base)
