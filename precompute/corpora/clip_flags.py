@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
+from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
+from engine.hearing_verdict import speech_s
 from precompute.corpora.item import Item
 
 VERY_SHORT_S = 0.5  # ours: about one word; no source gives a limit
@@ -59,14 +60,6 @@ def flags_of(item_id: str, clip: AudioClip) -> ClipFlags:
         clipped=any(_CLIPPED in warning for warning in clip.warnings),
         unusable="",
     )
-
-
-def speech_s(clip: AudioClip) -> float:
-    """Return the seconds in which Silero's detector, as faster-whisper brings it, finds speech."""
-    from faster_whisper.vad import get_speech_timestamps
-
-    spans = get_speech_timestamps(clip.samples, speech_pad_ms=0)
-    return sum(span["end"] - span["start"] for span in spans) / SAMPLE_RATE_HZ
 
 
 def flag_recordings(items: Iterable[Item], folder: Path) -> tuple[ClipFlags, ...]:
