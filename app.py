@@ -17,6 +17,8 @@ from dashboard.machine import take_upload_folder, without_proxies
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 if no_folder := take_upload_folder():
     sys.exit(no_folder)
+with without_proxies():  # it makes a client when it is imported, which fails on a proxy that it does not know
+    import gradio as _  # noqa: F401
 
 from dashboard.layout import build_dashboard, launch_options
 from dashboard.preparing import prepare, take_profile
