@@ -68,6 +68,6 @@ def judge_speech(clip: AudioClip) -> HearingVerdict:
         return HearingVerdict("speech", sentence, numbers)
     return HearingVerdict(
         "no speech",
-        "A detector finds no speech in this clip; words and answers shown for it are made up.",
+        "A detector finds no speech in this clip; the words and answers shown for it are probably made up.",
         numbers,
     )
