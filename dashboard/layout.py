@@ -34,7 +34,7 @@ MOST_NAMES = 3  # of systems: the header has two lines
 # Browsers call .webm, .mp4 and the like films, whatever is in them, and Gradio's box for sound refuses films: what is
 # dropped or chosen there goes by a sound's name, and the engine says whether it is one.
 # No microphone is offered on plain http to another machine; the page then says so instead of failing.
-_HEAD = """<script>
+_HEAD = r"""<script>
 if (!navigator.mediaDevices) document.documentElement.classList.add('no-microphone');
 addEventListener('popstate', () => location.reload());
 const asSound = (files) => {
