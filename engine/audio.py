@@ -269,7 +269,7 @@ def _too_short(duration_s: float) -> ClipError:
 
 def _first_with_sound(location: str, ending: Ending, *, whole: bool) -> _Decoded:
     """The default track, or the first after it that can be decoded and is not silent."""
-    with _opened(location) as container:
+    with _opened(location, ending) as container:
         tracks = list(enumerate(container.streams.audio, start=1))
         tracks.sort(key=lambda one: not one[1].disposition & Disposition.default)
         named = [(track.index, _track_name(number, track)) for number, track in tracks]
@@ -298,11 +298,12 @@ def _first_with_sound(location: str, ending: Ending, *, whole: bool) -> _Decoded
 
 
 @contextmanager
-def _opened(location: str) -> Iterator[av.container.InputContainer]:
+def _opened(location: str, ending: Ending) -> Iterator[av.container.InputContainer]:
+    options = _OPEN_OPTIONS | ({"ignore_length": "1"} if ending.reads_on else {})
     # An open file, not its name: FFmpeg would read "concat:..." and the like as an instruction.
     with (
         open(location, "rb") as file,
-        av.open(file, mode="r", options=_OPEN_OPTIONS, metadata_errors="ignore") as container,
+        av.open(file, mode="r", options=options, metadata_errors="ignore") as container,
     ):
         yield container
 
@@ -332,7 +333,7 @@ def _decode(
     chunks: list[np.ndarray] = []
     gaps = _Gaps()
     rate_hz, n_samples, is_cut = 0, 0, False
-    with _opened(location) as container:
+    with _opened(location, ending) as container:
         track = container.streams[index]
         assert isinstance(track, av.AudioStream)
         has_stamps = any(word in container.format.name for word in _STAMPED)
@@ -363,6 +364,8 @@ def _decode(
     if is_cut and whole:
         raise _too_long(promised_s)
     changes = list(gaps.told(rate_hz))
+    if ending.reads_on:
+        changes.append("The header's size of the sound is wrong; all of the file is used.")
     mono = np.concatenate(chunks)
     warnings: tuple[str, ...] = ()
     if is_cut:

@@ -16,6 +16,8 @@ from typing import BinaryIO
 OPEN_BYTES = 2**28 - 4096
 # Some programs count their own header into the size of the sound.
 _SLACK_BYTES = 64
+# More than this behind a WAV's sound, and no chunk, is sound.
+_RUBBISH_BYTES = 4096
 _TAG_LETTERS = frozenset((string.ascii_letters + string.digits + " -_.()\0\xa9").encode("latin-1"))
 
 _W64_RIFF = b"riff\x2e\x91\xcf\x11"
@@ -31,6 +33,7 @@ class Ending:
 
     Attributes:
         is_missing: the file ends before the container does.
+        reads_on: a WAV's sound goes on behind the size that its header gives, as a recorder that crashed leaves it.
         n_samples: per channel, as the header counts them; None where it does not.
         slack_samples: how many fewer may come out of a whole file (an encoder's padding).
     """
@@ -38,6 +41,7 @@ class Ending:
     is_missing: bool = False
     n_samples: int | None = None
     slack_samples: int = 0
+    reads_on: bool = False
 
 
 def ending_of(location: str) -> Ending:
@@ -50,9 +54,7 @@ def ending_of(location: str) -> Ending:
     with open(location, "rb") as file:
         head = file.read(64)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM"):
-            return Ending(
-                _chunks_missing(file, n_bytes, "big" if head[:4] in (b"RIFX", b"FORM") else "little")
-            )
+            return _chunks_ending(file, n_bytes, "big" if head[:4] in (b"RIFX", b"FORM") else "little")
         if head[:4] == b"caff":
             return Ending(_caf_missing(file, n_bytes))
         if head[:8] == _W64_RIFF:
@@ -69,14 +71,14 @@ def ending_of(location: str) -> Ending:
         return _mp3_ending(file)
 
 
-def _chunks_missing(file: BinaryIO, n_bytes: int, order: str) -> bool:
+def _chunks_ending(file: BinaryIO, n_bytes: int, order: str) -> Ending:
     """RIFF (WAV) and FORM (AIFF): only the chunk of the sound counts, the outer size is seldom kept right."""
     position, size_64 = 12, None
     while True:
         file.seek(position)
         head = file.read(16)
         if len(head) < 8:
-            return False
+            return Ending()
         tag, size = head[:4], int.from_bytes(head[4:8], order)  # type: ignore[arg-type]
         body = position + 8
         if tag == b"ds64":  # of RF64: the sizes that need more than 32 bits, the sound's second
@@ -84,9 +86,17 @@ def _chunks_missing(file: BinaryIO, n_bytes: int, order: str) -> bool:
             size_64 = int.from_bytes(file.read(8), "little")
         if tag in (b"data", b"SSND"):
             promised = size_64 if size == 0xFFFFFFFF and size_64 is not None else size
-            return _is_missing(promised, n_bytes - body)
+            file.seek(min(body + promised + promised % 2, n_bytes))
+            after = file.read(4)
+            goes_on = tag == b"data" and promised and n_bytes - body - promised > _RUBBISH_BYTES
+            return Ending(
+                _is_missing(promised, n_bytes - body),
+                reads_on=bool(goes_on and not _TAG_LETTERS.issuperset(after)),
+            )
         if body + size > n_bytes or not _TAG_LETTERS.issuperset(tag):
-            return False  # no sound was begun: whether this is a sound file at all is for the decoder to say
+            return (
+                Ending()
+            )  # no sound was begun: whether this is a sound file at all is for the decoder to say
         position = body + size + size % 2
 
 

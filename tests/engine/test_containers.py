@@ -71,6 +71,17 @@ def test_odd_chunks_and_wrong_outer_sizes_are_not_damage(tmp_path: Path) -> None
     assert not warned(tmp_path / "a.wav", eight_bits)
 
 
+def test_a_size_that_the_sound_goes_beyond_cuts_nothing_off(tmp_path: Path) -> None:
+    """A recorder that crashed left the size of its first second in the header."""
+    (tmp_path / "a.wav").write_bytes(wav(PCM, 1000))
+    clip = load_clip(tmp_path / "a.wav", whole=True)
+    assert clip.duration_s == 2.0 and clip.warnings == () and "size of the sound is wrong" in clip.changes[0]
+    (tmp_path / "a.wav").write_bytes(
+        wav(PCM[:32_000], after=struct.pack("<4sI", b"LIST", 9000) + bytes(9000))
+    )
+    assert load_clip(tmp_path / "a.wav", whole=True).duration_s == 1.0
+
+
 def encoded(codec: str, container: str, *, piped: bool = False, **options: str) -> bytes:
     """The sound as this codec in this container; `piped` where the program cannot go back to fill in sizes."""
     file = io.BytesIO()
