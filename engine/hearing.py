@@ -27,7 +27,7 @@ from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_speech_llm
 from engine.systems.residency import using
 from engine.systems.services import require_states
-from engine.tasks import normalise
+from engine.spelling import normalise
 
 Progress = Callable[[float, str], None]
 

@@ -18,7 +18,7 @@ from dashboard.benchmark_link import SORTS, BenchmarkView
 from dashboard.components.benchmark_marks import button, count, nothing
 from dashboard.names import name_of
 from engine.stats.agreement import answer_classes
-from engine.tasks import normalise
+from engine.spelling import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

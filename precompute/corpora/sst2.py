@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.corpora.cleaning import clean_review
 from precompute.corpora.item import Item, item_key, question_of
 from precompute.corpora.source import (

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.corpora.cleaning import clean_line
 from precompute.corpora.item import Item, question_of
 from precompute.corpora.source import PAPER_ITEMS, CorpusError, Row, Sample, Source, draw, read_rows

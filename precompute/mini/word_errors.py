@@ -7,7 +7,7 @@ from pathlib import Path
 import jiwer
 
 from engine.systems.cascade import Transcriber
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.transcriber import MAX_TARGET_POSITIONS
 from precompute.mini.voices import test_voices

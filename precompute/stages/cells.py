@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import TableError
 from engine.records import read_table
-from engine.tasks import asked_task, labels_for, normalise
+from engine.spelling import normalise
+from engine.tasks import asked_task, labels_for
 
 if TYPE_CHECKING:
     import pandas as pd

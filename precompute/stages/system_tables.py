@@ -18,7 +18,7 @@ from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline
 from engine.systems.catalogue import SYSTEMS, is_service
 from engine.systems.services import UNAVAILABLE
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.stages.cells import Answer, Cell, Clip
 
 if TYPE_CHECKING:
