@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+CUT_OFF = "Cut off at the limit of"  # how the note of an answer begins that ended at the token limit
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -46,6 +47,7 @@ class Answer:
         status: parsed, unparsed, refused or empty; nothing is guessed.
         forced_choice: probability of each allowed label, normalised over the labels; empty for open tasks.
         log_likelihood: natural log-probability of the generated tokens under the same condition.
+        note: that the answer was cut off at the token limit (`CUT_OFF`), else "".
     """
 
     text: str
@@ -53,6 +55,7 @@ class Answer:
     status: LabelStatus
     forced_choice: dict[str, float]
     log_likelihood: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ TaskKind = Literal["choice", "choices", "open", "transcribe", "free"]
 
 MAX_PROMPT_CHARACTERS = 500
 CHOICE_COUNT_RANGE = (2, 8)
+# Of an answer; one that ends there says so. 30 s of fast speech are 120 words, at 1.5 tokens and more to a word.
+MAX_NEW_TOKENS = 40
+LONG_ANSWER_TOKENS = 200
 
 @dataclass(frozen=True)
 class Task:
@@ -30,6 +33,7 @@ class Task:
         labels: allowed answers as they are spelt in the answer; empty for open kinds.
         needs_voice: True when the words alone give little (emotion, sarcasm, speaker).
         example_prompt: what the prompt box may hold, for tasks that need one.
+        max_new_tokens: an answer that long is cut off, and its note says so; a service has a limit of its own.
     """
 
     key: str
@@ -40,6 +44,7 @@ class Task:
     needs_voice: bool
     help: str
     example_prompt: str = ""
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 _EMOTIONS = ("neutral", "joy", "sadness", "anger", "fear", "disgust", "surprise")
@@ -119,6 +124,7 @@ TASKS: dict[str, Task] = {
             "transcribe",
             False,
             "The words that were heard, one after the other.",
+            max_new_tokens=LONG_ANSWER_TOKENS,
         ),
         Task(
             "free",
@@ -129,6 +135,7 @@ TASKS: dict[str, Task] = {
             False,
             "A prompt of your own; the minis know a few forms only.",
             "What is the last word?",
+            max_new_tokens=LONG_ANSWER_TOKENS,
         ),
     )
 }

@@ -35,10 +35,16 @@ def majority_baseline(golds: Sequence[str]) -> float:
 def word_error_rate(reference: str, hypothesis: str) -> float:
     """Return word errors over words said, 0 or more and above 1 where much is made up; NaN where no word is said.
 
-    Over several clips, errors and words are summed first (`word_errors`); a mean of rates is another figure.
+    Over several clips, errors and words are summed first (`pooled_word_error_rate`); a mean of rates is another figure.
     """
-    errors, words = word_errors(reference, hypothesis)
-    return errors / words if words else math.nan
+    return pooled_word_error_rate([reference], [hypothesis])
+
+
+def pooled_word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    """Return all word errors over all words said; NaN where no word is said. Texts and rules as of `word_errors`."""
+    counted = [word_errors(*pair) for pair in zip(references, hypotheses, strict=True)]
+    n_words = sum(words for _, words in counted)
+    return sum(errors for errors, _ in counted) / n_words if n_words else math.nan
 
 
 @lru_cache(maxsize=100_000)
