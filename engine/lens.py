@@ -205,7 +205,7 @@ def best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> In
 
 
 def _plain(token: str) -> str:
-    return re.sub(r"[^a-z0-9']+", "", token.lower()) if not token.startswith("<|") else ""
+    return re.sub(r"(?:[^\w']|_)+", "", token.lower()) if not token.startswith("<|") else ""
 
 
 def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:

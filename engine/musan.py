@@ -62,7 +62,7 @@ def open_musan(folder: Path) -> Musan:
     """
     tracks: list[Path] = []
     for part in SPEECH_FOLDERS:
-        found = sorted((folder / part).glob("*.wav"))
+        found = sorted((folder / part).glob("[!.]*.wav"))  # a Mac leaves "._" files beside
         if not found:
             raise NoiseError(f"MUSAN: there are no WAV files in {part}; {_REMEDY}.")
         tracks += found
