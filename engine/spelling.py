@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 # The typographic forms of one mark, as keyboards, subtitles and language models write them.
@@ -73,6 +74,7 @@ def _fold(word: str) -> str:
     return re.sub(r"\s", "", unicodedata.normalize("NFC", plain).translate(_LETTERS))
 
 
+@lru_cache(maxsize=1 << 16)  # a table of answers says the same few words many thousand times
 def normalise(text: str) -> str:
     """Return a text as it is compared: its words folded, with single spaces; "" where it has none.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from engine.errors import PromptError, UnknownKeyError
@@ -174,6 +175,7 @@ def asked_task(key: str) -> Task | None:
     return TASKS.get(CORPUS_TASKS.get(key, key))
 
 
+@lru_cache(maxsize=1 << 12)
 def parse_choices(prompt: str) -> tuple[str, ...]:
     """Read a commonsense question's choices from the prompt box.
 
