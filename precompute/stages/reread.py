@@ -31,6 +31,8 @@ def read_again(answers: pd.DataFrame, clips: pd.DataFrame) -> tuple[pd.DataFrame
     Returns:
         The table, and the number of rows by (task, label or status before, label or status after) that differ.
     """
+    import pandas as pd
+
     prompts = dict(zip(clips["clip_id"], clips["prompt"], strict=True))
     found = [_read(row, prompts.get(row.clip_id, "")) for row in answers.itertuples()]
     labels, statuses, right = (list(column) for column in zip(*found, strict=True))
@@ -39,8 +41,6 @@ def read_again(answers: pd.DataFrame, clips: pd.DataFrame) -> tuple[pd.DataFrame
         for row, label, status in zip(answers.itertuples(), labels, statuses, strict=True)
         if (row.label, row.label_status) != (label, status)
     )
-    import pandas as pd
-
     return answers.assign(
         label=pd.Series(labels, index=answers.index, dtype=object),
         label_status=pd.Series(statuses, index=answers.index, dtype=object),

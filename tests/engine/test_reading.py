@@ -244,6 +244,10 @@ ANSWERS: tuple[tuple[str, str, str | None], ...] = (
 )
 
 
+def test_thoughts_are_no_part_of_an_answer() -> None:
+    assert without_thoughts("<think>a</think>b").strip() == "b" and without_thoughts("<think>a").strip() == ""
+
+
 def read(task: str, text: str) -> str | None:
     labels = CHOICES if task == "commonsense" else TASKS[task].labels
     return parse_answer(TASKS[task], text, labels)[0]
