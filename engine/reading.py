@@ -35,45 +35,259 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 _DENIALS = {
-    *("not", "no", "never", "none", "neither", "nor", "non", "nope", "nothing", "nobody", "nowhere", "without"),
-    *("cannot", "hardly", "barely", "scarcely", "rarely", "seldom", "unlike", "except", "excluding", "unlikely"),
-    *("lack", "lacks", "lacked", "lacking", "absent", "absence", "devoid", "minus", "zero", "less", "least", "beyond"),
-    *("fail", "fails", "failed", "false", "falsely", "wrong", "incorrect", "incorrectly", "wrongly", "inaccurate"),
-    *("doubt", "doubtful", "doubts", "deny", "denies", "denied", "reject", "rejects", "rejected", "exclude", "excludes"),
-    *("excluded", "eliminate", "eliminates", "eliminated", "ruled", "rule", "avoid", "avoids", "avoided", "refuse"),
-    *("refuses", "opposite", "contrary", "reverse", "inverse", "anything", "hard", "difficult", "impossible", "unclear"),
-    *("uncertain", "unsure", "ain't", "isnt", "arent", "wasnt", "werent", "dont", "doesnt", "didnt", "cant", "couldnt"),
+    *(
+        "not",
+        "no",
+        "never",
+        "none",
+        "neither",
+        "nor",
+        "non",
+        "nope",
+        "nothing",
+        "nobody",
+        "nowhere",
+        "without",
+    ),
+    *(
+        "cannot",
+        "hardly",
+        "barely",
+        "scarcely",
+        "rarely",
+        "seldom",
+        "unlike",
+        "except",
+        "excluding",
+        "unlikely",
+    ),
+    *(
+        "lack",
+        "lacks",
+        "lacked",
+        "lacking",
+        "absent",
+        "absence",
+        "devoid",
+        "minus",
+        "zero",
+        "less",
+        "least",
+        "beyond",
+    ),
+    *(
+        "fail",
+        "fails",
+        "failed",
+        "false",
+        "falsely",
+        "wrong",
+        "incorrect",
+        "incorrectly",
+        "wrongly",
+        "inaccurate",
+    ),
+    *(
+        "doubt",
+        "doubtful",
+        "doubts",
+        "deny",
+        "denies",
+        "denied",
+        "reject",
+        "rejects",
+        "rejected",
+        "exclude",
+        "excludes",
+    ),
+    *(
+        "excluded",
+        "eliminate",
+        "eliminates",
+        "eliminated",
+        "ruled",
+        "rule",
+        "avoid",
+        "avoids",
+        "avoided",
+        "refuse",
+    ),
+    *(
+        "refuses",
+        "opposite",
+        "contrary",
+        "reverse",
+        "inverse",
+        "anything",
+        "hard",
+        "difficult",
+        "impossible",
+        "unclear",
+    ),
+    *(
+        "uncertain",
+        "unsure",
+        "ain't",
+        "isnt",
+        "arent",
+        "wasnt",
+        "werent",
+        "dont",
+        "doesnt",
+        "didnt",
+        "cant",
+        "couldnt",
+    ),
     *("wouldnt", "shouldnt", "wont", "hasnt", "havent", "aint", "stop", "stops", "stopped", "free", "short"),
-    *("isn", "aren", "wasn", "weren", "doesn", "didn", "couldn", "wouldn", "few", "un", "anti", "pseudo", "quasi"),
+    *(
+        "isn",
+        "aren",
+        "wasn",
+        "weren",
+        "doesn",
+        "didn",
+        "couldn",
+        "wouldn",
+        "few",
+        "un",
+        "anti",
+        "pseudo",
+        "quasi",
+    ),
     # Said of a feeling that is shown and not had.
-    *("pretend", "pretends", "pretending", "pretended", "feign", "feigns", "feigned", "feigning", "fake", "fakes"),
+    *(
+        "pretend",
+        "pretends",
+        "pretending",
+        "pretended",
+        "feign",
+        "feigns",
+        "feigned",
+        "feigning",
+        "fake",
+        "fakes",
+    ),
     *("faking", "faked", "mock", "mocking", "faux", "supposedly", "ostensibly", "superficially"),
     # In a language that the question was not asked in.
     *("nicht", "kein", "keine", "keinen", "pas", "nao", "niet", "geen", "inte", "ikke", "nie", "nem"),
 }
 _IF = {"if", "whether", "unless", "were", "would've", "might've", "could've"}
 _DENYING_PAIRS = {
-    *(("rather", "than"), ("instead", "of"), ("other", "than"), ("opposed", "to"), ("far", "from"), ("but", "for")),
-    *(("yet", "to"), ("used", "to"), ("too", "to"), ("as", "if"), ("as", "though"), ("all", "but"), ("supposed", "to")),
-    *(("could", "have"), ("would", "have"), ("should", "have"), ("so", "called"), ("out", "of"), ("who", "would")),
+    *(
+        ("rather", "than"),
+        ("instead", "of"),
+        ("other", "than"),
+        ("opposed", "to"),
+        ("far", "from"),
+        ("but", "for"),
+    ),
+    *(
+        ("yet", "to"),
+        ("used", "to"),
+        ("too", "to"),
+        ("as", "if"),
+        ("as", "though"),
+        ("all", "but"),
+        ("supposed", "to"),
+    ),
+    *(
+        ("could", "have"),
+        ("would", "have"),
+        ("should", "have"),
+        ("so", "called"),
+        ("out", "of"),
+        ("who", "would"),
+    ),
     *(("the", "word"), ("the", "words"), ("the", "phrase"), ("the", "term")),
 }
-_CERTAIN = re.compile(r"\b(?:no|without(?: any| a)?|beyond(?: any| a)?) (?:doubt|question)\b|\bnot only\b(?! not)", re.I)
+_CERTAIN = re.compile(
+    r"\b(?:no|without(?: any| a)?|beyond(?: any| a)?) (?:doubt|question)\b|\bnot only\b(?! not)", re.I
+)
 # "but" opens a clause anywhere, the others at its head only: "not so positive", "not yet positive".
 _TURNS = {"but", "however", "instead", "rather", "so", "therefore", "thus", "hence", "then", "consequently"}
 _REASONS = {"because", "since", "although", "though", "while", "whereas", "given", "despite", "due"}
 _SUBJECTS = {
-    *("it", "it's", "its", "this", "that's", "he", "he's", "she", "she's", "they", "they're", "i'd", "speaker", "tone"),
-    *("reviewer", "review", "sentiment", "emotion", "topic", "answer", "voice", "clip", "statement", "sentence"),
+    *(
+        "it",
+        "it's",
+        "its",
+        "this",
+        "that's",
+        "he",
+        "he's",
+        "she",
+        "she's",
+        "they",
+        "they're",
+        "i'd",
+        "speaker",
+        "tone",
+    ),
+    *(
+        "reviewer",
+        "review",
+        "sentiment",
+        "emotion",
+        "topic",
+        "answer",
+        "voice",
+        "clip",
+        "statement",
+        "sentence",
+    ),
 }
 _HANGS_ON = {"that", "whether", "if", "to", "as", "of", "like", "than"}
 _ASIDE = {
-    *("really", "at", "all", "definitely", "absolutely", "certainly", "i", "think", "do", "don't", "so", "it", "is", "one"),
-    *("this", "that", "quite", "way", "much", "the", "answer", "option", "choice", "present", "detected", "found", "none"),
-    *("far", "from", "as", "if", "no", "be", "would", "isn't", "case", "here", "sorry", "wait", "correct", "right"),
+    *(
+        "really",
+        "at",
+        "all",
+        "definitely",
+        "absolutely",
+        "certainly",
+        "i",
+        "think",
+        "do",
+        "don't",
+        "so",
+        "it",
+        "is",
+        "one",
+    ),
+    *(
+        "this",
+        "that",
+        "quite",
+        "way",
+        "much",
+        "the",
+        "answer",
+        "option",
+        "choice",
+        "present",
+        "detected",
+        "found",
+        "none",
+    ),
+    *(
+        "far",
+        "from",
+        "as",
+        "if",
+        "no",
+        "be",
+        "would",
+        "isn't",
+        "case",
+        "here",
+        "sorry",
+        "wait",
+        "correct",
+        "right",
+    ),
 }
 _NOUGHT = {"low", "na", "n/a", "null", "minimal"}
-_CLAUSE_MARKS = frozenset(",;:()[]{}\"“”«»—–|=…、，；：（）")
+_CLAUSE_MARKS = frozenset(',;:()[]{}"“”«»—–|=…、，；：（）')
 _ENDS = frozenset(".!?\n。！？")
 _STOPS = {"st", "mt", "dr", "mr", "mrs", "ms", "jr", "sr", "prof", "vs"}  # a stop after one ends no sentence
 _ARTICLES = {"a", "an", "the"}
@@ -94,8 +308,13 @@ _SOMEBODY_ELSE = re.compile(
 )
 
 _THOUGHT = "think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad"
-_THOUGHT_OPEN, _THOUGHT_CLOSED = rf"(?:<\|?(?:{_THOUGHT})\b[^<>]*>|\[THINK\])", rf"(?:</\|?(?:{_THOUGHT})\s*>|\[/THINK\])"
-_THOUGHTS = re.compile(rf"{_THOUGHT_OPEN}(?:(?!{_THOUGHT_OPEN}).)*?{_THOUGHT_CLOSED}", re.IGNORECASE | re.DOTALL)
+_THOUGHT_OPEN, _THOUGHT_CLOSED = (
+    rf"(?:<\|?(?:{_THOUGHT})\b[^<>]*>|\[THINK\])",
+    rf"(?:</\|?(?:{_THOUGHT})\s*>|\[/THINK\])",
+)
+_THOUGHTS = re.compile(
+    rf"{_THOUGHT_OPEN}(?:(?!{_THOUGHT_OPEN}).)*?{_THOUGHT_CLOSED}", re.IGNORECASE | re.DOTALL
+)
 _THOUGHT_BEFORE = re.compile(rf"^.*{_THOUGHT_CLOSED}", re.IGNORECASE | re.DOTALL)  # the prompt had opened it
 _THOUGHT_CUT = re.compile(rf"{_THOUGHT_OPEN}.*$", re.IGNORECASE | re.DOTALL)
 
@@ -108,9 +327,39 @@ _MATHS = re.compile(r"\$\$?([^$\n]+?)\$\$?|\\[(\[](.+?)\\[)\]]", re.DOTALL)
 _LINE_SIGN = re.compile(r"^[ \t]*(?:#{1,6}|>+|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 
 _ANSWER_KEYS = {
-    *("answer", "final_answer", "finalanswer", "final answer", "label", "prediction", "class", "category", "choice"),
-    *("option", "result", "output", "response", "sentiment", "topic", "emotion", "speaker", "gender", "classification"),
-    *("predicted_label", "selected", "selection", "correct_answer", "correct answer", "tone", "style", "value"),
+    *(
+        "answer",
+        "final_answer",
+        "finalanswer",
+        "final answer",
+        "label",
+        "prediction",
+        "class",
+        "category",
+        "choice",
+    ),
+    *(
+        "option",
+        "result",
+        "output",
+        "response",
+        "sentiment",
+        "topic",
+        "emotion",
+        "speaker",
+        "gender",
+        "classification",
+    ),
+    *(
+        "predicted_label",
+        "selected",
+        "selection",
+        "correct_answer",
+        "correct answer",
+        "tone",
+        "style",
+        "value",
+    ),
 }
 
 _WONT = r"(?:can't|cannot|can not|could not|couldn't|won't|will not|am not able to|am unable to|do not have the \w+ to|don't have the \w+ to|lack the \w+ to|'m not able to|'m unable to)"
@@ -133,9 +382,13 @@ _REFUSAL = re.compile(
     r"|please (?:provide|upload|share|attach)\b)",
     re.IGNORECASE,
 )
-_SELF_REFUSAL = re.compile(rf"\W*(?:{_SORRY}\b\W*(?:but\s*)?)?{_SELF}.*\b(?:not|can't|cannot|unable|don't|no)\b", re.IGNORECASE)
+_SELF_REFUSAL = re.compile(
+    rf"\W*(?:{_SORRY}\b\W*(?:but\s*)?)?{_SELF}.*\b(?:not|can't|cannot|unable|don't|no)\b", re.IGNORECASE
+)
 _NOISE = re.compile(r"\W*\(\(noise\)\)\W*", re.IGNORECASE)
-_OF_THE_TASK = re.compile(r"\b(?:audio|recording|transcri\w+|sound file|voice clip|speech clip|as an ai|language model)\b", re.I)
+_OF_THE_TASK = re.compile(
+    r"\b(?:audio|recording|transcri\w+|sound file|voice clip|speech clip|as an ai|language model)\b", re.I
+)
 
 
 def without_thoughts(text: str) -> str:
@@ -191,7 +444,9 @@ def _json_in(text: str) -> tuple[bool, Any]:
         except (ValueError, RecursionError):
             start = place + 1
             continue
-        if isinstance(value, dict) or (isinstance(value, list) and all(isinstance(v, str) for v in value) and value):
+        if isinstance(value, dict) or (
+            isinstance(value, list) and all(isinstance(v, str) for v in value) and value
+        ):
             values.append(value)
         start = end
     return len(values) == 1, values[0] if values else None
@@ -227,7 +482,9 @@ class _Reader:
         }
         self.whole = own
         # The longest name first: "ice cream" is found before "ice".
-        self.names = sorted(((_words(name), label) for name, label in names.items()), key=lambda pair: -len(pair[0]))
+        self.names = sorted(
+            ((_words(name), label) for name, label in names.items()), key=lambda pair: -len(pair[0])
+        )
 
     def of_json(self, value: Any) -> str | None:
         """Read the value of an answer's key, or the one key that is true."""
@@ -263,7 +520,11 @@ class _Reader:
             last = max(place for place, label in slots if label is not None)
             later = set(self._affirmed(_after_end(tokens, last)))
             return named.pop() if len(named) == 1 and later <= named else None
-        return None if any(self._has_letter(_to_end(tokens, place)) for place, _ in slots) else self._segment(tokens)
+        return (
+            None
+            if any(self._has_letter(_to_end(tokens, place)) for place, _ in slots)
+            else self._segment(tokens)
+        )
 
     def _segment(self, tokens: Sequence[Token]) -> str | None:
         """Return the one label of some sentences: by its letter at their head, or by its words."""
@@ -275,7 +536,11 @@ class _Reader:
             denied = any(label == letter for _, label in self._mentions(rest).values())
             return letter if alone and not denied else None
         # "(A) oven": the letter is the model's own count, the words are the answer.
-        follows = self._mentions(_trimmed(rest)[:1 + max(len(words) for words, _ in self.names)]) if self.names else {}
+        follows = (
+            self._mentions(_trimmed(rest)[: 1 + max(len(words) for words, _ in self.names)])
+            if self.names
+            else {}
+        )
         at_once = bool(follows) and min(follows) == 0
         return affirmed[0] if len(affirmed) == 1 and (affirmed[0] == letter or at_once) else None
 
@@ -304,7 +569,9 @@ class _Reader:
         words = [token.spelt for token in rest if token.is_word]
         alone = not words or words[0] in _REASONS | {"as", "for"} or (ended and words[0] not in self.letters)
         # "B, not C"
-        alone = alone or (words[0] == "not" and words[1:2] != [mark.spelt] and words[1:2] and words[1] in self.letters)
+        alone = alone or (
+            words[0] == "not" and words[1:2] != [mark.spelt] and words[1:2] and words[1] in self.letters
+        )
         return self.letters[mark.spelt], rest, bool(alone)
 
     def _mentions(self, tokens: Sequence[Token]) -> dict[int, tuple[int, str]]:
@@ -329,7 +596,9 @@ class _Reader:
             denied = False
             for first, last, turns in _clauses(tokens, start, stop, covered):
                 here = [(p, *mentions[p]) for p in range(first, last) if p in mentions]
-                around = [(p, tokens[p].spelt) for p in range(first, last) if p not in covered and tokens[p].is_word]
+                around = [
+                    (p, tokens[p].spelt) for p in range(first, last) if p not in covered and tokens[p].is_word
+                ]
                 words = [word for _, word in around]
                 if not here:
                     if fresh and _takes_back(words):
@@ -343,7 +612,12 @@ class _Reader:
                 for place, end, label in here:
                     led = [word for p, word in around if p < place]
                     behind = [word for p, word in around if p >= end]
-                    if not (asked or (denied and not own) or _denies(led) or self._doubtful(tokens, place, end, led)):
+                    if not (
+                        asked
+                        or (denied and not own)
+                        or _denies(led)
+                        or self._doubtful(tokens, place, end, led)
+                    ):
                         if not _denies(behind) or any(p > place for p, _, _ in here):
                             said.append(label)
                 denied = denied or _denies(words)
@@ -360,7 +634,10 @@ class _Reader:
             return not self._same_beside(tokens, place, end, before)
         name = tokens[place].spelt
         if name[-1].isdigit() or name[-1] == "%":
-            return any(word[-1].isdigit() or word in ("negative", "minus", "point", "hundred", "thousand") for word in near)
+            return any(
+                word[-1].isdigit() or word in ("negative", "minus", "point", "hundred", "thousand")
+                for word in near
+            )
         return bool(name.isascii()) and any(word[0].isalpha() and ord(word[0]) > 0x24F for word in led)
 
     def _same_beside(self, tokens: Sequence[Token], place: int, end: int, before: int) -> bool:
@@ -370,7 +647,8 @@ class _Reader:
         left = next((found[1] for found in mentions.values() if found[0] == before), None)
         right = mentions.get(end + 1, (0, None))[1]
         sides = [
-            side for p, side in ((before, left), (end, right))
+            side
+            for p, side in ((before, left), (end, right))
             if 0 <= p < len(tokens) and tokens[p].spelt in _EITHER
         ]
         return bool(sides) and all(side == label for side in sides)
@@ -421,7 +699,9 @@ def _denies(words: Sequence[str]) -> bool:
 
 def _takes_back(words: Sequence[str]) -> bool:
     """Say whether a clause is nothing but a denial of the one before it: "no", "not at all", "0.1"."""
-    if len(words) == 1 and (words[0] in _NOUGHT or re.fullmatch(r"0?\.[0-4]\d*|0(?:\.0*)?%?|[1-4]?\d%", words[0])):
+    if len(words) == 1 and (
+        words[0] in _NOUGHT or re.fullmatch(r"0?\.[0-4]\d*|0(?:\.0*)?%?|[1-4]?\d%", words[0])
+    ):
         return True
     return bool(words) and _denies(words) and set(words) <= _ASIDE | _DENIALS
 
@@ -490,7 +770,10 @@ def _clauses(
         before = tokens[place - 1].spelt if place > start else ""
         opens = token.spelt == "but" and before not in ("anything", "nothing", "all", "none", "cannot", "not")
         opens = opens or (token.spelt in _TURNS - {"but"} and (fresh or before == "and"))
-        opens = opens and (token.spelt not in ("rather", "instead") or tokens[min(place + 1, stop - 1)].spelt not in ("than", "of"))
+        opens = opens and (
+            token.spelt not in ("rather", "instead")
+            or tokens[min(place + 1, stop - 1)].spelt not in ("than", "of")
+        )
         if not token.is_word and token.written in _CLAUSE_MARKS:
             yield first, place, turns
             first, turns, fresh = place + 1, token.written in ":=：", True

@@ -21,7 +21,9 @@ _MARKS = str.maketrans(
     }
 )
 # Letters that no decomposition takes apart (openai/whisper's basic normaliser has the same).
-_LETTERS = str.maketrans({"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"})
+_LETTERS = str.maketrans(
+    {"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"}
+)
 _ACCENTED = re.compile(r"(?<=[A-Za-zͰ-Ͽ])[\u0300-\u036f]+")
 _THOUSANDS = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))")
 
@@ -89,8 +91,11 @@ def bare(text: str) -> str:
     spelt = [token.written for token in tokens_of(text) if token.is_word]
     if not spelt:
         return ""
-    first, last = text.find(spelt[0]), text.rfind(spelt[-1])
-    # A word that NFKC respells ("½", a typographic apostrophe) cannot be found: the text stays whole.
+    respelt = text.translate(
+        {sign: form for sign, form in _MARKS.items() if len(str(form)) == 1}
+    )  # as long as the text
+    first, last = respelt.find(spelt[0]), respelt.rfind(spelt[-1])
+    # A word that NFKC makes longer or shorter ("½") cannot be found: the text stays whole.
     inner = text[first : last + len(spelt[-1])] if min(first, last) >= 0 else text.strip(" \t\n.,;:!?")
     return " ".join(inner.split())
 

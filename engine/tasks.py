@@ -25,6 +25,7 @@ CHOICE_COUNT_RANGE = (2, 8)
 MAX_NEW_TOKENS = 40
 LONG_ANSWER_TOKENS = 200
 
+
 @dataclass(frozen=True)
 class Task:
     """One task of the benchmark.

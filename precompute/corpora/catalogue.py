@@ -75,7 +75,13 @@ CORPORA: dict[str, CorpusSpec] = {
             True,
             commonsense_qa.read_commonsense_qa,
         ),
-        CorpusSpec("triviaqa", (trivia_qa.SOURCE, trivia_qa.OWN_JSON, trivia_qa.FLASHRAG), PAPER_ITEMS, True, trivia_qa.read_trivia_qa),
+        CorpusSpec(
+            "triviaqa",
+            (trivia_qa.SOURCE, trivia_qa.OWN_JSON, trivia_qa.FLASHRAG),
+            PAPER_ITEMS,
+            True,
+            trivia_qa.read_trivia_qa,
+        ),
         CorpusSpec(
             "meld",
             (meld.PARQUET, meld.FILMS),

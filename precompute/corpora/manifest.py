@@ -87,7 +87,11 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     columns = [name.strip() for name in names]
     # A spreadsheet writes columns that were once used: nameless and empty, they are nothing.
     columns += [""] * max((len(row) - len(columns) for row, _ in cells), default=0)
-    used = {name: any(row[i].strip() for row, _ in cells if i < len(row)) for i, name in enumerate(columns) if not name}
+    used = {
+        name: any(row[i].strip() for row, _ in cells if i < len(row))
+        for i, name in enumerate(columns)
+        if not name
+    }
     missing = [name for name in NEEDED if name not in columns]
     strange = [name for name in columns if name not in (*NEEDED, *OPTIONAL) and used.get(name, True)]
     if missing or strange:

@@ -214,7 +214,7 @@ def _json_rows(source: Source, files: Sequence[Path]) -> Iterator[Row]:
 
 
 def lines_of(file: Path) -> list[str]:
-    """Return the lines of a text that hold something, split at "\n" alone: a row may hold U+2028 or U+0085.
+    r"""Return the lines of a text that hold something, split at "\n" alone: a row may hold U+2028 or U+0085.
 
     Raises:
         OSError, UnicodeDecodeError: it cannot be read, or is no UTF-8 (a byte-order mark is no fault).

@@ -5,7 +5,7 @@ Three publications are read, whichever lies in the folder:
 - `mandarjoshi/trivia_qa` (formerly `trivia_qa`) at the revision below: `rc.nocontext/validation-*.parquet`, columns
   `question`, `question_id`, `answer`;
 - the authors' own JSON, whole or in part: `*-dev.json` or `triviaqa_sample.json` with `Data`;
-- rows of FlashRAG, `triviaqa*.jsonl` or `test.jsonl`: `id`, `question`, `golden_answers`, the answer before its aliases.
+- rows of FlashRAG, `triviaqa*.jsonl` or `test.jsonl`: `id`, `question`, `golden_answers`, the answer first.
 
 Licence: none stated. The answers of the test split are withheld ("<unk>") and it is refused.
 

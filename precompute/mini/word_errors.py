@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.systems.cascade import Transcriber
 from engine.stats.scores import pooled_word_error_rate
+from engine.systems.cascade import Transcriber
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.transcriber import MAX_TARGET_POSITIONS
 from precompute.mini.voices import test_voices

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 REFUSED_BY_SERVICE = "Refused by the service"
 
 
-def read_again(answers: pd.DataFrame, clips: pd.DataFrame) -> tuple[pd.DataFrame, Counter[tuple[str, str, str]]]:
+def read_again(
+    answers: pd.DataFrame, clips: pd.DataFrame
+) -> tuple[pd.DataFrame, Counter[tuple[str, str, str]]]:
     """Return the answers with label, status and `correct` read from their text, and what that changed.
 
     Rows that failed and answers that a service blocked stay as they are. The allowed answers are the task's own, or
@@ -65,7 +67,11 @@ def _read(row: Any, prompt: str) -> tuple[str | None, str, bool]:
         return row.label, row.label_status, bool(row.correct)
     labels = labels_for(task, prompt) if asked_task(row.task) else offered
     label, status = _parsed(task, row.text, labels)
-    return label, status, is_right(task, label, row.gold, tuple(filter(None, row.aliases.split("|"))), text=row.text)
+    return (
+        label,
+        status,
+        is_right(task, label, row.gold, tuple(filter(None, row.aliases.split("|"))), text=row.text),
+    )
 
 
 @cache

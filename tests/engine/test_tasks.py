@@ -134,7 +134,11 @@ def test_texts_are_compared_folded_in_any_script(text: str, compared: str) -> No
 def test_words_are_given_on_as_they_are_written() -> None:
     """Fault: models were asked about "beyonc"."""
     assert parse_choices("Beyoncé, St. Louis or -5") == ("Beyoncé", "St. Louis", "-5")
-    assert parse_choices("北京、上海") == ("北京", "上海") and parse_choices("C, C++, C#") == ("C", "C++", "C#")
+    assert parse_choices("北京、上海") == ("北京", "上海") and parse_choices("C, C++, C#") == (
+        "C",
+        "C++",
+        "C#",
+    )
     assert bare_words("“Don’t,” said São Paulo – at -5!") == ["Don’t", "said", "São", "Paulo", "at", "-5"]
 
 

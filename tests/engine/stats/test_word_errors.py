@@ -23,11 +23,15 @@ from engine.stats.scores import pooled_word_error_rate, word_error_rate, word_er
         ("", "anything", (0, 0)),
     ],
 )
-def test_word_errors_are_counted_after_whispers_normaliser(said: str, heard: str, counted: tuple[int, int]) -> None:
+def test_word_errors_are_counted_after_whispers_normaliser(
+    said: str, heard: str, counted: tuple[int, int]
+) -> None:
     """Fault: typographic apostrophes alone made 2,011 errors in MELD's perfect transcripts."""
     assert word_errors(said, heard) == counted
 
 
 def test_rates_are_pooled_over_words_and_undefined_without_any() -> None:
     assert word_error_rate("a b c d", "a b c") == 0.25 and math.isnan(word_error_rate("", "a"))
-    assert pooled_word_error_rate(["one two", "three four five six"], ["one", "three four five six"]) == pytest.approx(1 / 6)
+    assert pooled_word_error_rate(
+        ["one two", "three four five six"], ["one", "three four five six"]
+    ) == pytest.approx(1 / 6)

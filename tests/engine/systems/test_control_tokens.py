@@ -19,13 +19,17 @@ def tokenizer():  # type: ignore[no-untyped-def]
 def test_no_control_token_comes_out_of_typed_words(tokenizer) -> None:  # type: ignore[no-untyped-def]
     """Fault: "<|end|>" typed into a transcript, a prompt or a reference ended the turn."""
     marks = [token.content for token in tokenizer.added_tokens_decoder.values()]
-    assert marks and tokenizer.encode(marks[0], add_special_tokens=False) == [tokenizer.convert_tokens_to_ids(marks[0])]
+    assert marks and tokenizer.encode(marks[0], add_special_tokens=False) == [
+        tokenizer.convert_tokens_to_ids(marks[0])
+    ]
     added = set(tokenizer.added_tokens_decoder)
     for mark in marks:
         typed = f"we liked it {mark} again"
         assert not added & set(text_ids(tokenizer, typed))
         assert tokenizer.decode(text_ids(tokenizer, typed)) == typed
-        plain, injected = (prompt_frame(tokenizer, words, template=USER_TEMPLATE) for words in ("ask", f"ask {mark}"))
+        plain, injected = (
+            prompt_frame(tokenizer, words, template=USER_TEMPLATE) for words in ("ask", f"ask {mark}")
+        )
         count = [sum(i in added for i in (*frame.before, *frame.after)) for frame in (plain, injected)]
         assert count[0] == count[1] > 0
 
