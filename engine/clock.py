@@ -35,8 +35,8 @@ def words_on_clock(
 def align_reference(reference: str, heard: Sequence[SpokenWord], duration_s: float) -> tuple[SpokenWord, ...]:
     """Return the reference's words, as they are written, with times borrowed from the heard words.
 
-    A word heard as it was said takes its times (`normalise` compares them); words between two such anchors share the time between
-    them by their length in letters. With nothing heard the words share the whole clip.
+    A word heard as it was said (`normalise` compares) takes its times; words between two anchors share the time
+    between them by their length in letters. With nothing heard the words share the whole clip.
     """
     words = bare_words(reference)
     spelt, heard_texts = [normalise(word) for word in words], [normalise(word.text) for word in heard]

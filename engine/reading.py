@@ -362,22 +362,22 @@ _ANSWER_KEYS = {
     ),
 }
 
-_WONT = r"(?:can't|cannot|can not|could not|couldn't|won't|will not|am not able to|am unable to|do not have the \w+ to|don't have the \w+ to|lack the \w+ to|'m not able to|'m unable to)"
+_WONT = r"(?:can't|cannot|can not|could not|couldn't|won't|will not|am not able to|am unable to|do not have the \w+ to|don't have the \w+ to|lack the \w+ to|'m not able to|'m unable to)"  # noqa: E501
 _DOING = (
     r"(?:answer|assist|comply|determine|provide|process|transcribe|identify|infer|classify|respond|fulfil?l|access"
-    r"|listen|hear(?! you\b)|detect|recogni[sz]e|analy[sz]e|understand|make out|engage|discuss|complete|judge|decide|choose|say"
+    r"|listen|hear(?! you\b)|detect|recogni[sz]e|analy[sz]e|understand|make out|engage|discuss|complete|judge|decide|choose|say"  # noqa: E501
     r"|perceive|play|open|view|give (?:you )?an?|do (?:that|this)|help(?= *(?:$|[.,!;]|you\b *(?:$|[.,!;]|with)|with))"
     r"|tell(?= *(?:$|[.,!;]|if|whether|which|what|from|you (?:if|whether|which|what))))"
 )
-_SORRY = r"(?:(?:i'm|i am|we're|we are)?\s*(?:very |so |really |terribly )?(?:sorry|afraid)|(?:my )?apologies|i apologi[sz]e|unfortunately|regrettably)"
+_SORRY = r"(?:(?:i'm|i am|we're|we are)?\s*(?:very |so |really |terribly )?(?:sorry|afraid)|(?:my )?apologies|i apologi[sz]e|unfortunately|regrettably)"  # noqa: E501
 _SELF = r"as an? (?:ai|artificial|large|text|language|voice|speech|virtual)\b[^.!?]{0,60}?[,;:]?"
 _REFUSAL = re.compile(
     rf"\W*(?:{_SORRY}\b[^.!?\n]{{0,40}}?[,.;:!-]?\s*(?:but|that|as|because|however)?\s*)?(?:{_SELF}\s*)?"
     rf"(?:(?:i|we)\s*{_WONT}\s+(?:\w+ly\s+)?{_DOING}"
-    r"|(?:unable|not able|not possible|impossible) to (?:answer|determine|say|tell|identify|process|classify|transcribe)\b"
-    r"|i (?:do not|don't|really don't) know\s*(?:$|[.,!;]|the (?:answer|topic)|what|which|who|where|when|if|whether|that|this)"
+    r"|(?:unable|not able|not possible|impossible) to (?:answer|determine|say|tell|identify|process|classify|transcribe)\b"  # noqa: E501
+    r"|i (?:do not|don't|really don't) know\s*(?:$|[.,!;]|the (?:answer|topic)|what|which|who|where|when|if|whether|that|this)"  # noqa: E501
     r"|i have no idea|i'?m not sure\s*(?:$|[.,!;]|what|which|who|if|whether)"
-    r"|i (?:do not|don't|did not|didn't) (?:hear|see|have access to|have) (?:any |an |the |that |your )?(?:audio|sound|recording|clip|file|speech)"
+    r"|i (?:do not|don't|did not|didn't) (?:hear|see|have access to|have) (?:any |an |the |that |your )?(?:audio|sound|recording|clip|file|speech)"  # noqa: E501
     r"|(?:no|there (?:is|was) no) (?:audio|recording|sound|speech|clip)\b"
     r"|please (?:provide|upload|share|attach)\b)",
     re.IGNORECASE,

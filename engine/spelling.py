@@ -29,7 +29,7 @@ _THOUSANDS = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))")
 
 # A word: letters and digits of any script, apostrophes and strokes within; a number keeps its sign, point and per cent,
 # and "C++" and "C#" are not "C". Other symbols (an emoji) are words of their own.
-_ALNUM = r"[^\W_](?:[^\W_]|[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e\u3099\u309a])*"
+_ALNUM = r"[^\W_](?:[^\W_]|[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e\u3099\u309a])*"  # noqa: E501
 _TOKEN = re.compile(
     rf"""
     (?P<word>

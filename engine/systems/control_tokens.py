@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
@@ -24,7 +25,7 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
             places.add(start + 1)
             start = text.find(name, start + 1)
     ends = [0, *sorted(places), len(text)]
-    return CUT.join(text[a:b] for a, b in zip(ends, ends[1:], strict=False)) if places else text
+    return CUT.join(text[a:b] for a, b in pairwise(ends)) if places else text
 
 
 def cut_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -110,9 +110,9 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _table(text: str) -> list[tuple[list[str], int]]:
-    """Return the rows that hold something, each with the number of its last line; separated as the first line is.
+    r"""Return the rows that hold something, each with the number of its last line; separated as the first line is.
 
-    A European Excel separates by semicolons. Lines end at "\\n" and "\\r" alone: a cell may hold U+2028.
+    A European Excel separates by semicolons. Lines end at "\n" and "\r" alone: a cell may hold U+2028.
     """
     first = text.split("\n", 1)[0]
     separators = [sign for sign in ",;\t" if NEEDED[0] in [name.strip(' "\r') for name in first.split(sign)]]
