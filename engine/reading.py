@@ -290,6 +290,7 @@ _NOUGHT = {"low", "na", "n/a", "null", "minimal"}
 _CLAUSE_MARKS = frozenset(',;:()[]{}"“”«»—–|=…、，；：（）')
 _ENDS = frozenset(".!?\n。！？")
 _STOPS = {"st", "mt", "dr", "mr", "mrs", "ms", "jr", "sr", "prof", "vs"}  # a stop after one ends no sentence
+_TO_THE_NEXT = {"and", "but", "not", "rather", "than", "instead", "of", "never", "a", "an", "the"}
 _ARTICLES = {"a", "an", "the"}
 _EITHER = {"or", "either", "/", "versus", "vs"}
 # "World" as an ordinary word of the news.
@@ -611,15 +612,13 @@ class _Reader:
                 before = len(said)
                 for place, end, label in here:
                     led = [word for p, word in around if p < place]
-                    behind = [word for p, word in around if p >= end]
-                    if not (
-                        asked
-                        or (denied and not own)
-                        or _denies(led)
-                        or self._doubtful(tokens, place, end, led)
-                    ):
-                        if not _denies(behind) or any(p > place for p, _, _ in here):
-                            said.append(label)
+                    follow = min((p for p, _, _ in here if p > place), default=last)
+                    behind = [word for p, word in around if end <= p < follow]
+                    # "sincere and not sarcastic" denies the second, "positive isn't right and ..." the first.
+                    taken_back = _denies(behind) and not (follow < last and set(behind) <= _TO_THE_NEXT)
+                    doubtful = self._doubtful(tokens, place, end, led)
+                    if not (asked or (denied and not own) or _denies(led) or taken_back or doubtful):
+                        said.append(label)
                 denied = denied or _denies(words)
                 fresh = len(said) - before
         return said

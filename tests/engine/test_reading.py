@@ -73,6 +73,8 @@ ANSWERS: tuple[tuple[str, str, str | None], ...] = (
     ("sentiment", "Positive is not the right word.", None),
     ("sentiment", "Positive would be wrong.", None),
     ("sentiment", "Calling it positive is incorrect.", None),
+    ("sentiment", "Positive isn't right and negative isn't either", None),
+    ("sentiment", "positive is wrong and negative is unlikely", None),
     ("sentiment", "non-positive", None),
     ("sentiment", "It would be positive if the acting were good.", None),
     ("sentiment", "I can't tell whether it is positive.", None),
