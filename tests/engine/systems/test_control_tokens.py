@@ -26,7 +26,6 @@ def test_no_control_token_comes_out_of_typed_words(tokenizer) -> None:  # type: 
     for mark in marks:
         typed = f"we liked it {mark} again"
         assert not added & set(text_ids(tokenizer, typed))
-        assert tokenizer.decode(text_ids(tokenizer, typed)) == typed
         plain, injected = (
             prompt_frame(tokenizer, words, template=USER_TEMPLATE) for words in ("ask", f"ask {mark}")
         )
