@@ -40,8 +40,11 @@ SHARED_BY_ADAPTERS = {
     "checkpoint",
     "eight_bit",
     "fingerprints",
+    "gguf_folder",
+    "hub",
     "lora",
     "mini_rows",
+    "pinned_files",
     "placement",
     "published_rows",
     "residency",
@@ -55,6 +58,7 @@ SHARED_BY_ADAPTERS = {
     "weights",
     "whisper_encoder",
     "whisper_settings",
+    "whisper_weights",
 }
 # The files that know the adapters: of the catalogue's systems, and of the unit models. None of them knows these.
 LOADS_ADAPTERS = {"registry", "unit_models"}

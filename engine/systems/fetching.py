@@ -245,32 +245,21 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
             raise _NotHadError(f"the hub's {file.name} is not the pinned file")
 
 
-def _bar_of(progress: Progress) -> Any:
-    """Return the class with which the hub's library reports bytes."""
-    from tqdm import tqdm
+def _bar_of(progress: Progress) -> type[Any]:
+    """Return the class through which the hub's library tells of bytes; it draws nothing."""
+    from huggingface_hub.utils import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Not "disable": a disabled bar counts nothing.
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "file": _Nowhere(), "disable": False})
+            self._bytes = int(kwargs.get("initial") or 0)
+            super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
-            done = super().update(n)
-            progress.now(int(self.n))
-            return done
+            self._bytes += int(n or 0)
+            progress.now(self._bytes)
+            return None
 
     return Bar
-
-
-class _Nowhere:
-    """A stream for a bar that nobody reads."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: Progress) -> None:
