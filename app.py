@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
     parser.add_argument(
         "--profile",
-        help="which models: laptop (the default; 0.3 GB are fetched), mini (ship), small, paper, or a YAML file of your own",
+        help="laptop (the default; fetches 0.3 GB), mini (ships), small, paper, or a YAML file of your own",
     )
     parser.add_argument("--fetch", action="store_true", help="fetch the profile's models and end")
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
