@@ -1,8 +1,8 @@
 """Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
 
 `laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
-fetch large published weights, and a YAML file makes one of one's own. Reading a profile
-loads no model; `preparation` says what each system lacks before anything is fetched.
+fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
+says what each system lacks before anything is fetched.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.pinned_files import PINNED
 from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
 from engine.systems.whisper_settings import WhisperSettings
@@ -43,16 +44,8 @@ PAPER_SYSTEMS: Mapping[str, str] = {
     "phi4_mm": "phi-4-multimodal",
     "gemini": "gemini",
 }
-# The page opens on the first pair that can run: the real test, with the positive control and the others behind it.
-LAPTOP_SYSTEMS = (
-    "ultravox-smollm2",
-    "bridge-smollm2",
-    "cascade-whisper-base",
-    "cascade-whisper-tiny",
-    "cascade-other",
-    "smollm2-tuned",
-    "smollm2",
-)
+# What stands on files that are pinned one by one, in the catalogue's order.
+LAPTOP_SYSTEMS = tuple(key for key, spec in SYSTEMS.items() if set(spec.folders) & set(PINNED))
 DEFAULT_PROFILE = "laptop"
 
 
@@ -93,7 +86,7 @@ PROFILES: Mapping[str, Profile] = {
         Profile(
             "laptop",
             "real models that a CPU runs: SmolLM2 on Whisper base",
-            tuple(key for key in LAPTOP_SYSTEMS if key in SYSTEMS),
+            LAPTOP_SYSTEMS,
             tuple(pair.key for pair in PAIRS.values() if set(pair.systems) <= set(LAPTOP_SYSTEMS)),
         ),
         Profile("mini", "the small models that ship", tuple(MINI_SYSTEMS), tuple(MINI_PAIRS)),
