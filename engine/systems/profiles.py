@@ -1,7 +1,8 @@
 """Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
 
-`mini` ships, `small` and `paper` fetch published weights, and a YAML file makes one of one's own. Reading a profile
-loads no model; `preparation` says what each system lacks before anything is fetched.
+`laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
+fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
+says what each system lacks before anything is fetched.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.pinned_files import PINNED
 from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
 from engine.systems.whisper_settings import WhisperSettings
@@ -42,6 +44,9 @@ PAPER_SYSTEMS: Mapping[str, str] = {
     "phi4_mm": "phi-4-multimodal",
     "gemini": "gemini",
 }
+# What stands on files that are pinned one by one, in the catalogue's order.
+LAPTOP_SYSTEMS = tuple(key for key, spec in SYSTEMS.items() if set(spec.folders) & set(PINNED))
+DEFAULT_PROFILE = "laptop"
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     profile.key: profile
     for profile in (
+        Profile(
+            "laptop",
+            "real models that a CPU runs: SmolLM2 on Whisper base",
+            LAPTOP_SYSTEMS,
+            tuple(pair.key for pair in PAIRS.values() if set(pair.systems) <= set(LAPTOP_SYSTEMS)),
+        ),
         Profile("mini", "the small models that ship", tuple(MINI_SYSTEMS), tuple(MINI_PAIRS)),
         Profile(
             "small",
