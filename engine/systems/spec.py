@@ -28,6 +28,8 @@ class SystemSpec:
         audio_base: folder of the Whisper that a published Ultravox names, or of the encoder that makes a unit
             model's units; "" where its own folder has all.
         service: "gemini" or "endpoint" where somebody else's machine answers, else "".
+        text_base: folder of the text LLM that its backbone's folder holds a low-rank update of; "" for a whole one.
+        temperature: of a bridge's posterior; None for all others.
         variables: where the service's address, model and key stand in the environment: their common prefix.
     """
 
@@ -44,6 +46,8 @@ class SystemSpec:
     audio_base: str = ""
     service: str = ""
     variables: str = ""
+    text_base: str = ""
+    temperature: float | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -53,7 +57,7 @@ class SystemSpec:
     @property
     def folders(self) -> tuple[str, ...]:
         """Names of the model folders that it is made of, its own first."""
-        names = (self.folder, self.transcriber, self.backbone, self.audio_base)
+        names = (self.folder, self.transcriber, self.backbone, self.text_base, self.audio_base)
         return tuple(dict.fromkeys(name for name in names if name))
 
     @property

@@ -51,6 +51,7 @@ class WhisperDecoding(nn.Module):
         encoder, decoder: transformers' modules; the decoder's embedding is its head too.
         tokenizer: Whisper's own.
         window_samples: of one window.
+        n_tokens: of the vocabulary, special tokens included.
 
     Raises:
         ModelFilesError: a file is missing or damaged.
@@ -75,6 +76,7 @@ class WhisperDecoding(nn.Module):
         load_strictly(self.decoder, under(tensors, _DECODER), folder.name, assign=True)
         self.eval().requires_grad_(False)
         self.window_samples = int(self.features.n_samples)
+        self.n_tokens = int(config.vocab_size)
         self._end = int(settings["eos_token_id"])
         self._prompt = _prompt(self.tokenizer, settings)
         self._never = torch.tensor([*range(self._end + 1, config.vocab_size), *settings.get("suppress_tokens", ())])

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from engine.decode import run_prompts
-from engine.matching import ORIGIN
+from engine.matching import LANGUAGE_MODEL, ORIGIN
 from engine.systems.base import Heard, prompt_frame
 from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.fingerprints import fingerprint
@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 RANK, ALPHA = 16, 32
 MAPS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-SEED, BATCH, POOL_STEPS = 17, 16, 8
-STEPS, PEAK_RATE = 700, 6e-4
+SEED, BATCH, POOL_STEPS = 17, 12, 8
+STEPS, PEAK_RATE = 300, 6e-4
 LONGEST_POSITIONS = 220
 # A label is one token or two and a repeated text thirty: without this the labels would hardly count.
 LABEL_WEIGHT = 4.0
@@ -162,7 +162,7 @@ def loss_of(llm: TextLLM, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict
     lengths = counted.sum(1, keepdim=True).expand_as(targets)[counted]
     weights = torch.where(lengths <= 6, LABEL_WEIGHT, 1.0)
     right = (logits.argmax(-1) == targets[counted]).float().mean()
-    return (losses * weights).sum() / weights.sum(), {"nats": float(losses.mean()), "right": float(right)}
+    return (losses * weights).sum() / weights.sum(), {"nats": float(losses.detach().mean()), "right": float(right)}
 
 
 def repeat_errors(llm: TextLLM, texts: Sequence[str], hear: Any = None) -> float:
@@ -270,7 +270,13 @@ def export(update: nn.ParameterDict, base: Path, out: Path, record: dict[str, An
         for name, value in update.items()
     }
     save_file(tensors, out / "adapter.safetensors", metadata={"format": "pt"})
-    config = {"base": base.name, "rank": RANK, "alpha": ALPHA, ORIGIN: {"language_model": fingerprint([base])}}
+    # The base's own config, so that whoever asks for the model's shape finds it here too.
+    config = json.loads((base / "config.json").read_text(encoding="utf-8")) | {
+        "base_model": base.name,
+        "lora_rank": RANK,
+        "lora_alpha": ALPHA,
+        ORIGIN: {LANGUAGE_MODEL: fingerprint([base])},
+    }
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     record = {"parameters": count_parameters(update.values()), "batch": BATCH, "seed": SEED} | record
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
