@@ -1,6 +1,6 @@
-"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini] [--results DIR]`.
+"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile laptop] [--results DIR]`.
 
-`--interleaved DIR` puts another checkpoint on the interleaved tab.
+`--fetch` fetches the profile's models and ends. `--interleaved DIR` puts another checkpoint on the interleaved tab.
 Works as a Hugging Face Space as it stands. Models load after the page is up, never before.
 """
 
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 from dashboard.layout import build_dashboard, launch_options
-from dashboard.preparing import prepare, take_profile
+from dashboard.preparing import fetch_only, prepare, take_profile
 from dashboard.security import close_doors
 from dashboard.tables import use_results
 from dashboard.unit_model import use_unit_model
+from engine.systems.profiles import DEFAULT_PROFILE
 
 close_doors()
 demo = build_dashboard()
@@ -34,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
     parser.add_argument(
         "--profile",
-        default="mini",
-        help="which models: mini (ship), small, paper, or a YAML file of your own",
+        default=DEFAULT_PROFILE,
+        help="which models: laptop (fetched, 0.3 GB), mini (ship), small, paper, or a YAML file of your own",
     )
+    parser.add_argument("--fetch", action="store_true", help="fetch the profile's models and end")
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
     parser.add_argument(
         "--memory-gib", type=float, help="memory that models may take together; what is free by default"
@@ -52,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if trouble:
         parser.error(trouble)
+    if chosen.fetch:
+        sys.exit(fetch_only())
     demo.launch(
         server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
     )

@@ -1,6 +1,7 @@
 """Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
 
-`mini` ships, `small` and `paper` fetch published weights, and a YAML file makes one of one's own. Reading a profile
+`laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
+fetch large published weights, and a YAML file makes one of one's own. Reading a profile
 loads no model; `preparation` says what each system lacks before anything is fetched.
 """
 
@@ -42,6 +43,17 @@ PAPER_SYSTEMS: Mapping[str, str] = {
     "phi4_mm": "phi-4-multimodal",
     "gemini": "gemini",
 }
+# The page opens on the first pair that can run: the real test, with the positive control and the others behind it.
+LAPTOP_SYSTEMS = (
+    "ultravox-smollm2",
+    "bridge-smollm2",
+    "cascade-whisper-base",
+    "cascade-whisper-tiny",
+    "cascade-other",
+    "smollm2-tuned",
+    "smollm2",
+)
+DEFAULT_PROFILE = "laptop"
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,12 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     profile.key: profile
     for profile in (
+        Profile(
+            "laptop",
+            "real models that a CPU runs: SmolLM2 on Whisper base",
+            tuple(key for key in LAPTOP_SYSTEMS if key in SYSTEMS),
+            tuple(pair.key for pair in PAIRS.values() if set(pair.systems) <= set(LAPTOP_SYSTEMS)),
+        ),
         Profile("mini", "the small models that ship", tuple(MINI_SYSTEMS), tuple(MINI_PAIRS)),
         Profile(
             "small",

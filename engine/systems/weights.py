@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelFilesError
+from engine.systems.pinned_files import PINNED
 from engine.systems.shared_bytes import is_stored, stored_files
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
@@ -104,7 +105,15 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "qwen2.5-7b-vocabulary": Checkpoint("Qwen/Qwen2.5-7B", "main", 0.01, files=VOCABULARY_FILES),
     "llama-3.2-3b-vocabulary": Checkpoint("meta-llama/Llama-3.2-3B", "main", 0.01, True, VOCABULARY_FILES),
     "mhubert-base-25hz": Checkpoint("slprl/mhubert-base-25hz", "main", 0.4),
+    **{
+        name: Checkpoint(
+            row.repository, row.commit, row.n_bytes / 1e9, files=tuple(file.name for file in row.files)
+        )
+        for name, row in PINNED.items()
+    },
 }
+# Shipped folders that hold a change of a fetched model, and which one that is.
+STANDS_ON: Mapping[str, str] = {"smollm2-135m-tuned": "smollm2-135m-instruct"}
 # Ids by which a published config may call a text model that has another name today.
 FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
 
@@ -133,7 +142,12 @@ def use_folders(folders: Mapping[str, Path]) -> None:
     )
 
 
-def _own_place(name: str) -> Path | None:
+def own_place(name: str) -> Path | None:
+    """Return where a profile places a model folder, None where it does not.
+
+    Raises:
+        ModelFilesError: the variable that a profile sets holds something else.
+    """
     try:
         place: str | None = json.loads(os.environ.get(FOLDERS_VARIABLE, "").strip() or "{}").get(name)
         return Path(place) if place else None
@@ -144,12 +158,16 @@ def _own_place(name: str) -> Path | None:
 def folder_of(name: str, models: Path = MODELS) -> Path:
     """Return where a model folder lies, or where it would, if it is nowhere: nothing is fetched.
 
-    A folder below `models` goes first, then a profile's own place, then the fetched ones.
+    A folder below `models` goes first, then a profile's own place, then the fetched ones. A place with pinned files
+    alone is a source of the fetched one, which holds what is made of them too.
     """
     beside = models / name
     if name not in CHECKPOINTS or beside.exists():
         return beside
-    return _own_place(name) or weights_home() / name
+    own = own_place(name)
+    if own is not None and (name not in PINNED or is_here(name, own)):
+        return own
+    return weights_home() / name
 
 
 def folder_by_id(repository: str, models: Path = MODELS) -> Path | None:
@@ -167,14 +185,22 @@ def commit_of(folder: Path) -> str:
 
 
 def missing_weights(names: Iterable[str], models: Path = MODELS) -> tuple[str, ...]:
-    """Return the model folders that are not here; a folder is here with a config and weights, if it has any."""
-    return tuple(name for name in dict.fromkeys(names) if not is_here(name, folder_of(name, models)))
+    """Return the model folders that are not here, those that one of them stands on among them.
+
+    A folder is here with a config and weights, if it has any.
+    """
+    needed = [base for name in names for base in (name, STANDS_ON.get(name)) if base]
+    return tuple(name for name in dict.fromkeys(needed) if not is_here(name, folder_of(name, models)))
 
 
 def is_here(name: str, folder: Path) -> bool:
     """Say whether a folder holds all that this model folder needs, every shard of its index included."""
     if not (folder / "config.json").exists():
         return False
+    if (pinned := PINNED.get(name)) is not None:
+        # They were verified when they came; a file that was cut short since is told by its size.
+        whole = all(_n_bytes(folder / file.name) == file.n_bytes for file in pinned.files)
+        return whole and (not pinned.conversion or (folder / "model.safetensors").exists())
     if (row := CHECKPOINTS.get(name)) is not None:
         # What a row names beyond the usual files must be here too: adapters in a folder below, a Whisper's settings.
         named = [pattern for pattern in row.files if "*" not in pattern or "/" in pattern]
@@ -190,6 +216,10 @@ def is_here(name: str, folder: Path) -> bool:
             return False
         return all(is_stored(folder / shard) for shard in shards)
     return bool(stored_files(folder)) or (folder / "model.bin").exists()
+
+
+def _n_bytes(file: Path) -> int:
+    return file.stat().st_size if file.exists() else -1
 
 
 def size_gb(names: Iterable[str]) -> float:
