@@ -151,4 +151,3 @@ class Bridge:
         """Return the encoder's normed states of one clip of at most one window, 20 ms each."""
         n_states = max(1, round(len(samples) / SAMPLE_RATE_HZ / SECONDS_PER_STATE))
         return self.ears.states(samples)[:n_states]
-

@@ -39,6 +39,7 @@ from engine.systems.weights import (
 )
 
 __all__ = [
+    "FASTER_WHISPERS",
     "MODELS",
     "PAIRS",
     "SYSTEMS",
@@ -63,7 +64,9 @@ __all__ = [
 
 SYSTEMS: dict[str, SystemSpec] = MINI_SYSTEMS | LAPTOP_SYSTEMS | PUBLISHED_SYSTEMS
 PAIRS: dict[str, Pair] = MINI_PAIRS | LAPTOP_PAIRS | PUBLISHED_PAIRS
-TRANSCRIBERS = MINI_TRANSCRIBERS | LAPTOP_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
+# Folders that faster-whisper runs as its makers do, where a profile says how.
+FASTER_WHISPERS = LAPTOP_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
+TRANSCRIBERS = MINI_TRANSCRIBERS | FASTER_WHISPERS
 
 
 def get_spec(key: str) -> SystemSpec:

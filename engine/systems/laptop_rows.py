@@ -73,6 +73,20 @@ def _oracle(key: str, reader: str) -> SystemSpec:
 LAPTOP_SYSTEMS: dict[str, SystemSpec] = {
     spec.key: spec
     for spec in (
+        SystemSpec(
+            "ultravox-smollm2",
+            "Ultravox on SmolLM2",
+            "speech_llm",
+            "ultravox_ctc",
+            "ultravox-smollm2",
+            TUNED,
+            None,
+            SPEAKS,
+            _MILLIONS[TUNED] + 25.0,
+            _LICENCE,
+            audio_base=WHISPER,
+            text_base=PUBLISHED,
+        ),
         _bridge("bridge-smollm2", "Bridge, temperature .5", 0.5),
         _bridge("bridge-smollm2-soft", "Bridge, temperature 1", 1.0),
         _bridge("bridge-smollm2-hard", "Bridge, temperature .25", 0.25),
@@ -93,6 +107,9 @@ _OWN, _WEAK, _OTHER = "its cascade", "a cascade with weak ears", "a cascade into
 LAPTOP_PAIRS: dict[str, Pair] = {
     pair.key: pair
     for pair in (
+        _pair("ultravox-smollm2", "ultravox-smollm2", "cascade-whisper-base", _OWN),
+        _pair("ultravox-smollm2-weak", "ultravox-smollm2", "cascade-whisper-tiny", _WEAK),
+        _pair("ultravox-smollm2-other", "ultravox-smollm2", "cascade-other", _OTHER),
         _pair("bridge-smollm2", "bridge-smollm2", "cascade-whisper-base", _OWN),
         _pair("bridge-smollm2-soft", "bridge-smollm2-soft", "cascade-whisper-base", _OWN),
         _pair("bridge-smollm2-hard", "bridge-smollm2-hard", "cascade-whisper-base", _OWN),

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
 from engine.remote import Caller
 from engine.secret import secret_from
-from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
-from engine.systems.laptop_rows import LAPTOP_TRANSCRIBERS
+from engine.systems.catalogue import FASTER_WHISPERS, MODELS, SYSTEMS, backbone_of, get_spec
 from engine.systems.placement import placement_of, settings_in_use
 from engine.systems.profiles import profile_in_use
-from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.residency import LOADED
 from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
 from engine.systems.spec import SystemSpec
@@ -262,7 +260,7 @@ def _ears_key(folder: str, models: Path, hearing: WhisperSettings) -> tuple[obje
 
 
 def _new_transcriber(folder: str, place: Path, hearing: WhisperSettings) -> Transcribes:
-    if folder in LAPTOP_TRANSCRIBERS or folder in PUBLISHED_TRANSCRIBERS:
+    if folder in FASTER_WHISPERS:
         from engine.systems.whisper import PublishedTranscriber
 
         device = settings_in_use().device.partition(":")[0]

@@ -147,7 +147,9 @@ def fold_update(model: nn.Module, folder: Path) -> None:
         fits = isinstance(linear, nn.Linear) and down is not None and up is not None
         if not fits or not shape_fits(linear, down, up, len(down)):
             raise ModelFilesError(f"{folder.name} does not fit its base at {name}; restore both folders.")
-        linear.weight.copy_(fold(linear.weight, down.to(linear.weight.device), up.to(linear.weight.device), scale))
+        linear.weight.copy_(
+            fold(linear.weight, down.to(linear.weight.device), up.to(linear.weight.device), scale)
+        )
 
 
 def build_causal_lm(

@@ -71,7 +71,9 @@ class WhisperDecoding(nn.Module):
         with torch.device("meta"):
             self.encoder: WhisperEncoder = WhisperEncoder._from_config(config, attn_implementation="sdpa")
             self.decoder: WhisperDecoder = WhisperDecoder._from_config(config, attn_implementation="eager")
-        tensors = {name: t.to(device, dtype) for name, t in read_tensors(folder).items() if name != "proj_out.weight"}
+        tensors = {
+            name: t.to(device, dtype) for name, t in read_tensors(folder).items() if name != "proj_out.weight"
+        }
         load_strictly(self.encoder, under(tensors, _ENCODER), folder.name, assign=True)
         load_strictly(self.decoder, under(tensors, _DECODER), folder.name, assign=True)
         self.eval().requires_grad_(False)
@@ -79,14 +81,18 @@ class WhisperDecoding(nn.Module):
         self.n_tokens = int(config.vocab_size)
         self._end = int(settings["eos_token_id"])
         self._prompt = _prompt(self.tokenizer, settings)
-        self._never = torch.tensor([*range(self._end + 1, config.vocab_size), *settings.get("suppress_tokens", ())])
+        self._never = torch.tensor(
+            [*range(self._end + 1, config.vocab_size), *settings.get("suppress_tokens", ())]
+        )
         self._not_first = torch.tensor([*settings.get("begin_suppress_tokens", ()), self._end])
         self._heads = [(int(layer), int(head)) for layer, head in settings["alignment_heads"]]
         self._limit = int(config.max_target_positions) // 2
 
     def mel(self, samples: Float[np.ndarray, "samples"]) -> Float[Tensor, "mels frames"]:  # noqa: F821
         """Return a whole window's log-mel features of at most one window of 16 kHz samples."""
-        features = self.features(samples, sampling_rate=SAMPLE_RATE_HZ, padding="max_length", return_tensors="pt")
+        features = self.features(
+            samples, sampling_rate=SAMPLE_RATE_HZ, padding="max_length", return_tensors="pt"
+        )
         weight = self.encoder.conv1.weight
         mel: Tensor = features.input_features[0].to(weight.device, weight.dtype)
         return mel
@@ -132,7 +138,9 @@ class WhisperDecoding(nn.Module):
         """Return when each token ends: where dynamic time warping over the alignment heads puts the next one."""
         prompt = torch.tensor(self._prompt, device=tokens.device)
         given = torch.cat([prompt, tokens])[None]
-        out = self.decoder(input_ids=given, encoder_hidden_states=states, use_cache=False, output_attentions=True)
+        out = self.decoder(
+            input_ids=given, encoder_hidden_states=states, use_cache=False, output_attentions=True
+        )
         n_states = max(1, min(round(limit_s / SECONDS_PER_STATE), states.shape[1]))
         # In the padded silence attention is arbitrary: only the sound's own states are aligned.
         heads = torch.stack([out.cross_attentions[layer][0, head] for layer, head in self._heads]).float()

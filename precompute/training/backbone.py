@@ -113,7 +113,9 @@ class TextSource:
         self._llm, self._exchanges, self._disturber = llm, exchanges, disturber
         self._pool: tuple[int, list[tuple[Exchange, random.Random]]] = (-1, [])
 
-    def batch(self, step: int) -> tuple[Float[Tensor, "rows positions d_model"], Int[Tensor, "rows positions"]]:
+    def batch(
+        self, step: int
+    ) -> tuple[Float[Tensor, "rows positions d_model"], Int[Tensor, "rows positions"]]:
         """Return the rows' input embeddings, and the token to follow each position (-100 where none counts)."""
         number, place = divmod(step, POOL_STEPS)
         if self._pool[0] != number:
@@ -128,7 +130,10 @@ class TextSource:
         made = [self._row(*row) for row in self._pool[1][place * BATCH : (place + 1) * BATCH]]
         width = min(LONGEST_POSITIONS, max(len(row[0]) for row in made))
         inputs = torch.stack(
-            [nn.functional.pad(vectors[:width], (0, 0, 0, max(0, width - len(vectors)))) for vectors, _ in made]
+            [
+                nn.functional.pad(vectors[:width], (0, 0, 0, max(0, width - len(vectors))))
+                for vectors, _ in made
+            ]
         )
         targets = torch.full((len(made), width), -100)
         for row, (_, ids) in enumerate(made):
@@ -162,7 +167,10 @@ def loss_of(llm: TextLLM, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict
     lengths = counted.sum(1, keepdim=True).expand_as(targets)[counted]
     weights = torch.where(lengths <= 6, LABEL_WEIGHT, 1.0)
     right = (logits.argmax(-1) == targets[counted]).float().mean()
-    return (losses * weights).sum() / weights.sum(), {"nats": float(losses.detach().mean()), "right": float(right)}
+    return (losses * weights).sum() / weights.sum(), {
+        "nats": float(losses.detach().mean()),
+        "right": float(right),
+    }
 
 
 def repeat_errors(llm: TextLLM, texts: Sequence[str], hear: Any = None) -> float:
@@ -237,14 +245,21 @@ def main() -> None:
     started = time.monotonic()
     corpora = read_corpora(given.corpora)
     exchanges = Exchanges(corpora)
-    llm = TextLLM(LAPTOP_SYSTEMS["smollm2"], given.base, dtype=torch.float32 if given.fp32 else torch.bfloat16)
+    llm = TextLLM(
+        LAPTOP_SYSTEMS["smollm2"], given.base, dtype=torch.float32 if given.fp32 else torch.bfloat16
+    )
     decoder: Any = llm.language_model
     rng = random.Random(SEED)
     some = [text for text in exchanges.texts if rng.random() < 0.5]
     used = {i for text in some for t in (text, plain_words(text)) for i in llm.tokenizer.encode(f" {t}")}
     embedding = decoder.get_input_embeddings().weight.detach()
     disturber = Disturber(llm.tokenizer, embedding, Confusables(llm.tokenizer, embedding, sorted(used)))
-    logger.info("%d texts, %d tokens with confusables, %.0f s", len(exchanges.texts), len(used), time.monotonic() - started)
+    logger.info(
+        "%d texts, %d tokens with confusables, %.0f s",
+        len(exchanges.texts),
+        len(used),
+        time.monotonic() - started,
+    )
     update = add_update(decoder)
     source = TextSource(llm, exchanges, disturber)
     decoder.set_attn_implementation(CAUSAL)

@@ -144,7 +144,10 @@ class Disturber:
     """Fills the clip's place for one example; holds no state between examples."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, embedding: Float[Tensor, "vocab d_model"], alike: Confusables
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        embedding: Float[Tensor, "vocab d_model"],
+        alike: Confusables,
     ) -> None:
         self._tokenizer, self._embedding, self._alike = tokenizer, embedding, alike
         self._scale = float(embedding.float().std())
@@ -176,7 +179,11 @@ class Disturber:
         """Return ids of a text whose words are cut anywhere, as where an encoder writes rare words in pieces."""
         ids: list[int] = []
         for word in re.findall(r" ?\S+", text):
-            ids += self._cut(word, rng) if rng.random() < 0.3 else self._tokenizer.encode(word, add_special_tokens=False)
+            ids += (
+                self._cut(word, rng)
+                if rng.random() < 0.3
+                else self._tokenizer.encode(word, add_special_tokens=False)
+            )
         return ids
 
     def _cut(self, word: str, rng: random.Random) -> list[int]:

@@ -156,7 +156,9 @@ def free_form(text: str, rng: random.Random) -> Exchange:
     form = rng.choice(FREE_FORMS[:3] if len(words) < 8 else FREE_FORMS)
     if form == FREE_FORMS[3]:
         cut = rng.randint(4, len(words) - 3)
-        return Exchange("free", " ".join(words[:cut]), form, " ".join(words[cut : cut + LONGEST_ANSWER_WORDS]))
+        return Exchange(
+            "free", " ".join(words[:cut]), form, " ".join(words[cut : cut + LONGEST_ANSWER_WORDS])
+        )
     plain = normalise(text).split() or words
     answers = dict(zip(FREE_FORMS, (plain[0], plain[-1], str(len(words))), strict=False))
     return Exchange("free", text, form, answers[form])
@@ -177,10 +179,14 @@ class _Files:
         return data.decode("utf-8-sig")
 
     def table(self, path: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
-        return iter(csv.DictReader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter)))
+        return iter(
+            csv.DictReader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter))
+        )
 
     def rows(self, path: str, delimiter: str = ",") -> Iterator[list[str]]:
-        return iter(csv.reader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter)))
+        return iter(
+            csv.reader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter))
+        )
 
     def lines(self, path: str) -> Iterator[dict[str, object]]:
         return (json.loads(line) for line in self.text(path).split("\n") if line.strip())
