@@ -133,16 +133,6 @@ class Bridge:
         """Return the prompt with the expected embeddings in the clip's place."""
         return self._backbone.prepare(heard, instruction)
 
-    @property
-    def seconds_per_position(self) -> float | None:
-        """None: a position lasts as long as its token is said; `Heard.position_ends_s` tells."""
-        return None
-
-    @property
-    def frames_per_position(self) -> int:
-        """Encoder states to a position on the clock's finest grid: one, for positions are of many widths."""
-        return 1
-
     def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return the whole window's log-mel features, and how many frames of 10 ms are the clip's."""
         return self.ears.mel(samples), max(1, -(-len(samples) // HOP_SAMPLES))
