@@ -19,6 +19,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ from transformers import AttentionInterface
 from engine.decode import run_prompts
 from engine.matching import LANGUAGE_MODEL, ORIGIN
 from engine.systems.base import Heard, prompt_frame
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.fingerprints import fingerprint
+from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM
 from engine.tasks import get_task, normalise, parse_answer
 from precompute.mini.loop import LoopSettings, count_parameters, train
@@ -125,7 +126,10 @@ class TextSource:
             drawn.sort(key=lambda e: len(e.text) * (2 if e.task == "transcribe" else 1))
             groups = [drawn[at : at + BATCH] for at in range(0, len(drawn), BATCH)]
             rng.shuffle(groups)
-            rows = [(e, random.Random(f"{SEED}|{number}|{at}")) for at, e in enumerate(sum(groups, []))]
+            rows = [
+                (e, random.Random(f"{SEED}|{number}|{at}"))
+                for at, e in enumerate(chain.from_iterable(groups))
+            ]
             self._pool = (number, rows)
         made = [self._row(*row) for row in self._pool[1][place * BATCH : (place + 1) * BATCH]]
         width = min(LONGEST_POSITIONS, max(len(row[0]) for row in made))

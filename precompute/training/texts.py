@@ -3,7 +3,8 @@
 Train splits only, read from a folder laid out as the corpora's README says and hashed. What a test split holds is
 taken out (8 of AG News' texts stand in both). Of each corpus one text in twenty is kept for the development set; of
 MUStARD, which has no splits, three items in ten are kept as a test. The prompts that human recordings read
-(CMU ARCTIC, LibriSpeech, Harvard) are not among them. Questions are those of `engine.tasks`, answers in the form that it reads.
+(CMU ARCTIC, LibriSpeech, Harvard) are not among them. Questions are those of `engine.tasks`, answers in the form that
+it reads.
 """
 
 from __future__ import annotations

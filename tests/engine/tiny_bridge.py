@@ -25,7 +25,14 @@ WINDOW_S, D_AUDIO, D_TEXT, RANK, ALPHA = 2, 16, 24, 2, 4
 MERGES = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("c", "a"), ("ca", "t"), ("Ġ", "cat")]
 # Whisper's vocabulary holds numbers and words that the LLM spells with several tokens.
 WHISPER_MERGES = [*MERGES, ("1", "9"), ("19", "9"), ("s", "the")]
-WHISPER_MARKS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>", "<|0.00|>"]
+WHISPER_MARKS = [
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|en|>",
+    "<|transcribe|>",
+    "<|notimestamps|>",
+    "<|0.00|>",
+]
 CHAT_MARKS = ["<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"

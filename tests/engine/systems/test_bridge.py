@@ -82,7 +82,9 @@ def test_at_a_temperature_near_zero_the_vectors_are_the_embeddings_of_whispers_o
     torch.testing.assert_close(hard.hear(clip).embeddings, embedding(llm)[pieces], atol=1e-5, rtol=0)
 
 
-def test_a_softer_posterior_moves_away_from_the_words_step_by_step(whisper: WhisperDecoding, llm: TextLLM) -> None:
+def test_a_softer_posterior_moves_away_from_the_words_step_by_step(
+    whisper: WhisperDecoding, llm: TextLLM
+) -> None:
     """The dial from soft to hard is monotonic: the dose-response control rests on it."""
     clip, gaps = sound(1.7), []
     hard = Bridge(HARD, whisper, "tiny", llm).hear(clip).embeddings
@@ -148,13 +150,17 @@ def test_suppressed_tokens_and_marks_are_never_written_or_weighed(bridge: Bridge
     assert int(heard.tokens[0]) != 2  # may not come first
 
 
-def test_the_written_tokens_are_those_that_transformers_generation_writes(home: Path, whisper: WhisperDecoding) -> None:
+def test_the_written_tokens_are_those_that_transformers_generation_writes(
+    home: Path, whisper: WhisperDecoding
+) -> None:
     from transformers import WhisperForConditionalGeneration
 
     theirs = WhisperForConditionalGeneration.from_pretrained(home / "whisper").eval()
     samples = sound(1.7).samples
     prompt = [whisper.tokenizer.convert_tokens_to_ids(mark) for mark in ("<|startoftranscript|>", "<|en|>")]
-    prompt += [whisper.tokenizer.convert_tokens_to_ids(mark) for mark in ("<|transcribe|>", "<|notimestamps|>")]
+    prompt += [
+        whisper.tokenizer.convert_tokens_to_ids(mark) for mark in ("<|transcribe|>", "<|notimestamps|>")
+    ]
     ours = whisper.hear(samples)
     given = torch.tensor([[*prompt, *ours.tokens.tolist()]])
     with torch.inference_mode():
@@ -168,7 +174,9 @@ def test_it_passes_the_check_of_every_adapter_and_fits_the_protocol(bridge: Brid
     assert [finding for finding in check_adapter(bridge) if not finding.passed] == []
 
 
-def test_another_temperature_is_another_fingerprint(whisper: WhisperDecoding, llm: TextLLM, bridge: Bridge) -> None:
+def test_another_temperature_is_another_fingerprint(
+    whisper: WhisperDecoding, llm: TextLLM, bridge: Bridge
+) -> None:
     soft = Bridge(LAPTOP_SYSTEMS["bridge-smollm2-soft"], whisper, "tiny", llm)
     assert soft.fingerprint != bridge.fingerprint == Bridge(SPEC, whisper, "tiny", llm).fingerprint
 
