@@ -19,7 +19,6 @@ from dashboard.preparing import fetch_only, prepare, take_profile
 from dashboard.security import close_doors
 from dashboard.tables import use_results
 from dashboard.unit_model import use_unit_model
-from engine.systems.profiles import DEFAULT_PROFILE
 
 close_doors()
 demo = build_dashboard()
@@ -36,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
     parser.add_argument(
         "--profile",
-        default=DEFAULT_PROFILE,
-        help="which models: laptop (fetched, 0.3 GB), mini (ship), small, paper, or a YAML file of your own",
+        help="laptop (the default; fetches 0.3 GB), mini (ships), small, paper, or a YAML file of your own",
     )
     parser.add_argument("--fetch", action="store_true", help="fetch the profile's models and end")
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")

@@ -17,6 +17,7 @@ from engine.systems.catalogue import SYSTEMS
 from engine.systems.fetching import fetch, obstacle
 from engine.systems.hub import free_gb
 from engine.systems.profiles import (
+    DEFAULT_PROFILE,
     Profile,
     offered_pairs,
     preparation,
@@ -81,15 +82,15 @@ class _Fetching:
 _FETCHING = _Fetching()
 
 
-def take_profile(named: str, memory_gib: float | None = None) -> str:
+def take_profile(named: str | None, memory_gib: float | None = None) -> str:
     """Take a profile for this page; return what is wrong with it, "" when nothing is.
 
     Args:
-        named: key of a profile, or a YAML file.
+        named: key of a profile, or a YAML file; None for the default one.
         memory_gib: what its models may take together, instead of what the profile says.
     """
     try:
-        profile = read_profile(named)
+        profile = read_profile(named or DEFAULT_PROFILE)
         use_profile(profile if memory_gib is None else replace(profile, memory_gib=memory_gib))
     except EngineError as error:
         return str(error)

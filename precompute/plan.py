@@ -22,6 +22,7 @@ from engine.systems.catalogue import (
     is_service,
     systems,
 )
+from engine.systems.pinned_files import STANDS_ON
 from engine.systems.profiles import read_profile
 from engine.systems.weights import folder_of
 from engine.systems.whisper_settings import USUAL, WhisperSettings
@@ -118,7 +119,8 @@ class Plan:
 
     def folders_of(self, spec: SystemSpec) -> tuple[Path, ...]:
         """Return the model folders that a system is made of; a service's own are not here."""
-        names = (spec.folder, spec.transcriber, self.backbone(spec), spec.text_base, spec.audio_base)
+        backbone = self.backbone(spec)
+        names = (spec.folder, spec.transcriber, backbone, STANDS_ON.get(backbone), spec.audio_base)
         return tuple(folder_of(name, self.settings.models) for name in dict.fromkeys(names) if name)
 
     def weights_of(self, spec: SystemSpec) -> tuple[keys.Weights, ...]:

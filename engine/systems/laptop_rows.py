@@ -33,7 +33,6 @@ def _bridge(key: str, name: str, temperature: float) -> SystemSpec:
         _MILLIONS[BASE] + _MILLIONS[TUNED],
         _LICENCE,
         audio_base=WHISPER,
-        text_base=PUBLISHED,
         temperature=temperature,
     )
 
@@ -50,7 +49,6 @@ def _cascade(key: str, ears: str, reader: str) -> SystemSpec:
         WRITES,
         _MILLIONS[ears] + _MILLIONS[reader],
         _LICENCE,
-        text_base=PUBLISHED if reader == TUNED else "",
     )
 
 
@@ -66,7 +64,6 @@ def _oracle(key: str, reader: str) -> SystemSpec:
         READS,
         _MILLIONS[reader],
         "Apache-2.0",
-        text_base=PUBLISHED if reader == TUNED else "",
     )
 
 
@@ -85,7 +82,6 @@ LAPTOP_SYSTEMS: dict[str, SystemSpec] = {
             _MILLIONS[TUNED] + 25.0,
             _LICENCE,
             audio_base=BASE,
-            text_base=PUBLISHED,
         ),
         _bridge("bridge-smollm2", "Bridge, temperature .5", 0.5),
         _bridge("bridge-smollm2-soft", "Bridge, temperature 1", 1.0),

@@ -109,9 +109,13 @@ PINNED: Mapping[str, PinnedFolder] = {
         "Systran/faster-whisper-base",
         _BASE_COMMIT,
         (
-            _of_base("config.json", 2_309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"),
             _of_base(
-                "tokenizer.json", 2_203_239, "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab"
+                "config.json", 2_309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"
+            ),
+            _of_base(
+                "tokenizer.json",
+                2_203_239,
+                "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
             ),
             _of_base(
                 "vocabulary.txt", 459_861, "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913"
@@ -132,9 +136,13 @@ PINNED: Mapping[str, PinnedFolder] = {
         "Systran/faster-whisper-tiny.en",
         "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
         (
-            _of_tiny("config.json", 2_317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
             _of_tiny(
-                "tokenizer.json", 2_128_466, "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"
+                "config.json", 2_317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"
+            ),
+            _of_tiny(
+                "tokenizer.json",
+                2_128_466,
+                "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
             ),
             _of_tiny(
                 "vocabulary.txt", 422_309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"
@@ -169,3 +177,5 @@ PINNED: Mapping[str, PinnedFolder] = {
         converted_bytes=148_000_000,
     ),
 }
+# Shipped folders that hold a change of a fetched model, and which one that is.
+STANDS_ON: Mapping[str, str] = {"smollm2-135m-tuned": "smollm2-135m-instruct"}

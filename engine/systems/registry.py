@@ -17,6 +17,7 @@ from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
 from engine.remote import Caller
 from engine.secret import secret_from
 from engine.systems.catalogue import FASTER_WHISPERS, MODELS, SYSTEMS, backbone_of, get_spec
+from engine.systems.pinned_files import STANDS_ON
 from engine.systems.placement import placement_of, settings_in_use
 from engine.systems.profiles import profile_in_use
 from engine.systems.residency import LOADED
@@ -187,7 +188,7 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
             from engine.systems.phi4_multimodal import require_native
 
             require_native(place, rows[0].name)
-        base = folder_of(rows[0].text_base, models) if rows[0].text_base else None
+        base = folder_of(STANDS_ON[folder], models) if folder in STANDS_ON else None
         return TextLLM(rows[0], place, base=base, dtype=placement.dtype, device=placement.device)
 
     return LOADED.get(
@@ -195,7 +196,7 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
         load,
         name=rows[0].name,
         # An update is folded into its base: in memory there is one model.
-        size=lambda: _text_bytes(rows[0].text_base or folder, models),
+        size=lambda: _text_bytes(STANDS_ON.get(folder, folder), models),
     )
 
 

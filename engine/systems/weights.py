@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelFilesError
+from engine.matching import REVISION_FILE
 from engine.systems.pinned_files import PINNED
 from engine.systems.shared_bytes import is_stored, stored_files
 
@@ -112,8 +113,6 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
         for name, row in PINNED.items()
     },
 }
-# Shipped folders that hold a change of a fetched model, and which one that is.
-STANDS_ON: Mapping[str, str] = {"smollm2-135m-tuned": "smollm2-135m-instruct"}
 # Ids by which a published config may call a text model that has another name today.
 FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
 
@@ -158,16 +157,14 @@ def own_place(name: str) -> Path | None:
 def folder_of(name: str, models: Path = MODELS) -> Path:
     """Return where a model folder lies, or where it would, if it is nowhere: nothing is fetched.
 
-    A folder below `models` goes first, then a profile's own place, then the fetched ones. A place with pinned files
-    alone is a source of the fetched one, which holds what is made of them too.
+    A folder below `models` goes first, then a profile's own place, then the fetched ones. Of pinned files a profile's
+    place is only where they are taken from: they are verified, and what is made of them lies with the fetched ones.
     """
     beside = models / name
     if name not in CHECKPOINTS or beside.exists():
         return beside
-    own = own_place(name)
-    if own is not None and (name not in PINNED or is_here(name, own)):
-        return own
-    return weights_home() / name
+    own = None if name in PINNED else own_place(name)
+    return own or weights_home() / name
 
 
 def folder_by_id(repository: str, models: Path = MODELS) -> Path | None:
@@ -185,12 +182,8 @@ def commit_of(folder: Path) -> str:
 
 
 def missing_weights(names: Iterable[str], models: Path = MODELS) -> tuple[str, ...]:
-    """Return the model folders that are not here, those that one of them stands on among them.
-
-    A folder is here with a config and weights, if it has any.
-    """
-    needed = [base for name in names for base in (name, STANDS_ON.get(name)) if base]
-    return tuple(name for name in dict.fromkeys(needed) if not is_here(name, folder_of(name, models)))
+    """Return the model folders that are not here; a folder is here with a config and weights, if it has any."""
+    return tuple(name for name in dict.fromkeys(names) if not is_here(name, folder_of(name, models)))
 
 
 def is_here(name: str, folder: Path) -> bool:
@@ -198,9 +191,10 @@ def is_here(name: str, folder: Path) -> bool:
     if not (folder / "config.json").exists():
         return False
     if (pinned := PINNED.get(name)) is not None:
-        # They were verified when they came; a file that was cut short since is told by its size.
+        # The mark is set when all were verified; a file that was cut short since is told by its size.
         whole = all(_n_bytes(folder / file.name) == file.n_bytes for file in pinned.files)
-        return whole and (not pinned.conversion or (folder / "model.safetensors").exists())
+        made = not pinned.conversion or (folder / "model.safetensors").exists()
+        return whole and made and (folder / REVISION_FILE).exists()
     if (row := CHECKPOINTS.get(name)) is not None:
         # What a row names beyond the usual files must be here too: adapters in a folder below, a Whisper's settings.
         named = [pattern for pattern in row.files if "*" not in pattern or "/" in pattern]
