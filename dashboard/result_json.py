@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
     `lens.top_probabilities` are [layers][positions][k], most probable first. `not_measured` says why a part is
     null where a service answered; each of `systems` says it of its own.
     """
+    verdict = result.hearing_verdict
     outcomes = [_erasure(outcome) for outcome in result.erasures]
     return {
         "task": result.task,
@@ -29,6 +31,7 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
         "gold": result.gold,
         "systems": [_system(lane) for lane in result.lanes],
         "agreement": {"kind": result.agreement.kind, "sentence": result.agreement.sentence},
+        "hearing_verdict": None if verdict is None else asdict(verdict),
         "audio": {
             "name": result.audio_name,
             "duration_s": len(result.waveform) / SAMPLE_RATE_HZ,

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from engine.hearing_verdict import HearingVerdict
+
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -229,7 +231,7 @@ class RunResult:
 
     Attributes:
         audio_changes: what decoding changed, one sentence each.
-        warnings: what the listener should know (clipped, very quiet, longer than one window).
+        warnings: what the listener should know (clipped, very quiet, broken off, no speech).
         snr_db_achieved: None on a clean clip.
         waveform: 16 kHz mono samples as the models heard them.
         lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
@@ -239,6 +241,7 @@ class RunResult:
         reference: the true transcript, or None.
         gold: the right answer where the clip has one, else None.
         not_measured: lens, erasure or match -> why a service does not let it be known; empty for systems here.
+        hearing_verdict: of the clip before noise; None where nobody judged it.
     """
 
     task: str
@@ -261,3 +264,4 @@ class RunResult:
     gold: str | None
     seconds: float
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    hearing_verdict: HearingVerdict | None = None

@@ -122,7 +122,7 @@ def _precisions(lens: LensReadout) -> Iterator[Precision]:
 
 
 def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
-    noise = None
+    noise, verdict = None, result.hearing_verdict
     if result.noise is not None:
         achieved = finite(result.snr_db_achieved, 2)
         noise = {"kind": result.noise, "asked_db": result.snr_db, "achieved_db": achieved}
@@ -140,6 +140,7 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
             "duration_s": result.waveform.size / SAMPLE_RATE_HZ,
             "changes": list(result.audio_changes),
             "warnings": list(result.warnings),
+            "speech": "" if verdict is None or verdict.is_warning else verdict.sentence,
         },
         "noise": noise,
         "seed": result.seed,

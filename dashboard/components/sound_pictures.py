@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.compiled import import_librosa
+
 SAMPLE_RATE_HZ = 16_000
 ENVELOPE_BINS = 600, 2000  # least and most; between them 60 a second
 ENVELOPE_BINS_PER_S = 60
@@ -47,7 +49,7 @@ def mel_picture(waveform: NDArray[Any]) -> NDArray[np.uint8]:
     """
     if waveform.size == 0 or not np.any(waveform):
         return np.zeros((MEL_BANDS, 1), dtype=np.uint8)
-    import librosa  # loaded on the first run: it would add to the start-up time of the page
+    librosa = import_librosa()  # on the first run: it would add to the start-up time of the page
 
     hop = max(80, -(-waveform.size // _count(waveform.size, MEL_COLUMNS_PER_S, MEL_COLUMNS)))
     window = int(2 ** np.ceil(np.log2(max(512, min(hop, 4096)))))

@@ -100,7 +100,7 @@ def _item(task: str, folder: Path, row: dict[str, str], number: int) -> Item:
     if not row["audio"] or audio.is_absolute() or ".." in audio.parts:
         raise ManifestError(f"{where}: audio must name a file below the manifest's folder.")
     try:
-        load_clip(folder / audio)
+        load_clip(folder / audio, whole=True)
         digest = hashlib.sha256((folder / audio).read_bytes()).hexdigest()
         question = _question(task, row)
     except (ClipError, PromptError) as error:

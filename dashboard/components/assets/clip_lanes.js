@@ -18,7 +18,7 @@ function drawVerdict() {
 function drawFacts() {
   const { audio, noise, match, seed, benchmark, not_measured: away } = state.data;
   const facts = [el('span', 'cl-name', audio.name), el('span', '', `${audio.duration_s.toFixed(2)} s`)];
-  for (const change of audio.changes) facts.push(el('span', '', change));
+  for (const told of [...audio.changes, audio.speech]) if (told) facts.push(el('span', '', told));
   if (noise) {
     const reached = noise.achieved_db === null ? '' : `, ${fixed(noise.achieved_db, 1)} dB reached`;
     const asked = noise.asked_db === null ? '' : ` ${fixed(noise.asked_db, 0)} dB asked`;
