@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from engine.decode import run_prompts
-from engine.matching import LANGUAGE_MODEL, ORIGIN
+from engine.matching import LANGUAGE_MODEL, ORIGIN, REVISION_DIGITS, REVISION_FILE
 from engine.systems.base import Heard, prompt_frame
 from engine.systems.fingerprints import fingerprint
 from engine.systems.laptop_rows import LAPTOP_SYSTEMS
@@ -296,6 +296,7 @@ def export(update: nn.ParameterDict, base: Path, out: Path, record: dict[str, An
         "lora_alpha": ALPHA,
         ORIGIN: {LANGUAGE_MODEL: fingerprint([base])},
     }
+    (out / REVISION_FILE).write_text(fingerprint([out])[:REVISION_DIGITS] + "\n", encoding="utf-8")
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     record = {"parameters": count_parameters(update.values()), "batch": BATCH, "seed": SEED} | record
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
