@@ -89,6 +89,7 @@ def _lens(lens: LensReadout) -> dict[str, Any]:
     return {
         "layers": list(lens.layers),
         "seconds_per_position": lens.seconds_per_position,
+        "position_ends_s": None if lens.position_ends_s is None else lens.position_ends_s.round(3).tolist(),
         "top_tokens": [[[lens.token_text[one] for one in cell] for cell in layer] for layer in ids],
         "top_probabilities": np.asarray(lens.top_probabilities).astype(float).round(6).tolist(),
         "precision": [_finite(value) for value in lens.precision],

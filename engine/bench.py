@@ -54,11 +54,11 @@ class Bench:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What a probe's reading is compared with: the clip's words, sound and position width."""
+    """What a probe's reading is compared with: the clip's words, sound, and when each position ends."""
 
     words: tuple[SpokenWord, ...]
     samples: Float[np.ndarray, "samples"]  # noqa: F821 - jaxtyping axis name
-    width_s: float
+    ends_s: Float[np.ndarray, "positions"]  # noqa: F821
     span: tuple[int, int]
 
 
@@ -126,7 +126,7 @@ def _live_score(bench: Bench, eraser: Eraser, passed: Pass, row: int, facts: Cli
                 targets=eraser.targets,
                 words=facts.words,
                 samples=facts.samples,
-                width_s=facts.width_s,
+                ends_s=facts.ends_s,
             )
         )
     known = [score for score in scores if score is not None]

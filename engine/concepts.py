@@ -19,24 +19,26 @@ OTHER_WORD = "(another word)"
 ENERGY_FLOOR_DB = -70.0
 
 
-def overlapping(words: Sequence[SpokenWord], n_positions: int, width_s: float) -> tuple[tuple[int, ...], ...]:
-    """Return for each position the indices of the words that are heard in it."""
+Ends = Float[np.ndarray, "positions"]
+
+
+def overlapping(words: Sequence[SpokenWord], ends_s: Ends) -> tuple[tuple[int, ...], ...]:
+    """Return for each position the indices of the words that are heard in it.
+
+    Args:
+        words: on the clock.
+        ends_s: when each position ends; it begins where the one before it ends, the first at 0.
+    """
     return tuple(
-        tuple(
-            index
-            for index, word in enumerate(words)
-            if word.start_s < (position + 1) * width_s and word.end_s > position * width_s
-        )
-        for position in range(n_positions)
+        tuple(i for i, word in enumerate(words) if word.start_s < end and word.end_s > start)
+        for start, end in zip((0.0, *ends_s[:-1]), ends_s, strict=True)
     )
 
 
-def letter_bags(
-    words: Sequence[SpokenWord], n_positions: int, width_s: float
-) -> Float[np.ndarray, "positions letters"]:
+def letter_bags(words: Sequence[SpokenWord], ends_s: Ends) -> Float[np.ndarray, "positions letters"]:
     """Return at each position the share of each letter of `LETTERS` in the words heard there; zeros in pauses."""
-    bags = np.zeros((n_positions, len(LETTERS)))
-    for position, here in enumerate(overlapping(words, n_positions, width_s)):
+    bags = np.zeros((len(ends_s), len(LETTERS)))
+    for position, here in enumerate(overlapping(words, ends_s)):
         letters = [LETTERS.index(c) for i in here for c in words[i].text.lower() if c in LETTERS]
         for letter in letters:
             bags[position, letter] += 1 / len(letters)
@@ -45,13 +47,13 @@ def letter_bags(
 
 def energy_db(
     samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
-    n_positions: int,
-    width_s: float,
+    ends_s: Ends,
 ) -> Float[np.ndarray, "positions"]:  # noqa: F821
-    """Return the level of each position in dB of full scale, floored at -70 dB."""
-    width = round(width_s * SAMPLE_RATE_HZ)
-    padded = np.pad(samples, (0, max(0, n_positions * width - len(samples))))[: n_positions * width]
-    rms = np.sqrt((padded.reshape(n_positions, width).astype(np.float64) ** 2).mean(1))
+    """Return the level of each position in dB of full scale, floored at -70 dB; past the sound it is silence."""
+    edges = np.round(np.array([0.0, *ends_s]) * SAMPLE_RATE_HZ).astype(int)
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    inside = np.minimum(edges, len(samples))
+    rms = np.sqrt(np.diff(energy[inside]) / np.maximum(np.diff(edges), 1))
     return np.maximum(20 * np.log10(rms + 1e-12), ENERGY_FLOOR_DB)
 
 
@@ -68,7 +70,7 @@ def concept_score(
     targets: Sequence[str],
     words: Sequence[SpokenWord],
     samples: Float[np.ndarray, "samples"],  # noqa: F821
-    width_s: float,
+    ends_s: Ends,
 ) -> float | None:
     """Return how well a probe's outputs over one clip match the clip.
 
@@ -76,13 +78,12 @@ def concept_score(
     letter shares; acoustic: correlation of read and true level. None for ctc (its labels come from the
     transcriber's own head, which a run does not have) and where the clip gives nothing to compare.
     """
-    n_positions = len(predicted)
     if condition == "text" and words:
         return float((predicted.argmax(1) == first_word(words, targets)).mean())
     if condition == "boc" and words:
-        return _correlation(predicted.ravel(), letter_bags(words, n_positions, width_s).ravel())
+        return _correlation(predicted.ravel(), letter_bags(words, ends_s).ravel())
     if condition == "acoustic":
-        return _correlation(predicted[:, targets.index("energy")], energy_db(samples, n_positions, width_s))
+        return _correlation(predicted[:, targets.index("energy")], energy_db(samples, ends_s))
     return None
 
 

@@ -76,11 +76,12 @@ def speech_lane(
         speech,
         at_span(passed.states, prepared),
         seconds_per_position=heard.seconds_per_position,
+        position_ends_s=heard.position_ends_s,
         words=words[0],
         words_from=words[1],
         other_transcripts=control_transcripts(),
     )
-    facts = ClipFacts(words[0], clip.samples, heard.seconds_per_position, prepared.span)
+    facts = ClipFacts(words[0], clip.samples, heard.ends_s, prepared.span)
     lane = _lane_read_by_lens(speech.spec, lens, answers[0], (heard.seconds, seconds))
     return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
 

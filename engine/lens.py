@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from engine.concepts import overlapping
-from engine.result import LensReadout, SpokenWord
+from engine.result import LensReadout, SpokenWord, even_ends
 from engine.systems.base import WhiteBoxModel
 from engine.systems.control_tokens import text_ids
 
@@ -62,6 +62,7 @@ def read_lens(
     states: Mapping[int, Float[Tensor, "positions d_model"]],
     *,
     seconds_per_position: float,
+    position_ends_s: Float[np.ndarray, "positions"] | None = None,  # noqa: F821 - jaxtyping axis name
     words: Sequence[SpokenWord],
     words_from: str,
     other_transcripts: Sequence[str],
@@ -71,14 +72,16 @@ def read_lens(
     Args:
         system: the model the states come from.
         states: layer -> states at the audio positions, first to last.
-        seconds_per_position: clock width of one position.
+        seconds_per_position: clock width of one position, the mean one where they differ.
+        position_ends_s: when each position ends, where they are not all of one width.
         words: the words on the clock, for hits, ranks and precision.
         words_from: where these words come from.
         other_transcripts: transcripts of other clips, for the control.
     """
     layers = tuple(sorted(states))
     n_positions = len(states[layers[0]])
-    spoken = overlapping(words, n_positions, seconds_per_position)
+    even = even_ends(n_positions, seconds_per_position)
+    spoken = overlapping(words, even if position_ends_s is None else position_ends_s)
     candidates = [candidate_ids(system.tokenizer, word.text) for word in words]
     wanted = [[i for w in here for i in candidates[w]] for here in spoken]
     read = [_read_layer(system, states[layer], wanted) for layer in layers]
@@ -91,6 +94,7 @@ def read_lens(
     return LensReadout(
         layers=layers,
         seconds_per_position=seconds_per_position,
+        position_ends_s=position_ends_s,
         top_ids=top_ids,
         top_probabilities=top_probabilities.astype(np.float32),
         entropy_nats=entropies.astype(np.float32),

@@ -118,13 +118,19 @@ class Lane:
     revision: str
 
 
+def even_ends(n_positions: int, width_s: float) -> Float[np.ndarray, "positions"]:  # noqa: F821
+    """Return when each of so many positions of one width ends, in seconds."""
+    return np.arange(1, n_positions + 1) * width_s
+
+
 @dataclass(frozen=True)
 class LensReadout:
     """The logit lens at the audio positions: top tokens only, logits never leave the engine.
 
     Attributes:
         layers: recorded layers; 0 is the input of the first block, i the output of block i.
-        seconds_per_position: width of one position on the clock.
+        seconds_per_position: width of one position on the clock, the mean one where they differ.
+        position_ends_s: when each position ends, where they are not all of one width.
         top_ids: token ids by falling probability.
         top_probabilities: their probabilities after the full softmax.
         entropy_nats: entropy of the full distribution.
@@ -152,6 +158,15 @@ class LensReadout:
     control: tuple[float, ...]
     n_control_clips: int
     degenerate_layers: tuple[int, ...]
+    position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
+
+    @property
+    def centres_s(self) -> Float[np.ndarray, "positions"]:  # noqa: F821
+        """The middle of each position on the clock, in seconds."""
+        ends = self.position_ends_s
+        if ends is None:
+            ends = even_ends(self.top_ids.shape[1], self.seconds_per_position)
+        return (np.array([0.0, *ends[:-1]]) + ends) / 2
 
 
 @dataclass(frozen=True)

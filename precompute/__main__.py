@@ -41,6 +41,7 @@ def main() -> int:
     erasers.add_argument("--system", default="mini-ultravox", help="key of a speech LLM")
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
+    erasers.add_argument("--corpora", type=Path, help="say their train texts instead of the mini world's")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.job == "erasers":
         from precompute.mini.eraser_job import fit_all
 
-        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system) + "\n")
+        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora) + "\n")
     elif arguments.job == "examples":
         from precompute.mini.example_clips import write_examples
 

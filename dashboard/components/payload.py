@@ -187,6 +187,7 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "preset_layers": known or [lens.layers[index] for index in spread],
         "preset_is_the_papers": bool(known),
         "seconds_per_position": lens.seconds_per_position,
+        **_uneven(lens),
         "n_positions": int(lens.top_ids.shape[1]),
         "top_k": precision.top_k,
         "fine": precision.fine,
@@ -199,6 +200,12 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "n_control_clips": lens.n_control_clips,
         "degenerate_layers": list(lens.degenerate_layers),
     }
+
+
+def _uneven(lens: LensReadout) -> dict[str, Any]:
+    """Return when each position ends, where they are not all of one width."""
+    ends = lens.position_ends_s
+    return {} if ends is None else {"ends_s": [round(float(end), 3) for end in ends]}
 
 
 def _entropy_top(lens: LensReadout) -> float:

@@ -28,6 +28,7 @@ class SystemSpec:
         audio_base: folder of the Whisper that a published Ultravox names, or of the encoder that makes a unit
             model's units; "" where its own folder has all.
         service: "gemini" or "endpoint" where somebody else's machine answers, else "".
+        temperature: of a bridge's posterior; None for all others.
         variables: where the service's address, model and key stand in the environment: their common prefix.
     """
 
@@ -44,6 +45,7 @@ class SystemSpec:
     audio_base: str = ""
     service: str = ""
     variables: str = ""
+    temperature: float | None = None
 
     @property
     def is_remote(self) -> bool:

@@ -25,7 +25,7 @@ from engine.conditions import FORMAT
 from engine.decode import run_arms
 from engine.leace import fit_leace
 from engine.moments import Moments
-from engine.systems.base import SpeechLLM
+from engine.systems.base import Heard, SpeechLLM
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
 from precompute.mini.synth import render
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 ERASER_SEED = 11
 N_FIRST_WORDS = 31
 FRAMES_PER_POSITION = 8  # in which pitch is tracked
+UNEVEN_FRAME_S = 0.02  # the same, where positions are of many widths
 RIDGE = 1e-3
 TARGETS = {
     "ctc": ("(blank)", *CHARACTERS),
@@ -84,19 +85,19 @@ def collect_states(
         feeling = sentence.label if sentence.task in ("emotion", "sarcasm") else ""
         rendering = render(sentence.text, voice, draw_prosody(rng, feeling))
         clip = clip_from_samples(rendering.samples, rendering.rate_hz, "fit")
-        prepared = system.prepare(system.hear(clip), "Repeat what was said.")
+        received = system.hear(clip)
+        prepared = system.prepare(received, "Repeat what was said.")
         n_layers = len(system.decoder_layers)
         passed = run_arms(system, prepared, record_layers=range(n_layers + 1), max_new_tokens=1)
         start, stop = prepared.span
         for layer, recorded in passed.states.items():
             states.setdefault(layer, []).append(recorded[0, start:stop].clone().cpu())
-        n_positions, width_s = stop - start, system.seconds_per_position
         word_class = first_word(rendering.words, first_words)
-        rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
-        rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
+        rows["text"].append(np.eye(len(first_words))[[word_class] * (stop - start)])
+        rows["boc"].append(letter_bags(rendering.words, received.ends_s))
         heard = ctc_head(system.frames(clip.samples).float().cpu())
-        rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
-        rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
+        rows["ctc"].append(position_characters(heard, received.ends_s))
+        rows["acoustic"].append(_pitch_and_energy(clip.samples, received))
         if (index + 1) % 100 == 0:
             logger.info("states of %d of %d clips", index + 1, len(sentences))
     return States(
@@ -112,11 +113,12 @@ def choose_first_words(sentences: Sequence[Sentence]) -> tuple[str, ...]:
     return (*(word for word, _ in counts.most_common(N_FIRST_WORDS)), OTHER_WORD)
 
 
-def _pitch_and_energy(samples: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
+def _pitch_and_energy(samples: np.ndarray, received: Heard) -> np.ndarray:
     """Pitch (octaves re 100 Hz, pyin) and level (dB) of each position; nan rows where nothing is voiced."""
-    track = track_pitch_hz(samples, width_s / FRAMES_PER_POSITION)
-    pitch = pitch_octaves(track, n_positions, FRAMES_PER_POSITION)
-    level = energy_db(samples, n_positions, width_s)
+    uneven = received.position_ends_s is not None
+    frame_s = UNEVEN_FRAME_S if uneven else received.seconds_per_position / FRAMES_PER_POSITION
+    pitch = pitch_octaves(track_pitch_hz(samples, frame_s), received.ends_s, frame_s)
+    level = energy_db(samples, received.ends_s)
     return np.stack([pitch, np.where(np.isnan(pitch), np.nan, level)], axis=1)
 
 

@@ -45,7 +45,7 @@ def arms(ultravox: Ultravox, prepared: Prepared, bench: Bench) -> tuple[Pass, Ro
 @pytest.fixture(scope="module")
 def found(prepared: Prepared, bench: Bench, arms: tuple[Pass, RowEdits]) -> tuple[ErasureOutcome, ...]:
     answers = [Answer(f"row {row}", None, "unparsed", {}, -1.0) for row in range(5)]
-    facts = ClipFacts(WORDS, sound(1.7).samples, 0.16, prepared.span)
+    facts = ClipFacts(WORDS, sound(1.7).samples, prepared.heard.ends_s, prepared.span)
     return outcomes(bench, arms[0], arms[1], answers, RIGHT_SCORES, facts)
 
 
@@ -93,7 +93,7 @@ def test_without_a_right_answer_its_change_is_unknown_and_not_zero(
     prepared: Prepared, bench: Bench, arms: tuple[Pass, RowEdits]
 ) -> None:
     answers = [Answer("", None, "empty", {}, -1.0)] * 5
-    facts = ClipFacts(WORDS, sound(1.7).samples, 0.16, prepared.span)
+    facts = ClipFacts(WORDS, sound(1.7).samples, prepared.heard.ends_s, prepared.span)
     for outcome in outcomes(bench, arms[0], arms[1], answers, [None] * 5, facts):
         assert outcome.plain.right_log_likelihood_change is None
         assert outcome.erased.right_log_likelihood_change is None
@@ -117,7 +117,7 @@ def test_the_live_score_is_the_probes_correlation_meaned_over_layers(
     erasers: dict[str, Eraser],
 ) -> None:
     start, stop = prepared.span
-    true = letter_bags(WORDS, stop - start, 0.16).ravel()
+    true = letter_bags(WORDS, prepared.heard.ends_s).ravel()
     by_hand = []
     for layer in LAYERS:
         states = arms[0].states[layer][0, start:stop]
@@ -148,7 +148,7 @@ def test_the_probe_reads_the_concept_in_the_plain_row_and_none_of_it_once_erased
 
 
 def test_without_erasers_there_are_no_outcomes(arms: tuple[Pass, RowEdits]) -> None:
-    facts = ClipFacts((), sound(1.7).samples, 0.16, (0, 1))
+    facts = ClipFacts((), sound(1.7).samples, np.array([0.16]), (0, 1))
     assert outcomes(Bench({}, LAYERS, "audio", "linear", 0), arms[0], None, [], [], facts) == ()
 
 

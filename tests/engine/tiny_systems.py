@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
 from engine.decode import run_arms
-from engine.result import SpokenWord
+from engine.result import SpokenWord, even_ends
 from engine.systems.cascade import Transcriber
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
@@ -167,10 +167,10 @@ def _states(system: Ultravox, seeds: range) -> States:
         for layer, recorded in passed.states.items():
             states.setdefault(layer, []).append(recorded[0, start:stop].clone())
         width_s, n_positions = system.seconds_per_position, stop - start
-        level = energy_db(clip.samples, n_positions, width_s)
+        level = energy_db(clip.samples, even_ends(n_positions, width_s))
         labels["text"].append(np.eye(len(TARGET_WORDS))[[first_word(words, TARGET_WORDS)] * n_positions])
         labels["ctc"].append(np.eye(2)[(level > np.median(level)).astype(int)])
-        labels["boc"].append(letter_bags(words, n_positions, width_s))
+        labels["boc"].append(letter_bags(words, even_ends(n_positions, width_s)))
         labels["acoustic"].append(np.stack([np.sin(level), level], axis=1))
     targets = {"text": TARGET_WORDS, "ctc": ("low", "high"), "boc": LETTERS, "acoustic": ("pitch", "energy")}
     return States(

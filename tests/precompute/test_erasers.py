@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from engine.concepts import OTHER_WORD
+from engine.result import even_ends
 from precompute.mini import fit_erasers as fitting
 from precompute.mini.ctc_head import fit_ctc_head, position_characters
 from precompute.mini.fit_erasers import (
@@ -123,7 +124,7 @@ def test_a_positions_character_is_its_likeliest_one_that_is_not_blank() -> None:
     logits = torch.zeros(6, 4)
     for frame, (character, sure) in enumerate([(0, 9), (1, 5), (2, 2), (3, 6), (0, 9), (0, 9)]):
         logits[frame, character] = sure
-    assert position_characters(logits, 4, 2).tolist() == [
+    assert position_characters(logits, even_ends(4, 0.04)).tolist() == [
         [0, 1, 0, 0],
         [0, 0, 0, 1],
         [1, 0, 0, 0],
