@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from dashboard.components.benchmark_marks import ABSENT, between, count, figure, is_number
 
 if TYPE_CHECKING:
-    from engine.check import Finding
+    from engine.checks import Checked, Finding
     from engine.hearing import Hearing
     from engine.result import Answer
-    from engine.self_check import Checked
     from engine.stats.estimate import Estimate
     from engine.truths.judge import Judgement
 

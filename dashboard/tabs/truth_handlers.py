@@ -79,7 +79,7 @@ def _line(text: str) -> str:
 
 
 def _check(progress: session.Progress) -> str:
-    from engine.self_check import check_all, sentence_of
+    from engine.checks import check_all, sentence_of
 
     checked = check_all(progress)
     return checks_html(checked, sentence_of(checked))
