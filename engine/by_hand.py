@@ -39,11 +39,12 @@ def untouched(layer: int, hidden: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def run(
-    system: WhiteBoxModel, embeddings: Float[Tensor, "1 positions d_model"], edit: Edit = untouched
-) -> tuple[list[Tensor], Float[Tensor, "positions vocab"]]:
-    """Return the states [positions, d_model] of every layer, float32, and the logits, block after block.
+    system: WhiteBoxModel, embeddings: Float[Tensor, "rows positions d_model"], edit: Edit = untouched
+) -> tuple[list[Float[Tensor, "rows positions d_model"]], Float[Tensor, "rows positions vocab"]]:
+    """Return the states of every layer, float32, and the logits, block after block.
 
-    The modules are those that the language model itself names; hooks on a block are passed by. Nothing is cached.
+    The modules are those that the language model itself names; hooks on a block are passed by. Nothing is cached. A
+    position sees those before it alone, so that what fills a row up behind its end changes nothing before it.
     """
     model = cast(Any, system.language_model)
     decoder = model.get_decoder()
@@ -55,14 +56,17 @@ def run(
         later, torch.finfo(embeddings.dtype).min
     )
     hidden = edit(0, embeddings)
-    states = [hidden[0].float()]
+    states = [hidden.float()]
     for layer, block in enumerate(decoder.layers, start=1):
         out = block.forward(
-            hidden, attention_mask=mask[None, None], position_ids=places, position_embeddings=rotary
+            hidden,
+            attention_mask=mask[None, None].expand(len(hidden), 1, -1, -1),
+            position_ids=places,
+            position_embeddings=rotary,
         )
         hidden = edit(layer, out if torch.is_tensor(out) else out[0])
-        states.append(hidden[0].float())
-    return states, read(system, hidden[0])
+        states.append(hidden.float())
+    return states, read(system, hidden)
 
 
 @torch.inference_mode()
@@ -118,23 +122,34 @@ class Cut:
 
 
 @torch.inference_mode()
-def log_probabilities(
+def read_answers(
     system: WhiteBoxModel,
     prompt: Float[Tensor, "1 positions d_model"],
-    answer: Sequence[int],
+    answers: Sequence[Sequence[int]],
     edit: Edit = untouched,
-) -> Float[Tensor, "steps vocab"]:
-    """Return the log-probabilities at the prompt's end and after each token of an answer: len(answer) + 1 rows."""
+) -> tuple[list[Float[Tensor, "positions d_model"]], list[Float[Tensor, "_ vocab"]]]:
+    """Return the prompt's states by layer, and for each answer the log-probabilities before and after its every token.
+
+    A row of its own for each answer, which is filled up behind its end: whole sequences, and no cache.
+    """
     embed = cast(Any, system.language_model).get_input_embeddings()
-    tokens = torch.tensor([list(answer)], dtype=torch.long, device=prompt.device)
-    _, logits = run(system, torch.cat([prompt, embed(tokens)], 1) if len(answer) else prompt, edit)
-    return logits[prompt.shape[1] - 1 :].log_softmax(-1)
+    n_prompt, longest = prompt.shape[1], max(map(len, answers))
+    rows = prompt.new_zeros(len(answers), n_prompt + longest, prompt.shape[2])
+    rows[:, :n_prompt] = prompt
+    for row, answer in zip(rows, answers, strict=True):
+        tokens = torch.tensor(list(answer), dtype=torch.long, device=prompt.device)
+        row[n_prompt : n_prompt + len(answer)] = embed(tokens)
+    states, logits = run(system, rows, edit)
+    read_out = [
+        row[n_prompt - 1 : n_prompt + len(answer)].log_softmax(-1)
+        for row, answer in zip(logits, answers, strict=True)
+    ]
+    return [layer[0, :n_prompt] for layer in states], read_out
 
 
-def score(system: WhiteBoxModel, prompt: Tensor, answer: Sequence[int], edit: Edit = untouched) -> float:
-    """Return the summed log-probability of these very tokens, one after the other."""
-    rows = log_probabilities(system, prompt, answer[:-1], edit)
-    return sum(float(row[token]) for row, token in zip(rows, answer, strict=True))
+def score(rows: Float[Tensor, "_ vocab"], answer: Sequence[int]) -> float:
+    """Return the summed log-probability of these very tokens, one after the other, in rows of `read_answers`."""
+    return sum(float(row[token]) for row, token in zip(rows, answer, strict=False))
 
 
 def end_of_turn(system: WhiteBoxModel) -> int:

@@ -1,9 +1,10 @@
-"""The instrument checks itself: each system that is here, against references that share no code with it.
+"""The instrument checks itself: each system that is here, against references with code of their own.
 
-`check_adapter` holds a loaded model's states, edits, scores, prompt and lens against `engine.by_hand`; a speech LLM must
-pass it before it may run (`batch_is_exact`). `check_system` adds ears, batches, erasers, the page's figures and shipped
-clips; `python -m engine.check` and the page's button go through all systems. Tolerances are counted from the weights'
-precision (`engine.precision`). tests/engine/test_planted_faults.py plants a fault for every check.
+`check_adapter` holds a loaded model's states, edits, scores, prompt and lens against `engine.by_hand`; a speech LLM
+must pass it before it runs (`batch_is_exact`). `check_system` adds ears, batches, erasers, the page's figures and
+shipped clips; `python -m engine.check` and the page's button go through all systems. Tolerances are counted from the
+weights' precision (`engine.precision`). tests/engine/test_planted_faults.py plants faults for every check. The file is
+long because it is one list: what must hold, in the order in which a sound becomes a figure.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import tempfile
 import threading
 import wave
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -284,8 +285,9 @@ class _Subject:
 
     @cached_property
     def plain(self) -> tuple[list[Tensor], Tensor]:
-        """States of every layer and logits of the prompt, by hand."""
-        return by_hand.run(self.system, self.embeddings)
+        """States [positions, d_model] of every layer and logits [positions, vocab] of the prompt, by hand."""
+        states, logits = by_hand.run(self.system, self.embeddings)
+        return [layer[0] for layer in states], logits[0]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -299,7 +301,7 @@ class _Subject:
 
     @cached_property
     def eraser(self) -> Eraser:
-        """An eraser of its own rank, oblique directions and mean at every layer, so that no two can be taken for another."""
+        """An eraser whose rank, oblique directions and mean are each layer's own: none can be taken for another."""
         found = {}
         for layer, states in enumerate(self.plain[0]):
             rank = 2 + layer % 4
@@ -319,12 +321,15 @@ class _Subject:
 
 
 @torch.inference_mode()
-def check_adapter(system: WhiteBoxModel, heard: Sequence[Heard] = ()) -> list[Finding]:
+def check_adapter(
+    system: WhiteBoxModel, heard: Sequence[Heard] = (), names: Collection[str] = ()
+) -> list[Finding]:
     """Run every check of a loaded model; the order is that in which faults are easiest to mend.
 
     Args:
         system: with ears, or with `heard` given one that reads.
         heard: two clips or transcripts to ask about; by default seeded sounds of two lengths.
+        names: of the checks to be run; all of them by default.
     """
     if not heard:
         assert isinstance(system, WhiteBoxSystem)
@@ -355,14 +360,21 @@ def check_adapter(system: WhiteBoxModel, heard: Sequence[Heard] = ()) -> list[Fi
     if system.spec.kind == "unit_lm":
         del checks[PROMPT]  # it is no chat: units, a tag, and words
     with BACKBONE_LOCK:
-        findings = _all(checks, subject)
+        findings = _all(checks, subject, names)
         return [_no_hooks_left(system), *findings]  # counted last: every check before may leave one
 
 
-def _all(checks: Mapping[str, Callable[[Any], Finding]], subject: Any) -> list[Finding]:
-    """Return each check's finding; one that cannot be made is a finding too, with what it failed on."""
+def _all(
+    checks: Mapping[str, Callable[[Any], Finding]], subject: Any, names: Collection[str] = ()
+) -> list[Finding]:
+    """Return each check's finding, of these names alone where some are given.
+
+    A check that cannot be made is a finding too, with what it failed on.
+    """
     findings = []
     for name, check in checks.items():
+        if names and name not in names:
+            continue
         try:
             findings.append(check(subject))
         except Exception as error:  # a fault may break a check in any way
@@ -444,7 +456,7 @@ def _clip_first(it: _Subject) -> Finding:
         return Finding(CLIP_FIRST, f"it lies at {other.span} and at {it.prepared.span}", math.inf, 0)
     states, _ = by_hand.run(it.system, other.embeddings)
     for layer, (one, two) in enumerate(zip(it.plain[0], states, strict=True)):
-        worst.add(_state_gap(two[start:stop], one[start:stop]), it.state_tolerance, f"layer {layer}")
+        worst.add(_state_gap(two[0, start:stop], one[start:stop]), it.state_tolerance, f"layer {layer}")
     return worst.finding(CLIP_FIRST)
 
 
@@ -476,7 +488,7 @@ def _last_layer(it: _Subject) -> Finding:
 def _compare_arms(
     it: _Subject, worst: Mapping[str, _Worst], scope: Scope, method: Any, strength: float, batched: bool
 ) -> None:
-    """Run plain, erased and control as the page does, and hold states, shares, scores and answers against passes by hand."""
+    """Run plain, erased and control as the page does; hold all that comes of it against passes by hand."""
     system, prepared, eraser = it.system, it.prepared, it.eraser
     n_prompt, layers = it.embeddings.shape[1], range(0, it.n_layers + 1, 2)
     erased = eraser.projections(layers, method, strength)
@@ -498,27 +510,55 @@ def _compare_arms(
         {layer: _cut(eraser, layer, method, strength) for layer in layers},
         {layer: cast(Any, control[layer]).to(device) for layer in layers},
     ]
+    scored = [_answer_ids(system, label) for label in it.labels]
+    scored.append(_ended(system, passed.decoded[0]))
     for row, arm in enumerate(("plain", "erased", "control")):
         named = f"{arm}, {scope} {method} at strength {strength:g}"
-        edit = by_hand.edits_at(cuts[row], where)
-        states, logits = by_hand.run(system, it.embeddings, edit)
+        own = _ended(system, passed.decoded[row])
+        edit = _Watched(by_hand.edits_at(cuts[row], where), cuts[row], where, n_prompt)
+        states, rows = by_hand.read_answers(system, it.embeddings, [own, *scored], edit)
         for layer, expected in enumerate(states):
             name = ERASED if row else ORDER
             gap = _state_gap(passed.states[layer][row], expected)
             worst[name].add(gap, it.state_tolerance, f"layer {layer}, {named}")
-        share = _share_moved(it, cuts[row], where, n_prompt)
-        worst[SHARES].add(abs(edits.relative_change(row) - share), it.state_tolerance, named)
-        one = 2 * it.rounding(logits)  # of a log-probability: a logit and the sum over all
-        for label, found in zip(it.labels, passed.continuation_scores[row].tolist(), strict=True):
-            ids = _answer_ids(it.system, label)
-            expected_score = by_hand.score(system, it.embeddings, ids, edit)
-            worst[SCORES].add(abs(found - expected_score), one * len(ids), f'"{label}", {named}')
-        _compare_answer(it, worst, passed.decoded[row], edit, one, named)
-        own = passed.decoded[0]
-        ids = [*own.token_ids, own.end_id if own.end_id is not None else _end(system)]
-        expected_score = by_hand.score(system, it.embeddings, ids, edit)
-        gap = abs(passed.first_answer_scores[row] - expected_score)
-        worst[SCORES].add(gap, one * len(ids), f"the plain answer, {named}")
+        worst[SHARES].add(abs(edits.relative_change(row) - edit.share), it.state_tolerance, named)
+        one = 2 * it.rounding(rows[0])  # of a log-probability: a logit and the sum over all
+        found = [*passed.continuation_scores[row].tolist(), passed.first_answer_scores[row]]
+        for said, ids, read, value in zip(
+            (*it.labels, "the plain answer"), scored, rows[1:], found, strict=True
+        ):
+            worst[SCORES].add(abs(value - by_hand.score(read, ids)), one * len(ids), f'"{said}", {named}')
+        _compare_answer(it, worst, passed.decoded[row], rows[0], one, named)
+
+
+@dataclass
+class _Watched:
+    """An edit that keeps how far it moves a prompt's states: |change| / |state| at its positions and layers."""
+
+    edit: by_hand.Edit
+    cuts: Mapping[int, object]
+    where: tuple[int, int | None]
+    n_prompt: int
+    moved: list[float] = field(default_factory=list)
+
+    def __call__(self, layer: int, hidden: Tensor) -> Tensor:
+        """Return the edited states."""
+        changed = self.edit(layer, hidden)
+        if layer in self.cuts:
+            part = slice(self.where[0], min(self.n_prompt, self.where[1] or self.n_prompt))
+            before, after = (states[0, part].float() for states in (hidden, changed))
+            self.moved += ((after - before).norm(dim=-1) / before.norm(dim=-1)).tolist()
+        return changed
+
+    @property
+    def share(self) -> float:
+        """Return the mean."""
+        return float(np.mean(self.moved)) if self.moved else 0.0
+
+
+def _ended(system: WhiteBoxModel, decoded: Decoded) -> list[int]:
+    """Return an answer's tokens with the one that ends it, or would have."""
+    return [*decoded.token_ids, _end(system) if decoded.end_id is None else decoded.end_id]
 
 
 def _cut(eraser: Eraser, layer: int, method: str, strength: float) -> by_hand.Cut:
@@ -538,47 +578,23 @@ def _answer_ids(system: WhiteBoxModel, text: str) -> list[int]:
 
 
 def _compare_answer(
-    it: _Subject, worst: Mapping[str, _Worst], found: Decoded, edit: by_hand.Edit, one: float, named: str
+    it: _Subject, worst: Mapping[str, _Worst], found: Decoded, rows: Tensor, one: float, named: str
 ) -> None:
-    """Hold a greedy answer against the whole sequence without a cache: each token is the likeliest, ties aside."""
+    """Hold a greedy answer against whole sequences without a cache: each token is the likeliest, ties aside."""
     ids = list(found.token_ids)
-    rows = by_hand.log_probabilities(it.system, it.embeddings, ids, edit)
     settings = getattr(it.system.language_model, "generation_config", None)
     stated = getattr(settings, "eos_token_id", None)
     ends = {_end(it.system), *(stated if isinstance(stated, list) else [stated])}
     taken = [*ids, *([] if found.end_id is None else [found.end_id])]
-    likelihood = 0.0
     for row, token in zip(rows, taken, strict=False):
         worst[ANSWERS].add(float(row.max() - row[token]), one, f"a token of the answer, {named}")
-        likelihood += float(row[token])
     stops = len(ids) == N_NEW_TOKENS if found.end_id is None else found.end_id in ends
     tokenizer = cast(Any, it.system.tokenizer)
     whole = str(tokenizer.decode(ids, skip_special_tokens=True)).strip() == found.text
     for holds, what in ((stops, "where it stops"), (whole, "its text"), (not ends & {*ids}, "goes on")):
         worst[ANSWERS].add(0.0 if holds else math.inf, one, f"{what}, {named}")
-    worst[SCORES].add(abs(found.log_likelihood - likelihood), one * max(1, len(taken)), f"its own, {named}")
-
-
-def _share_moved(
-    it: _Subject,
-    cuts: Mapping[int, Callable[[Tensor], Tensor]],
-    where: tuple[int, int | None],
-    n_prompt: int,
-) -> float:
-    """Return the mean of |change| / |state| over edited prompt positions and layers, by hand."""
-    moved: list[float] = []
-    edit = by_hand.edits_at(cuts, where)
-
-    def watched(layer: int, hidden: Tensor) -> Tensor:
-        changed = edit(layer, hidden)
-        if layer in cuts:
-            part = slice(where[0], min(n_prompt, where[1] or n_prompt))
-            before, after = (x[0, part].float() for x in (hidden, changed))
-            moved.extend(((after - before).norm(dim=-1) / before.norm(dim=-1)).tolist())
-        return changed
-
-    by_hand.run(it.system, it.embeddings, watched)
-    return float(np.mean(moved)) if moved else 0.0
+    gap = abs(found.log_likelihood - by_hand.score(rows, taken))
+    worst[SCORES].add(gap, one * max(1, len(taken)), f"its own, {named}")
 
 
 def _labels(it: _Subject) -> Finding:
@@ -588,7 +604,8 @@ def _labels(it: _Subject) -> Finding:
     gold = f"{it.labels[1]} {it.labels[0]}"
     _, (answer,), (right,) = answer_arms(it.system, it.prepared, question, gold=gold, record=False)
     ids = {text: _answer_ids(it.system, text) for text in (*it.labels, gold)}
-    scores = {text: by_hand.score(it.system, it.embeddings, one) for text, one in ids.items()}
+    _, rows = by_hand.read_answers(it.system, it.embeddings, list(ids.values()))
+    scores = {text: by_hand.score(row, ids[text]) for text, row in zip(ids, rows, strict=True)}
     tolerance = 2 * it.rounding(it.plain[1]) * max(map(len, ids.values()))
     worst.add(abs(cast(float, right) - scores[gold]), tolerance, f'"{gold}"')
     total = float(torch.tensor([scores[text] for text in it.labels]).logsumexp(0))
@@ -883,7 +900,7 @@ def _padded(system: WhiteBoxModel, heard: Sequence[Heard]) -> Finding:
 # --- ears and the door for sound ---
 
 
-def check_ears(system: SpeechLLM) -> list[Finding]:
+def check_ears(system: SpeechLLM, names: Collection[str] = ()) -> list[Finding]:
     """Hold a speech LLM's ears against the clip itself and against transformers' own extractor and encoder."""
     checks: dict[str, Callable[[SpeechLLM], Finding]] = {
         COUNT: _count,
@@ -891,8 +908,7 @@ def check_ears(system: SpeechLLM) -> list[Finding]:
         FEATURES: _features,
         WINDOW: _window,
     }
-    found = [_all({name: check}, system) for name, check in checks.items() if _applies(name, system)]
-    return [finding for one in found for finding in one]
+    return _all({name: check for name, check in checks.items() if _applies(name, system)}, system, names)
 
 
 def _applies(name: str, system: SpeechLLM) -> bool:
@@ -971,9 +987,9 @@ def _window(system: SpeechLLM) -> Finding:
     )
 
 
-def check_sound() -> list[Finding]:
+def check_sound(names: Collection[str] = ()) -> list[Finding]:
     """Check what stands before every model: the door for files, and the noise that is added."""
-    return _all({DOOR: _door, NOISE: _noise}, None)
+    return _all({DOOR: _door, NOISE: _noise}, None, names)
 
 
 def _door(_: None) -> Finding:
@@ -1005,7 +1021,7 @@ def _noise(_: None) -> Finding:
         for asked_db in (0.0, 10.0):
             noisy = add_noise(clip, kind, asked_db, seed=1)
             mixed = noisy.clip.samples.astype(np.float64)
-            if 0.999 < np.abs(mixed).max():
+            if np.abs(mixed).max() > 0.999:
                 continue  # lowered to fit full scale: the noise alone cannot be told any more
             found_db = 10 * np.log10((own**2).sum() / ((mixed - own) ** 2).sum())
             worst.add(abs(found_db - asked_db), SNR_TOLERANCE_DB, f"{kind} at {asked_db:g} dB")
@@ -1016,14 +1032,14 @@ def _noise(_: None) -> Finding:
 # --- shipped clips: what only a trained system can show ---
 
 
-def check_clips(system: WhiteBoxSystem) -> list[Finding]:
+def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Finding]:
     """Ask about shipped clips whose words are known; a system that hears makes its own words likelier."""
     if len(EXAMPLES) < N_OWN_CLIPS:
         return []
     checks: dict[str, Callable[[WhiteBoxSystem], Finding]] = {OWN_CLIP: _own_clip}
     if isinstance(system, Cascade):
         checks[WORD_TIMES] = _word_times
-    return _all(checks, system)
+    return _all(checks, system, names)
 
 
 def _own_clip(system: WhiteBoxSystem) -> Finding:
@@ -1062,7 +1078,11 @@ def _word_times(system: WhiteBoxSystem) -> Finding:
 
 
 def check_erasers(
-    system: WhiteBoxModel, prepared: Prepared, pair: str, models: Path = MODELS
+    system: WhiteBoxModel,
+    prepared: Prepared,
+    pair: str,
+    models: Path = MODELS,
+    names: Collection[str] = (),
 ) -> list[Finding]:
     """Return what was found for all erasers of a pair's speech LLM; nothing where none is fitted.
 
@@ -1073,6 +1093,7 @@ def check_erasers(
         prepared: a prompt about a clip, in which the erasers are tried.
         pair: whose erasers are meant.
         models: folder of the models.
+        names: of the checks to be run; all of them by default.
 
     Raises:
         ErasureError: a file is damaged or of another version.
@@ -1097,7 +1118,7 @@ def check_erasers(
         GONE: _left_over,
         PAGE: _page,
     }
-    return [*findings, *_all(checks, subject)]
+    return [*findings, *_all(checks, subject, names)]
 
 
 @dataclass(frozen=True)
@@ -1190,7 +1211,7 @@ def _page(it: _Erasers) -> Finding:
     """One run as the page asks for it, every figure of its erased arms and its lens computed a second way."""
     system, worst = cast(WhiteBoxSystem, it.system), _Worst()
     clip = probe_clip()
-    first, last = list(it.erasers)[0], list(it.erasers)[-1]
+    first, *_, last = (*it.erasers, *it.erasers)
     request = RunRequest(
         clip,
         "topic",
@@ -1205,7 +1226,7 @@ def _page(it: _Erasers) -> Finding:
     heard = system.hear(clip)
     chosen = {condition: it.erasers[condition] for condition in dict.fromkeys((first, last))}
     words = tuple(
-        SpokenWord(text, 0.3 * n, 0.3 * n + 0.2) for n, text in enumerate("we won the game".split())
+        SpokenWord(text, 0.3 * n, 0.3 * n + 0.2) for n, text in enumerate(("we", "won", "the", "game"))
     )
     lane, lens, outcomes = speech_lane(
         system, heard, clip, question, request, chosen, (words, "a check"), batched=False
@@ -1213,9 +1234,8 @@ def _page(it: _Erasers) -> Finding:
     prepared = system.prepare(heard, question.instruction)
     passed = run_arms(system, prepared, record_layers=range(len(system.decoder_layers) + 1))
     (start, stop), plain = prepared.span, passed.decoded[0]
-    ids = [*plain.token_ids, plain.end_id if plain.end_id is not None else _end(system)]
-    it_subject = _Subject(system, prepared, prepared)
-    one = 2 * it_subject.rounding(passed.prompt_logits)
+    ids, subject = _ended(system, plain), _Subject(system, prepared, prepared)
+    one = 2 * subject.rounding(passed.prompt_logits)
     layers = preset_layers(len(system.decoder_layers))
     n_prompt = prepared.embeddings.shape[1]
     where = by_hand.positions_of("all", prepared.span, n_prompt)
@@ -1227,26 +1247,31 @@ def _page(it: _Erasers) -> Finding:
                 _stored(it, outcome.condition, name, layer) for name in ("left", "right", "mean")
             )
             cuts[layer] = by_hand.Cut(left, right, mean, request.strength)
-        edit, arm, named = by_hand.edits_at(cuts, where), outcome.erased, outcome.condition
-        for answer, found in ((ids, arm.log_likelihood_change), (None, arm.right_log_likelihood_change)):
-            answer = answer or _answer_ids(system, cast(str, request.gold))
-            scores = [
-                by_hand.score(system, prepared.embeddings, answer, how) for how in (edit, by_hand.untouched)
+        edit = _Watched(by_hand.edits_at(cuts, where), cuts, where, n_prompt)
+        arm, named = outcome.erased, f"{outcome.condition} erased"
+        answers = [
+            ids,
+            _answer_ids(system, "World"),
+            *(_answer_ids(system, label) for label in question.labels),
+        ]
+        scores, before = (
+            [
+                by_hand.score(rows, answer)
+                for rows, answer in zip(
+                    by_hand.read_answers(system, prepared.embeddings, answers, how)[1], answers, strict=True
+                )
             ]
-            gap = abs(cast(float, found) - (scores[0] - scores[1]))
-            worst.add(gap, 2 * one * len(answer), f"a change of log-likelihood, {named} erased")
-        scored = {
-            label: by_hand.score(system, prepared.embeddings, _answer_ids(system, label), edit)
-            for label in question.labels
-        }
-        total = float(torch.tensor(list(scored.values())).logsumexp(0))
-        for label, score in scored.items():
-            gap = abs(cast(Any, arm.answer).forced_choice[label] - math.exp(score - total))
-            worst.add(gap, 4 * one, f'share of "{label}", {named} erased')
-        share = _share_moved(it_subject, cuts, where, n_prompt)
-        worst.add(
-            abs(arm.relative_change_of_state - share), it_subject.state_tolerance, f"share moved, {named}"
+            for how in (edit, by_hand.untouched)
         )
+        for n, found in enumerate((arm.log_likelihood_change, arm.right_log_likelihood_change)):
+            gap = abs(cast(float, found) - (scores[n] - before[n]))
+            worst.add(gap, 2 * one * len(answers[n]), f"a change of log-likelihood, {named}")
+        shares = torch.tensor(scores[2:]).softmax(0).tolist()
+        for label, share in zip(question.labels, shares, strict=True):
+            gap = abs(cast(Any, arm.answer).forced_choice[label] - share)
+            worst.add(gap, 4 * one, f'share of "{label}", {named}')
+        gap = abs(arm.relative_change_of_state - edit.share)
+        worst.add(gap, subject.state_tolerance, f"share moved, {named}")
         same = outcome.random_control.relative_change_of_state in (0.0, arm.relative_change_of_state)
         worst.add(math.inf if same else 0.0, one, f"the control is another arm's, {named}")
     others = CONTROL_TRANSCRIPTS.read_text(encoding="utf-8").splitlines()
