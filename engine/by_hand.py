@@ -159,7 +159,9 @@ def end_of_turn(system: WhiteBoxModel) -> int:
         return int(tokenizer.eos_token_id)
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": MARK}]
     said = str(tokenizer.apply_chat_template(turns, tokenize=False, date_string=CHAT_DATE))
-    return int(tokenizer.encode(said.split(MARK)[1], add_special_tokens=False)[0])
+    behind = tokenizer.encode(said.rpartition(MARK)[2], add_special_tokens=False)
+    marks = [token for token in behind if token in tokenizer.added_tokens_decoder]
+    return int(marks[0] if marks else tokenizer.eos_token_id)
 
 
 def ids_of(system: WhiteBoxModel, embeddings: Float[Tensor, "positions d_model"]) -> list[int]:

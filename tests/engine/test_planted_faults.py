@@ -134,15 +134,26 @@ def left_on(patch: Patch, _system: Any) -> None:
     patch.setattr(hooks, "_at_layers", sticky)
 
 
-def in_half_precision(patch: Patch, _system: Any) -> None:
-    @contextmanager
-    def rounded(*given: Any) -> Iterator[dict[int, Any]]:
-        with true(*given) as states:
-            yield states
-        states.update({layer: one.half().float() for layer, one in states.items()})
+def recorded_as(change: Callable[[dict[int, Any]], dict[int, Any]]) -> Plant:
+    def plant(patch: Patch, _system: Any) -> None:
+        @contextmanager
+        def recording(*given: Any) -> Iterator[dict[int, Any]]:
+            with true(*given) as states:
+                yield states
+            states.update(change(states))
 
-    true = decode.recording
-    patch.setattr(decode, "recording", rounded)
+        true = decode.recording
+        patch.setattr(decode, "recording", recording)
+
+    return plant
+
+
+def in_half_precision(states: dict[int, Any]) -> dict[int, Any]:
+    return {layer: one.half().float() for layer, one in states.items()}
+
+
+def one_lower(states: dict[int, Any]) -> dict[int, Any]:
+    return {layer: states[max(0, layer - 1)] for layer in states}
 
 
 def shifted_labels(true: Any, *given: Any, **named: Any) -> Any:
@@ -157,12 +168,6 @@ def rounded_logits(true: Any, *given: Any, **named: Any) -> Any:
 
 def without_mask(true: Any, *given: Any) -> Any:
     return {name: made for name, made in true(*given).items() if name != "attention_mask"}
-
-
-def counted_from_the_padding(true: Any, padding: Any, n_before: int, n_new: int) -> Any:
-    made = true(padding, n_before, n_new)
-    places = torch.arange(n_before, n_before + n_new)[None].expand(len(padding.lengths), -1)
-    return {**made, "position_ids": places}
 
 
 def own_words_as_others(true: Any, *given: Any, words: Any, other_transcripts: Any, **named: Any) -> Any:
@@ -265,10 +270,6 @@ def later_words(true: Any, clip: AudioClip) -> Heard:
     return replace(heard, words=tuple(later))
 
 
-def one_lower(true: Any, layers: Any, layer: int, *given: Any) -> Any:
-    return true(layers, max(0, layer - 1), *given)
-
-
 def doubled(true: Any, *given: Any) -> float:
     return 2 * true(*given)
 
@@ -306,8 +307,9 @@ def text_cut(true: Any, system: Any, ids: Any) -> str:
     return true(system, ids[:-1])
 
 
-def itself(_true: Any, cache: Any) -> Any:
-    return cache
+def after_a_label(true: Any, system: Any, cache: Any, logits: Any, *given: Any) -> Any:
+    system.language_model(input_ids=torch.full((len(logits), 1), 7), past_key_values=cache, use_cache=True)
+    return true(system, cache, logits, *given)
 
 
 def in_reverse(true: Any, *given: Any, **named: Any) -> Any:
@@ -338,10 +340,10 @@ FAULTS: tuple[tuple[str, str, Plant], ...] = (
     ("edited span one later", checks.ERASED, wrapped(RowEdits, "apply", with_span)),
     ("generated positions not edited", checks.SCORES, wrapped(RowEdits, "apply", in_prompts_alone)),
     ("edited twice", checks.ERASED, wrapped(RowEdits, "apply", twice)),
-    ("position always 0", checks.ORDER, wrapped(hooks, "_first_position", lambda *_: 0)),
-    ("layers off by one", checks.ORDER, wrapped(hooks, "_attach", one_lower)),
+    ("position always 0", checks.SCORES, wrapped(hooks, "_first_position", lambda *_: 0)),
+    ("layers off by one", checks.ORDER, recorded_as(one_lower)),
     ("hooks left on", checks.NO_HOOK, left_on),
-    ("states in half precision", checks.ORDER, in_half_precision),
+    ("states in half precision", checks.ORDER, recorded_as(in_half_precision)),
     ("share of the state doubled", checks.SHARES, wrapped(RowEdits, "relative_change", doubled)),
     # erasers and controls
     ("strength ignored", checks.ERASED, wrapped(Eraser, "projections", without_strength)),
@@ -363,11 +365,10 @@ FAULTS: tuple[tuple[str, str, Plant], ...] = (
     ("label scores shifted", checks.LABELS, wrapped(answering, "run_arms", shifted_labels)),
     ("temperature in the forced choice", checks.LABELS, wrapped(answering, "_normalised", warmer)),
     ("answer cut by one token", checks.ANSWERS, wrapped(decode, "_text", text_cut)),
-    ("cache not copied", checks.ANSWERS, wrapped(decode, "deepcopy", itself)),
+    ("a label's token left in the cache", checks.ANSWERS, wrapped(decode, "_greedy", after_a_label)),
     ("logits in half precision", checks.VANILLA, wrapped(checks, "run_arms", rounded_logits)),
     ("mask ignored in a batch", checks.PADDED, wrapped(decode._Padding, "arguments", without_mask)),
-    ("positions counted from the padding", checks.PADDED, wrapped(decode._Padding, "arguments", counted_from_the_padding)),
-    ("batch order swapped", checks.PADDED, wrapped(answering, "run_prompts", in_reverse)),
+    ("batch order swapped", checks.PADDED, wrapped(checks, "answer_batch", in_reverse)),
     # the lens
     ("final norm missing", checks.LAST_LAYER, final_norm(lambda _: nn.Identity())),
     ("final norm twice", checks.LAST_LAYER, final_norm(lambda norm: nn.Sequential(norm, norm))),
