@@ -70,9 +70,7 @@ def run(
 
 
 @torch.inference_mode()
-def read(
-    system: WhiteBoxModel, hidden: Float[Tensor, "positions d_model"]
-) -> Float[Tensor, "positions vocab"]:
+def read(system: WhiteBoxModel, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows vocab"]:
     """Return logits: the model's own final norm and head, each once, in the model's own precision."""
     model = cast(Any, system.language_model)
     head = model.get_output_embeddings()

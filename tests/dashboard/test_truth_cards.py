@@ -14,7 +14,7 @@ from engine.stats.estimate import Estimate
 from engine.truths.judge import MEASURES, Judgement
 
 HOSTILE = '<script>alert("x")</script>'
-GOOD = Finding("the lens is the model's own norm and head", "largest difference 0.0e+00", 0.0, 1e-3)
+GOOD = Finding("recorded layers are those by hand", "largest difference 0.0e+00", 0.0, 1e-3)
 BAD = Finding("hooks off equals vanilla", "largest difference 2.0e+00", 2.0, 1e-3)
 ANSWER = Answer("Sports", "Sports", "parsed", {"Sports": 0.9, "World": 0.1}, -0.1)
 
@@ -32,9 +32,7 @@ def test_a_check_stands_beside_its_tolerance_and_its_outcome() -> None:
     )
     html = checks_html(checked, sentence_of(checked))
     shown = words(html)
-    assert (
-        "the lens is the model's own norm and head largest difference 0.0e+00 at most 0.001 ✓ passes" in shown
-    )
+    assert "recorded layers are those by hand largest difference 0.0e+00 at most 0.001 ✓ passes" in shown
     assert "hooks off equals vanilla largest difference 2.0e+00 at most 0.001 ✗ fails" in shown
     assert "A 1 of 1 pass" in shown and "B 1 of 2 pass" in shown and "C: no weights" in shown
     assert sentence_of(checked) in shown and "problem" in html
