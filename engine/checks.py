@@ -50,7 +50,6 @@ from engine.precision import (
 from engine.request import Question, RunRequest, check_request
 from engine.result import LensReadout, SpokenWord
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.cascade import Cascade
 from engine.systems.catalogue import MODELS, PAIRS, SystemKind, get_spec, systems
 from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.residency import is_out_of_memory, using
@@ -1037,7 +1036,7 @@ def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Fin
     if len(EXAMPLES) < N_OWN_CLIPS:
         return []
     checks: dict[str, Callable[[WhiteBoxSystem], Finding]] = {OWN_CLIP: _own_clip}
-    if isinstance(system, Cascade):
+    if system.spec.kind == "cascade":
         checks[WORD_TIMES] = _word_times
     return _all(checks, system, names)
 
