@@ -15,7 +15,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -350,14 +350,14 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
 
 
 def _largest(folder: Path) -> int:
-    """Return the size of the largest file below a folder whose files come and go."""
-    sizes = [0]
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:
-            continue
-    return max(sizes)
+    """Return the size of the largest package below a folder whose files and folders come and go."""
+    largest = 0
+    for place, _, names in os.walk(folder):  # passes over a folder that is gone, where rglob raises
+        for name in names:
+            with suppress(OSError):
+                if name.endswith(".whl"):
+                    largest = max(largest, (Path(place) / name).stat().st_size)
+    return largest
 
 
 def _pip_failed(what: str, said: IO[bytes]) -> Exception:
