@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -335,9 +336,12 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
     ]
     what = f"{wheel.project} {wheel.version}"
     progress.begin(f"package {what}", wheel.n_bytes)
-    said = (folder / "said.txt").open("w+b")
     environment = {**os.environ, "TMPDIR": str(work), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    with said, subprocess.Popen(command, stdout=said, stderr=said, env=environment) as pip:
+    # What pip says goes elsewhere: on a disk that is full it could not say so.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=said, stderr=said, env=environment) as pip,
+    ):
         try:
             while pip.poll() is None:
                 progress.now(_largest(work))
