@@ -12,10 +12,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -335,9 +336,12 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
     ]
     what = f"{wheel.project} {wheel.version}"
     progress.begin(f"package {what}", wheel.n_bytes)
-    said = (folder / "said.txt").open("w+b")
     environment = {**os.environ, "TMPDIR": str(work), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    with said, subprocess.Popen(command, stdout=said, stderr=said, env=environment) as pip:
+    # What pip says goes elsewhere: on a disk that is full it could not say so.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=said, stderr=said, env=environment) as pip,
+    ):
         try:
             while pip.poll() is None:
                 progress.now(_largest(work))
@@ -350,14 +354,14 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
 
 
 def _largest(folder: Path) -> int:
-    """Return the size of the largest file below a folder whose files come and go."""
-    sizes = [0]
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except OSError:
-            continue
-    return max(sizes)
+    """Return the size of the largest package below a folder whose files and folders come and go."""
+    largest = 0
+    for place, _, names in os.walk(folder):  # passes over a folder that is gone, where rglob raises
+        for name in names:
+            with suppress(OSError):
+                if name.endswith(".whl"):
+                    largest = max(largest, (Path(place) / name).stat().st_size)
+    return largest
 
 
 def _pip_failed(what: str, said: IO[bytes]) -> Exception:

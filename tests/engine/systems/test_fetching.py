@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
@@ -342,3 +343,23 @@ def test_a_shipped_folder_that_is_gone_is_told_and_not_asked_for() -> None:
     assert obstacle("smollm2-135m-gone") == (
         "smollm2-135m-gone ships with this repository and is not here; restore assets/models/smollm2-135m-gone."
     )
+
+
+def test_folders_of_pip_that_vanish_while_they_are_measured_are_no_fault(tmp_path: Path) -> None:
+    """As pip clears up: one of two fetches at once ended with "cannot be written" over it."""
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            inner = tmp_path / "unpack" / "deeper"
+            inner.mkdir(parents=True, exist_ok=True)
+            (inner / "a.whl").write_bytes(b"12345")
+            shutil.rmtree(tmp_path / "unpack")
+
+    worker = threading.Thread(target=come_and_go)
+    worker.start()
+    try:
+        assert {fetching._largest(tmp_path) for _ in range(3000)} <= {0, 5}
+    finally:
+        stop.set()
+        worker.join()
