@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import bootstrap_kappa, class_counts
+from engine.stats.agreement import Reading, bootstrap_kappas, class_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import ALIKE, bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
@@ -53,21 +53,33 @@ def agreement_rows(
     ]
 
 
-def kappa_with_interval(paired: Paired, *, seed: int) -> Estimate:
-    """Return kappa with its interval over groups of items; NaN and the reason where answers are open or all alike."""
+# Reading of unparsed answers -> columns of kappa and of its interval.
+READING_COLUMNS: dict[Reading, tuple[str, str, str]] = {
+    "never": ("kappa", "low", "high"),
+    "agrees": ("kappa_unparsed_agree", "unparsed_agree_low", "unparsed_agree_high"),
+    "left out": ("kappa_both_parsed", "both_parsed_low", "both_parsed_high"),
+}
+
+
+def kappas_with_intervals(paired: Paired, *, seed: int) -> dict[Reading, Estimate]:
+    """Return kappa in every reading with its interval; NaN and the reason where answers are open or all alike."""
     if not all(clip.offered for clip in paired.clips):
-        return Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
-    estimate = bootstrap_kappa(paired.confusion(), paired.groups, seed=seed)
+        nothing = Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
+        return dict.fromkeys(READING_COLUMNS, nothing)
+    found = bootstrap_kappas(paired.confusion(), paired.groups, seed=seed)
+    return {reading: _with_reason(estimate) for reading, estimate in found.items()}
+
+
+def _with_reason(estimate: Estimate) -> Estimate:
     if math.isnan(estimate.value):
         return replace(estimate, note=_ONE_LABEL)
-    if estimate.low == estimate.high:
-        return replace(estimate, note=f"{ALIKE}.")
-    return estimate
+    return replace(estimate, note=f"{ALIKE}.") if estimate.low == estimate.high else estimate
 
 
 def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> dict[str, Any]:
     classes = class_counts(*paired.labels)
-    kappa = kappa_with_interval(paired, seed=seed)
+    kappas = kappas_with_intervals(paired, seed=seed)
+    kappa = kappas["never"]
     overlap = _overlap_columns(paired, seed)
     overlap_note = overlap.pop("note")
     _, _, a_right, b_right = paired.labels
@@ -86,9 +98,8 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "n_items": paired.n_items,
         "n_groups": paired.n_groups,
         "n_clips": len(paired.clips),
-        "kappa": kappa.value,
-        "low": kappa.low,
-        "high": kappa.high,
+        **_columns_of_readings(kappas),
+        "both_unparsed": sum(a is None and b is None for a, b in zip(*paired.labels[:2], strict=True)),
         **{name: classes[name] for name in _FIVE},
         **overlap,
         "mcnemar_b": only_a,
@@ -98,6 +109,16 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "votes_b": votes[1],
         "votes_p": mcnemar(*votes),
         "note": " ".join(note for note in notes if note),
+    }
+
+
+def _columns_of_readings(kappas: Mapping[Reading, Estimate]) -> dict[str, float]:
+    return {
+        column: value
+        for reading, estimate in kappas.items()
+        for column, value in zip(
+            READING_COLUMNS[reading], (estimate.value, estimate.low, estimate.high), strict=True
+        )
     }
 
 
