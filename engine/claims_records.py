@@ -15,8 +15,11 @@ SIDES = ("holds", "fails", "open", "undefined")
 _CLAIM = words("claim", "Key of the claim.")
 _SYSTEM = words("system", "The system that is tried; empty where no cell could be.")
 _OTHER = words("other", "What it is held against; empty where it stands alone.")
-_DETAIL = words("detail", "Which figure: of how many cells the mean is, or of the one cell its layer, control or noise; may be empty.")
-_PART = words("part", "Which of the claim's statements the cell is of; empty where there is one.")
+_DETAIL = words(
+    "detail",
+    "How many cells the mean is of; of one cell its layer, control or noise; may be empty.",
+)
+_PART = words("part", "Which of the claim's statements the cell is of; empty where there is one.", later=True)
 _LINE = number("line", "as measured", "What the interval must exclude.")
 _WANTED = words("wanted", "above or below: the side of the line on which the claim has it.")
 _N = count("n", "as n_of", "What the interval resamples.")
@@ -34,17 +37,29 @@ CLAIMS_TABLES: dict[str, tuple[Column, ...]] = {
         words("source", "Where it stands in arXiv 2602.17598, where no other paper is named."),
         words("measure", "What is measured here."),
         words("rule", "When it holds."),
-        words("paper_verdict", "What this rule says of the paper's own numbers, or that it prints none."),
-        words("paper_says", "How it comes to that: values alone, for few published figures have an interval."),
+        words(
+            "paper_verdict",
+            "What this rule says of the paper's own numbers, or that it prints none.",
+            later=True,
+        ),
+        words(
+            "paper_says", "How it comes to that: values alone, for few published figures have an interval."
+        ),
         words("caveat", "What to know before believing either."),
         words("shown", "Where it is measured: benchmark, a section of mechanism, or interleaved."),
         words("verdict", "holds, does not hold, cannot be said or not measured."),
         *(_SYSTEM, _OTHER, words("task", "Key of the task; may be empty."), _DETAIL),
-        number("measured", "as measure", "What decides: the pooled estimate of the cells, of several statements the least on the claim's side."),
+        number(
+            "measured",
+            "as measure",
+            "What decides: the mean of the cells, of several statements the one least on the claim's side.",
+        ),
         number("low", "as measured", "Lower end of its 95 % interval."),
         number("high", "as measured", "Upper end."),
         *(_LINE, _WANTED, _N, _N_OF),
-        count("holds", "cells", "Cells whose interval lies on the claim's side of the line; they do not decide."),
+        count(
+            "holds", "cells", "Cells whose interval lies on the claim's side of the line; they do not decide."
+        ),
         count("fails", "cells", "The interval lies on the other side."),
         count("open", "cells", "The interval includes the line."),
         count("undefined", "cells", "There is no interval, or no line."),

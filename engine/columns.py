@@ -5,9 +5,9 @@ from __future__ import annotations
 from engine.tables import Column
 
 
-def words(name: str, meaning: str, *, optional: bool = False) -> Column:
+def words(name: str, meaning: str, *, optional: bool = False, later: bool = False) -> Column:
     """Return a column of words."""
-    return Column(name, "str", "", meaning, optional)
+    return Column(name, "str", "", meaning, optional, later)
 
 
 def count(name: str, unit: str, meaning: str) -> Column:

@@ -149,7 +149,9 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         number("kappa_cascade", "-1 to 1", "Of the Whisper cascade into the same LLM with the speech LLM."),
         *ends("cascade", "kappa_cascade"),
         number("kappa_mismatched", "-1 to 1", "Mean kappa over pairings with other clips' texts: chance."),
-        number("agreement", "share", "Same label as the speech LLM; two answers without one are not the same."),
+        number(
+            "agreement", "share", "Same label as the speech LLM; two answers without one are not the same."
+        ),
         number("accuracy", "share", "Of the LLM that reads the layer's text."),
         *ends("accuracy", "accuracy"),
         number("speech_accuracy", "share", "Of the speech LLM on the same clips."),

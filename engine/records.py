@@ -53,9 +53,7 @@ SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
 _SYSTEM_A = words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
 _SYSTEM_B = words("system_b", "Second system.")
 _MATCH = words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
-_KAPPA = (
-    "Cohen's kappa; two answers without a label never agree, and choices of a clip's own count by their place."
-)
+_KAPPA = "Cohen's kappa; two answers without a label never agree, and choices of a clip's own count by their place."
 _AGREES = "Kappa if no label were a label like any other, so that two unparsed answers agree."
 _PARSED = "Kappa of the clips on which both gave a label."
 _MCNEMAR = (

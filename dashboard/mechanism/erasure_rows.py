@@ -243,7 +243,7 @@ def _notes(
         )
     said.append(_empty_proofs(rows))
     said.append(
-        f"{counted(rows)}. Intervals: 95 %, 1,000 resamples of groups of related items. Each stands for itself: of "
+        f"{counted(rows)}. Intervals: 95 %, 10,000 resamples of groups of related items. Each stands for itself: of "
         "twenty such differences one excludes 0 by chance alone."
     )
     if measure.of_table == "accuracy":

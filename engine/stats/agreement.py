@@ -1,4 +1,4 @@
-"""How alike two systems answer: Cohen's kappa in three readings of unparsed answers, and five classes of answer pairs."""
+"""How alike two systems answer: Cohen's kappa, in three readings of unparsed answers, and five classes of pairs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def confusion(
     """Return each clip as a table of counts by (a's label, b's label); label 0 is None, no label.
 
     Args:
-        a: labels of one rater; `b` those of the other.
+        a: labels of one rater.
+        b: labels of the other.
         strata: number of each clip's task, from 0; one task by default.
     """
     strata = [0] * len(a) if strata is None else strata
@@ -48,7 +49,8 @@ def cohen_kappa(a: Sequence[object], b: Sequence[object], reading: Reading = "ne
     kappa small at high agreement, so read it beside the five classes.
 
     Args:
-        a: labels of one rater; `b` those of the other on the same clips.
+        a: labels of one rater.
+        b: labels of the other on the same clips.
         reading: "never": two answers without a label disagree, for nobody knows what either meant; "agrees": no
             label is a label like any other; "left out": clips without both labels do not count.
     """
@@ -64,7 +66,7 @@ def kappa_of_counts(
     the strata's mean, weighted by their clips: pooled labels would make chance look smaller than it is.
 
     Args:
-        counts: clips by (rater a's label, rater b's label), label 0 being none; any further axes, over which nothing is summed.
+        counts: clips by (rater a's label, rater b's label), label 0 being none; then any other axes.
         reading: as for `cohen_kappa`.
     """
     if reading == "left out":

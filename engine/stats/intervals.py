@@ -40,7 +40,7 @@ def per_group(
 
 @lru_cache(maxsize=6)  # 12 MB each for 300 groups
 def resample_counts(n_groups: int, n_resamples: int, seed: int) -> Float[np.ndarray, "resamples groups"]:
-    """Return how often each group is drawn in each resample: rows of a multinomial that sum to `n_groups`. Read-only."""
+    """Return how often each group is drawn in each resample: multinomial rows, each of sum `n_groups`. Read-only."""
     drawn = np.random.default_rng(seed).integers(n_groups, size=(n_resamples, n_groups), dtype=np.int32)
     drawn += n_groups * np.arange(n_resamples, dtype=np.int32)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=n_resamples * n_groups).reshape(n_resamples, n_groups)
@@ -121,7 +121,10 @@ def estimate_of(
     n_groups: int,
     n_resamples: int = N_RESAMPLES,
 ) -> Estimate:
-    """Return a value with the 95 % percentile interval of its resamples, those in which it is NaN left out."""
+    """Return a value with the 95 % percentile interval of its resamples, those in which it is NaN left out.
+
+    An interval without a width is never without a note.
+    """
     method = f"percentile bootstrap, {n_resamples:,} resamples of groups"
     if not len(samples) or math.isnan(value):
         note = "One group has no interval." if n_groups == 1 and not math.isnan(value) else ""
@@ -129,8 +132,11 @@ def estimate_of(
     defined = samples[~np.isnan(samples)]
     low, high, error = interval_of(defined)
     lost = len(samples) - len(defined)
-    note = f"Not defined in {lost:,} of {n_resamples:,} resamples, which are left out." if lost else ""
-    return Estimate(value, low, high, n_groups, method, note, error)
+    notes = [
+        f"Not defined in {lost:,} of {n_resamples:,} resamples, which are left out." if lost else "",
+        f"{ALIKE}." if low == high else "",
+    ]
+    return Estimate(value, low, high, n_groups, method, " ".join(filter(None, notes)), error)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class Resampled:
 
     @property
     def value(self) -> float:
+        """The figure itself."""
         return self.seen.value
 
     def __sub__(self, other: Resampled | float) -> Resampled:
@@ -93,8 +94,8 @@ def over(part: Resampled, whole: Resampled) -> Resampled:
 def mean_of(figures: Sequence[Resampled]) -> Resampled:
     """Return the mean of figures, each weighing alike.
 
-    n is the fewest groups behind one of them. With resamples of all of them the interval is that of the mean in each resample. With ends alone it is the mean
-    of the ends: as wide as a mean's interval can be, whatever goes together.
+    n is the fewest groups behind one of them. With resamples of all of them the interval is that of the mean in each
+    resample. With ends alone it is the mean of the ends: as wide as a mean's interval can be, whatever goes together.
     """
     if len(figures) == 1:
         return figures[0]
@@ -105,7 +106,8 @@ def mean_of(figures: Sequence[Resampled]) -> Resampled:
     if samples and len(samples) == len(figures):
         return Resampled.of(value, np.mean(samples, axis=0), n)
     low, high, error = (
-        math.fsum(getattr(one, name) for one in seen) / max(1, len(seen)) for name in ("low", "high", "mc_error")
+        math.fsum(getattr(one, name) for one in seen) / max(1, len(seen))
+        for name in ("low", "high", "mc_error")
     )
     method = VALUE_ONLY if math.isnan(low) else TOGETHER
     return Resampled(Estimate(value, low, high, n, method, "", error))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -218,7 +218,7 @@ class Measured:
         return Overlap(share, float(row.overlap_chance), float(row.overlap_null), int(telling.sum()))
 
     def heard_rightly(self, pairing: Pairing, task: str) -> tuple[Resampled, Resampled, int] | None:
-        """Return how often the cascade's transcript is right: where both err alike, and on all clips; and the errors."""
+        """Return the share of right transcripts where both err alike, that of all clips, and the number of errors."""
         paired = self._pair(pairing.speech, pairing.cascade, task)
         if paired is None:
             return None
@@ -229,7 +229,10 @@ class Measured:
         right = known & np.array([errors == 0 for errors, _ in heard])
         a, b, a_right, b_right = paired.labels
         wrong = np.array(
-            [x is not None and x == y and not p and not q for x, y, p, q in zip(a, b, a_right, b_right, strict=True)]
+            [
+                x is not None and x == y and not p and not q
+                for x, y, p, q in zip(a, b, a_right, b_right, strict=True)
+            ]
         )
         if not (wrong & known).any():
             return None
@@ -309,8 +312,7 @@ class Measured:
         return from_ends(*numbers, n, BOOTSTRAP, row.note, n_resamples=self.probe_resamples)
 
     def lens(self, system: str) -> dict[int, tuple[Resampled, Resampled]]:
-        """Return layer -> precision of the clip's own words, and of the control's, over all tasks; layers without it
-        are left out."""
+        """Return layer -> precision of the clip's own words, and of the control's, over all tasks."""
         rows = self.tables["lens_clips"]
         rows = rows[(rows["system"] == system) & (rows["noise"] == "clean") & rows["precision"].notna()]
         everyone = rows["task"] + "|" + rows["group"].where(rows["group"] != "", rows["item_id"])
@@ -362,7 +364,9 @@ class Measured:
         here = True
         for name, value in PAPER_SETTING.items():
             here = here & (rows[name] == value)
-        return {(str(s), str(t)): part for (s, t), part in rows[in_setting | here].groupby(["system", "task"])}
+        return {
+            (str(s), str(t)): part for (s, t), part in rows[in_setting | here].groupby(["system", "task"])
+        }
 
     def arms(
         self, system: str, task: str, *wanted: tuple[str, str], column: str = "correct"
@@ -390,7 +394,8 @@ class Measured:
         mine = np.array([places[clip] for clip in clips])
         # The same clips in the same order for both systems: their groups, and so their draws, are the same.
         return [
-            self._mean(f"erasure|{task}", mine, mean[clips].to_numpy(float), n_groups, (0.0, 1.0)) for mean in means
+            self._mean(f"erasure|{task}", mine, mean[clips].to_numpy(float), n_groups, (0.0, 1.0))
+            for mean in means
         ]
 
     # From groups to figures.
@@ -422,6 +427,7 @@ class Measured:
             stratum: what is resampled by itself, a task as a rule.
             contributions: of each clip, 0 throughout for one that does not count.
             numbers: of each clip's group among the stratum's `n_groups`.
+            n_groups: of the stratum.
             statistic: takes sums (features, ...) and returns (...).
             within: the range of a mean, for Wilson's interval where all groups are alike.
         """

@@ -12,7 +12,9 @@ from precompute.claims.verdict import Trial
 
 ACOUSTIC = ("energy", "pitch")
 HALF = 0.5  # of the peak's excess, of the plain accuracy
-TENTH = 0.1  # of the plain accuracy: on average the paper's own numbers, which it calls negligible, come to less
+TENTH = (
+    0.1  # of the plain accuracy: on average the paper's own numbers, which it calls negligible, come to less
+)
 FIVE_POINTS = -0.05  # ours
 DAMAGE = 0.03  # the paper's own bound for Ultravox
 TOPIC = ("topic", "ag_news")  # the one task on which the lens text sufficed
@@ -73,11 +75,19 @@ def late_text(run: Measured) -> Iterator[Trial]:
         known = Resampled.known(0.0) if math.isnan(control.value) else control
         beyond = peak - known
         note = (
-            f"Precision {peak.value:.2f} at layer {late} of {depth}, {before.value:.2f} at layer {early}, each the best "
-            f"of several; other words {control.value:.2f}."
+            f"Precision {peak.value:.2f} at layer {late} of {depth}, {before.value:.2f} at layer {early}, each the "
+            f"best of several; other words {control.value:.2f}."
         )
         note = note.replace("; other words nan", "; other words not known, taken for 0")
-        yield Trial(system, "", "", f"layer {late} against layer {early}", over(peak - before, beyond), HALF, note=note)
+        yield Trial(
+            system,
+            "",
+            "",
+            f"layer {late} against layer {early}",
+            over(peak - before, beyond),
+            HALF,
+            note=note,
+        )
 
 
 def emergence_order(run: Measured) -> Iterator[Trial]:
@@ -177,7 +187,9 @@ def acoustic_harms(run: Measured) -> Iterator[Trial]:
                 found = run.arms(system, task, ACOUSTIC_ARM, other)
                 if found is not None:
                     note = f"Accuracy {found[0].value:.2f} and {found[1].value:.2f}."
-                    yield Trial(system, "", task, part, found[0] - found[1], 0.0, "below", note=note, part=part)
+                    yield Trial(
+                        system, "", task, part, found[0] - found[1], 0.0, "below", note=note, part=part
+                    )
 
 
 def random_is_negligible(run: Measured) -> Iterator[Trial]:
@@ -219,5 +231,3 @@ def text_damage(run: Measured) -> Iterator[Trial]:
                 note=f"Decodability {', '.join(told)}." if told else "",
                 part="frozen backbone" if is_frozen else "LLM trained on audio",
             )  # fmt: skip
-
-

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.interleaved_records import RECALL, TEXT_SHARE
-
 from engine.stats.estimate import Estimate
 from engine.stats.resampled import Resampled
 from precompute.claims.measured import BOOTSTRAP, Measured, rows_of
@@ -31,7 +30,9 @@ def latent_transcription(run: Measured) -> Iterator[Trial]:
         for k in TOPS:
             layers = _recall(run, model, k, 0)
             best = _peak(layers)
-            yield Trial(model, "", "", f"k = {k}, layer {best}", _excess(run, layers[best]), part="read at all")
+            yield Trial(
+                model, "", "", f"k = {k}, layer {best}", _excess(run, layers[best]), part="read at all"
+            )
         for place, name in ((0, "layer 0"), (max(layers), "the last layer")):
             seen = _excess(run, layers[best]) - _excess(run, layers[place])
             yield Trial(model, "", "", f"k = {K}, layer {best} against {name}", seen, part=f"against {name}")
@@ -47,7 +48,9 @@ def three_phases(run: Measured) -> Iterator[Trial]:
             ends = (row.low - HALF_A_LAYER, row.high + HALF_A_LAYER)
             seen = Resampled(Estimate(row.layer, *ends, int(row.n_groups), BOOTSTRAP, row.note))
             note = f"In order in {100 * row.score:.0f} % of resamples."
-            yield Trial(model, "", "", "layers from the current word to the next", seen, note=note, part="order")
+            yield Trial(
+                model, "", "", "layers from the current word to the next", seen, note=note, part="order"
+            )
         share = {row.layer: row for row in rows_of(_final(run, "interleaved", model), measure=TEXT_SHARE)}
         for place, wanted in ((best, "above"), (max(layers), "below")):
             row = share[place]
@@ -70,7 +73,9 @@ def both_needed(run: Measured) -> Iterator[Trial]:
                 note = f"R {full.value:.2f} and {theirs.value:.2f} (initialisation {initialisation}, {data})."
                 name = f"{initialisation} initialisation, {data}"
                 lead = full - theirs
-                yield Trial(model, other, "", "full model minus control", lead, note=note, part=f"above {name}")
+                yield Trial(
+                    model, other, "", "full model minus control", lead, note=note, part=f"above {name}"
+                )
                 yield Trial(
                     other, model, "", f"control alone, layer {best}", theirs, HALF * full.value, "below",
                     note=note, part=f"{name} alone",

@@ -28,7 +28,10 @@ PAIRINGS = (
 )
 RIGHT = "transcript right among joint errors"
 FALL = "fall of text decodability under acoustic erasure"
-STRONG, WEAK = "cascade_s", "cascade_w"  # two cascades on one LLM; the first stands for a mismatched backbone, too
+STRONG, WEAK = (
+    "cascade_s",
+    "cascade_w",
+)  # two cascades on one LLM; the first stands for a mismatched backbone, too
 # The paper drew one random subspace, as large as the text eraser's: it is the only control there is.
 ONLY_RANDOM = {("acoustic", "rank_matched"): ("text", "rank_matched")}
 

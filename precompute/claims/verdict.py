@@ -173,7 +173,11 @@ def deciding(trials: Sequence[Trial]) -> Trial | None:
     """Return the part that is least on the claim's side, an undefined one only where there is no other."""
     return min(
         parts_of(trials),
-        key=lambda part: (part.side == "undefined", 0.0 if part.side == "undefined" else part.lead, part.place),
+        key=lambda part: (
+            part.side == "undefined",
+            0.0 if part.side == "undefined" else part.lead,
+            part.place,
+        ),
         default=None,
     )
 
@@ -201,7 +205,9 @@ def _in_words(part: Trial, side: str = "") -> str:
     digits = 3 if round(part.line, 2) in [round(end, 2) for end in (seen.value, seen.low, seen.high)] else 2
     ends = "" if math.isnan(seen.low) else f" [{seen.low:.{digits}f}, {seen.high:.{digits}f}]"
     line = "a line not known" if math.isnan(part.line) else f"{part.line:.2f}"
-    return f"{named} {seen.value:.{digits}f}{ends}, to lie {part.wanted} {line}".strip() + (f": {side}" if side else "")
+    return f"{named} {seen.value:.{digits}f}{ends}, to lie {part.wanted} {line}".strip() + (
+        f": {side}" if side else ""
+    )
 
 
 def cell_row(trial: Trial) -> dict[str, Any]:

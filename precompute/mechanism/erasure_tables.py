@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 _PLACE = ["method", "scope", "layers", "condition"]
 _CONTROLS = ("rank_matched", "change_matched")
 AGAINST = tuple(f"vs_{control}" for control in _CONTROLS)
-NAMES = {"change": "Change", "vs_rank_matched": "Against equal rank", "vs_change_matched": "Against equal change"}
+NAMES = {
+    "change": "Change",
+    "vs_rank_matched": "Against equal rank",
+    "vs_change_matched": "Against equal change",
+}
 NOTHING = Estimate(np.nan, np.nan, np.nan, 0, "")
 _MEANS = ("log_likelihood_change", "right_log_likelihood_change", "relative_change")
 _PROBES = ("probe_before", "probe_after", "probe_chance")

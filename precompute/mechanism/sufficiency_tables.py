@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.stats.agreement import Reading, bootstrap_kappas, cohen_kappa, confusion
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap_share, per_group
+from engine.stats.intervals import bootstrap_share, per_group
 from engine.tasks import normalise
 from precompute.mechanism.lens_tables import group_numbers, n_items
 from precompute.stages.cells import class_of_label
@@ -47,7 +47,14 @@ def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
     )
     kappa, by_cascade = kappas["never"], of_cascade["never"]
     accuracy = bootstrap_share(per_group(groups, _hits(group["correct"])), seed=seed)
-    notes = [kappa.note, BY_PLACE if by_place else "", accuracy.note]
+    notes = [
+        kappa.note,
+        f"Whisper's transcript: {by_cascade.note}"
+        if by_cascade.note != kappa.note and by_cascade.note
+        else "",
+        BY_PLACE if by_place else "",
+        accuracy.note,
+    ]
     return {
         "n_items": n_items(group),
         "n_groups": accuracy.n,
@@ -61,7 +68,9 @@ def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
         "cascade_low": by_cascade.low,
         "cascade_high": by_cascade.high,
         "kappa_mismatched": np.nan if is_open else _mismatched_kappa(implicit, speech),
-        "agreement": float(np.mean([a is not None and a == b for a, b in zip(implicit, speech, strict=True)])),
+        "agreement": float(
+            np.mean([a is not None and a == b for a, b in zip(implicit, speech, strict=True)])
+        ),
         "accuracy": accuracy.value,
         "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high,
@@ -108,8 +117,7 @@ def _kappas(
         nothing = Estimate(np.nan, np.nan, np.nan, len(np.unique(groups)), "", OPEN)
         return {"never": nothing, "agrees": nothing, "left out": nothing}
     found = bootstrap_kappas(confusion(a, b), groups, seed=seed)
-    return {reading: replace(one, note=_note(one)) for reading, one in found.items()}
-
-
-def _note(kappa: Estimate) -> str:
-    return ONE_LABEL if np.isnan(kappa.value) else f"{ALIKE}." if kappa.low == kappa.high else kappa.note
+    return {
+        reading: replace(one, note=ONE_LABEL) if np.isnan(one.value) else one
+        for reading, one in found.items()
+    }

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.stats.agreement import Reading, answer_classes, kappa_of_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap, per_group
+from engine.stats.intervals import bootstrap, per_group
 from engine.systems.catalogue import is_service
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import KindOf, MatchOf, Paired, in_order, pair_up
@@ -122,8 +122,6 @@ def _difference(
     delta = bootstrap(groups, difference, seed=seed)
     if math.isnan(delta.value):
         delta = replace(delta, note=_ONE_LABEL)
-    elif delta.low == delta.high:
-        delta = replace(delta, note=f"{ALIKE}.")
     others = (float(difference(totals, "agrees")), float(difference(totals, "left out")))
     return (float(left), float(right)), delta, others
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.stats.agreement import Reading, bootstrap_kappas, class_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap_share, per_group
+from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
@@ -71,9 +71,7 @@ def kappas_with_intervals(paired: Paired, *, seed: int) -> dict[Reading, Estimat
 
 
 def _with_reason(estimate: Estimate) -> Estimate:
-    if math.isnan(estimate.value):
-        return replace(estimate, note=_ONE_LABEL)
-    return replace(estimate, note=f"{ALIKE}.") if estimate.low == estimate.high else estimate
+    return replace(estimate, note=_ONE_LABEL) if math.isnan(estimate.value) else estimate
 
 
 def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> dict[str, Any]:
