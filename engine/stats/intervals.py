@@ -179,7 +179,7 @@ def alike_interval(
     others = wilson(0, len(counted))
     low = value - others.high * (value - within[0])
     high = value + others.high * (within[1] - value)
-    note = f"{ALIKE}; the interval is Wilson's over {len(counted):,} groups."
+    note = f"All groups alike: Wilson's over {len(counted):,} groups."
     return Estimate(value, low, high, len(groups), others.method, note)
 
 

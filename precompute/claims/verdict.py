@@ -9,7 +9,7 @@ decides. The claim holds where every part does, does not hold where one fails, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -26,7 +26,7 @@ NO_WIDTH = "All are alike, so its interval has no width and says nothing of chan
 FEW = "Below 20 the interval is too narrow."
 TOO_FEW = "Fewer than 20 groups do not decide a claim."
 NEAR = "An end of its interval lies within the Monte-Carlo error of the line: other resamples could turn it."
-LEFT_OUT = "{n} of {k} cells have no figure and are not in the mean."
+LEFT_OUT = "{n} of {k} cells have no figure, or fewer than 20 groups, and are not in the mean."
 FEWEST = 20
 PUBLISHED_SIDES = {"holds": "holds", "fails": "does not hold", "undefined": "cannot be said"}
 
@@ -115,8 +115,9 @@ class Trial:
         return NO_WIDTH if self.seen.low == self.seen.high else self.seen.note or NO_INTERVAL
 
 
-def parts_of(trials: Sequence[Trial]) -> list[Trial]:
+def parts_of(trials: Iterable[Trial]) -> list[Trial]:
     """Return the pooled estimate of each of the claim's parts, in the order of their first cells."""
+    trials = list(trials)
     names = dict.fromkeys(trial.part for trial in trials)
     return [pooled([trial for trial in trials if trial.part == name]) for name in names]
 
@@ -125,11 +126,13 @@ def pooled(trials: Sequence[Trial]) -> Trial:
     """Return the mean of cells, each weighing alike; of one cell, the cell itself.
 
     Cells with one line and one side are averaged as they are; others by how far they lie on the claim's side of
-    their own line. Cells without a figure are left out and counted; those without an interval too, unless all are.
+    their own line. Cells without a figure are left out and counted; so are, where there are others, those without an
+    interval and those with fewer than 20 groups, whose interval is too narrow.
     """
     known = [trial for trial in trials if not math.isnan(trial.margin.value)]
     with_ends = [trial for trial in known if not math.isnan(trial.margin.seen.low)]
-    used = with_ends or known
+    enough = [trial for trial in with_ends if not _is_thin(trial)]
+    used = enough or with_ends or known
     if len(trials) == 1 or not used:
         return trials[0]
     lost = LEFT_OUT.format(n=len(trials) - len(used), k=len(trials)) if len(used) < len(trials) else ""
@@ -149,17 +152,20 @@ def pooled(trials: Sequence[Trial]) -> Trial:
     )
 
 
+def _is_thin(trial: Trial) -> bool:
+    return trial.seen.n < FEWEST and trial.n_of == GROUPS
+
+
 def _common(values: Sequence[str]) -> str:
     return values[0] if len(set(values)) == 1 else ""
 
 
 def part_side(part: Trial) -> str:
     """Return the side of a part; fewer than 20 groups of related items leave it open."""
-    few = part.seen.n < FEWEST and part.n_of == GROUPS
-    return "open" if few and part.side in ("holds", "fails") else part.side
+    return "open" if _is_thin(part) and part.side in ("holds", "fails") else part.side
 
 
-def verdict_of(trials: Sequence[Trial]) -> str:
+def verdict_of(trials: Iterable[Trial]) -> str:
     """Return holds, does not hold, cannot be said, or not measured where there is no cell."""
     sides = {part_side(part) for part in parts_of(trials)}
     if not sides:

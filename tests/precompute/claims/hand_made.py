@@ -14,6 +14,7 @@ import pandas as pd
 
 from engine.records import columns_of
 from engine.stats.resampled import Resampled
+from engine.tables import as_declared
 from precompute.claims.measured import Measured, Overlap, Pairing
 
 FROZEN, AUDIO, EARS, WEAK, OWN, ANCESTOR = "frozen", "audio", "ears", "weak", "own", "ancestor"
@@ -28,8 +29,9 @@ _NORMAL = np.array([NormalDist().inv_cdf((k + 0.5) / 10_000) for k in range(10_0
 def frame(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     columns = columns_of(name)
     empty = {column.name: NOTHING[column.dtype] for column in columns}
-    listed = [empty | {"noise": "clean"} | dict(row) for row in rows]
-    return pd.DataFrame(listed, columns=[column.name for column in columns])
+    clean = {"noise": "clean"} if "noise" in empty else {}
+    listed = [empty | clean | dict(row) for row in rows]
+    return as_declared(pd.DataFrame(listed, columns=[c.name for c in columns], dtype=object), columns, name)
 
 
 def pair(one: str, other: str, task: str, **more: Any) -> dict[str, Any]:

@@ -76,6 +76,5 @@ def test_a_rule_can_fail_on_the_papers_numbers_too() -> None:
     try:
         module.PAIRINGS = swapped
         assert paper_columns("near_equivalence")["paper_verdict"] == "does not hold"
-        assert paper_columns("divergence")["paper_verdict"] == "does not hold"
     finally:
         module.PAIRINGS = original

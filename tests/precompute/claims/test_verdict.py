@@ -147,6 +147,13 @@ def test_fewer_than_twenty_groups_do_not_decide() -> None:
     assert row["verdict"] == "cannot be said" and TOO_FEW in row["note"] and row["holds"] == 1
 
 
+def test_a_thin_cell_is_not_in_the_mean_of_others() -> None:
+    thin = trial(-0.9, -1.0, -0.8, n=12)
+    mean = pooled([HOLDS, HOLDS, thin])
+    assert mean.seen.value == pytest.approx(0.3) and mean.seen.n == 50 and "fewer than 20" in mean.note
+    assert verdict_of([HOLDS, thin]) == "holds" and verdict_of([thin, thin]) == "cannot be said"
+
+
 def test_cells_without_a_figure_are_left_out_of_the_mean_and_counted() -> None:
     mean = pooled([HOLDS, HOLDS, UNDEFINED])
     assert mean.seen.value == pytest.approx(0.3) and "1 of 3 cells" in mean.note
