@@ -34,11 +34,12 @@ PARTS = {
 }
 HOW = (
     "The cells of a claim are pooled: the number shown is their mean, with the 95 % interval of that mean (10,000 "
-    "paired resamples of groups of related items). A claim holds where this interval lies on its side of the line, does not "
-    "hold as stated where it lies on the other, and else cannot be said; nor can it where an end lies so near the line "
-    "that other resamples could turn it, or where fewer than 20 groups are behind it. A claim with several statements "
-    "needs each of them; the one least on its side is shown. In how many cells it holds stands beside the verdict and "
-    "decides nothing. Each rule is also tried on the paper's own numbers, and what it says there is shown."
+    "paired resamples of groups of related items; cells with fewer than 20 groups are left out if there are others). "
+    "A claim holds where this interval lies on its side of the line, does not hold as stated where it lies on the "
+    "other, and else cannot be said; nor can it where an end lies so near the line that other resamples could turn it, "
+    "or where fewer than 20 groups are behind it. A claim with several statements needs each of them; the one least on "
+    "its side is shown. In how many cells it holds stands beside the verdict and decides nothing. Each rule is also "
+    "tried on the paper's own numbers, and what it says there is shown."
 )
 STAND_INS = (
     "Small models stand in for the papers': mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio, "

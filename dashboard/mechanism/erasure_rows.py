@@ -144,7 +144,7 @@ def _pooled(rows: pd.DataFrame, measure: Measure) -> Estimate | None:
     if not len(known):
         return None
     values, groups = known[measure.column].to_numpy(float), known["group"].to_numpy(object)
-    return mean_over_groups(values, groups, is_share=not measure.of_change)
+    return mean_over_groups(values, groups, within=None if measure.of_change else (0.0, 1.0))
 
 
 def _ends(whole: Estimate, arm: str) -> tuple[float, float]:

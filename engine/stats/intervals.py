@@ -22,7 +22,7 @@ ALIKE = "All groups are alike, so resampling has no width"
 _Z = 1.959963984540054  # standard normal quantile at (1 + LEVEL) / 2
 _TAIL = (1 - LEVEL) / 2
 _EXACT_BELOW = 2.0**24 / 20  # a resample holds no group 20 times as often as the sample
-_SAME = 1e-12  # means that differ by rounding alone
+SAME = 1e-12  # means that differ by rounding alone
 # Of the width of a normal interval: 95 % Monte-Carlo error of an end, by the density at the 2.5 % quantile.
 _ERROR_OF_WIDTH = math.sqrt(_TAIL * (1 - _TAIL)) / (math.exp(-(_Z**2) / 2) / math.sqrt(2 * math.pi)) / 2
 
@@ -174,7 +174,7 @@ def alike_interval(
 ) -> Estimate | None:
     """Return the mean with Wilson's interval as `bootstrap_mean` gives it; None where groups differ, or none counts."""
     counted = groups[groups[:, 1] > 0]
-    if not len(counted) or np.ptp(counted[:, 0] / counted[:, 1]) > _SAME:
+    if not len(counted) or np.ptp(counted[:, 0] / counted[:, 1]) > SAME:
         return None
     others = wilson(0, len(counted))
     low = value - others.high * (value - within[0])

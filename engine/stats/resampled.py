@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import estimate_of, monte_carlo_error
+from engine.stats.intervals import SAME, estimate_of, monte_carlo_error
 
 FROM_ENDS = "from both intervals, as if independent (MOVER)"
 TOGETHER = "the mean of the intervals' ends, as if all rose and fell together: the widest that it can be"
@@ -53,20 +53,24 @@ class Resampled:
 
         Of two intervals it is MOVER's (Zou and Donner, 2008), which takes the two for independent. Figures of the
         same clips mostly rise and fall together: it is then too wide, and leaves a question open rather than
-        answering it wrongly.
+        answering it wrongly. So is the difference of figures that no resample moves, such as two shares of none.
         """
         if isinstance(other, float):
             return self.shifted(-other)
         value, n = self.value - other.value, min(self.seen.n, other.seen.n)
+        samples = None
         if self.samples is not None and other.samples is not None:
-            return Resampled.of(value, self.samples - other.samples, n)
+            samples = self.samples - other.samples
+            found = Resampled.of(value, samples, n)
+            if not found.seen.high - found.seen.low <= SAME:
+                return found
         one, two = self.seen, other.seen
         low = value - math.hypot(one.value - one.low, two.high - two.value)
         high = value + math.hypot(one.high - one.value, two.value - two.low)
         error = math.hypot(one.mc_error, two.mc_error)
         note = " ".join(dict.fromkeys(filter(None, (one.note, two.note))))
         method = VALUE_ONLY if math.isnan(low) else FROM_ENDS
-        return Resampled(Estimate(value, low, high, n, method, note, error))
+        return Resampled(Estimate(value, low, high, n, method, note, error), samples)
 
     def shifted(self, by: float) -> Resampled:
         """Return the figure with a constant added."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, ratio
+from engine.stats.intervals import bootstrap, bootstrap_share, ratio
 from engine.stats.resampled import FROM_ENDS, TOGETHER, Resampled, from_ends, mean_of, over
 
 RNG = np.random.default_rng(0)
@@ -28,13 +28,20 @@ def width(figure: Resampled) -> float:
 
 def test_a_difference_of_paired_figures_is_not_that_of_two_intervals() -> None:
     """The fault: two systems on the same clips were compared by two intervals, as if independent."""
-    one, other = drawn(0.8, 0.1), drawn(0.7, 0.1)
+    one, other = drawn(0.8, 0.1, 0.99), drawn(0.7, 0.1, 0.99)
     paired = one - other
     ends = Resampled(one.seen) - Resampled(other.seen)
-    assert paired.value == pytest.approx(0.1) and width(paired) < 1e-9 < width(ends)
+    assert paired.value == pytest.approx(0.1) and width(paired) < 0.3 * width(ends)
     assert ends.seen.method == FROM_ENDS and ends.seen.low < 0 < paired.seen.low
     independent = drawn(0.8, 0.1, 0.0) - drawn(0.7, 0.1, 0.0)
     assert width(independent) == pytest.approx(width(ends), rel=0.05)
+
+
+def test_a_difference_that_no_resample_moves_has_the_width_of_both() -> None:
+    """Two shares of none: each resample gives 0, which is no certainty."""
+    none = Resampled(bootstrap_share(np.array([[0.0, 1.0]] * 30), seed=0), np.zeros(10_000))
+    gap = none - none
+    assert gap.seen.low < 0 < gap.seen.high and gap.samples is not None and "Wilson's" in gap.seen.note
 
 
 def test_paired_resamples_are_those_of_the_difference_itself() -> None:
