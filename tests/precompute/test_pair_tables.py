@@ -59,8 +59,23 @@ def test_every_figure_is_that_of_scikit_learn_and_statsmodels(run: Path, table: 
         )
         b = b.loc[a.index]
         if row.task != "trivia":
-            assert row.kappa == pytest.approx(cohen_kappa_score(a["class"], b["class"]), abs=1e-12)
-            assert row.low <= row.kappa <= row.high
+            own = (
+                one["class"].where(one["label"].notna(), f"(none of {side})")
+                for side, one in enumerate((a, b))
+            )
+            assert row.kappa == pytest.approx(cohen_kappa_score(*own), abs=1e-12)
+            agrees = cohen_kappa_score(a["class"], b["class"])
+            assert row.kappa_unparsed_agree == pytest.approx(agrees, abs=1e-12)
+            parsed = a["label"].notna() & b["label"].notna()
+            both = cohen_kappa_score(a["class"][parsed], b["class"][parsed])
+            assert row.kappa_both_parsed == pytest.approx(both, abs=1e-12)
+            assert row.both_unparsed == (a["label"].isna() & b["label"].isna()).sum()
+            for low, kappa, high in (
+                (row.low, row.kappa, row.high),
+                (row.unparsed_agree_low, agrees, row.unparsed_agree_high),
+                (row.both_parsed_low, both, row.both_parsed_high),
+            ):
+                assert low <= kappa <= high
         only_a, only_b = (a["correct"] & ~b["correct"]).sum(), (b["correct"] & ~a["correct"]).sum()
         theirs = mcnemar([[0, only_a], [only_b, 0]], exact=only_a + only_b < 25, correction=True).pvalue
         assert (row.mcnemar_b, row.mcnemar_c) == (only_a, only_b)
