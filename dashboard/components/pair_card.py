@@ -24,6 +24,7 @@ from dashboard.names import MATCHES, name_of
 from engine.stats.significance import EXACT_BELOW
 
 FIVE = tuple(CLASSES)[:5]
+NAN = float("nan")
 READ_AS = "Two unparsed answers never agree in kappa."
 # Name, column and columns of the interval of the two other readings.
 READINGS = (
@@ -96,7 +97,7 @@ def _facts(row: Row) -> str:
 def readings_html(row: Row) -> str:
     """Return kappa in the two other readings of unparsed answers; "" where they are the same, or not known."""
     others = [
-        (name, row.get(column), between(row.get(f"{ends}_low"), row.get(f"{ends}_high")))
+        (name, row.get(column, NAN), between(row.get(f"{ends}_low", NAN), row.get(f"{ends}_high", NAN)))
         for name, column, ends in READINGS
     ]
     if not all(is_number(value) for _, value, _ in others) or {figure(one[1]) for one in others} == {

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.mechanism_records import ALL_TASKS
 from engine.noise import BABBLES
-from engine.stats.agreement import kappa_of_counts
+from engine.stats.agreement import confusion, kappa_of_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import N_RESAMPLES, alike_interval, ratio, resampled_sums
 from engine.stats.resampled import Resampled, from_ends
@@ -26,6 +26,7 @@ from engine.tasks import asked_task
 from precompute.mechanism.sufficiency_tables import classes_of
 from precompute.stages.cells import Cell, cells_of
 from precompute.stages.pairs import Paired, pair_up
+from precompute.stages.system_tables import word_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,8 +223,6 @@ class Measured:
         paired = self._pair(pairing.speech, pairing.cascade, task)
         if paired is None:
             return None
-        from precompute.stages.system_tables import word_errors
-
         heard = [word_errors(clip.reference, b.heard) for clip, b in zip(paired.clips, paired.b, strict=True)]
         known = np.array([n_words > 0 for _, n_words in heard])
         right = known & np.array([errors == 0 for errors, _ in heard])
@@ -308,8 +307,8 @@ class Measured:
                 yield row, erased.turned().shifted(row.random)
 
     def _of_row(self, row: Any, value: str, low: str, high: str, n: int) -> Resampled:
-        numbers = (getattr(row, name) for name in (value, low, high))
-        return from_ends(*numbers, n, BOOTSTRAP, row.note, n_resamples=self.probe_resamples)
+        figure, lower, upper = (getattr(row, name) for name in (value, low, high))
+        return from_ends(figure, lower, upper, n, BOOTSTRAP, row.note, n_resamples=self.probe_resamples)
 
     def lens(self, system: str) -> dict[int, tuple[Resampled, Resampled]]:
         """Return layer -> precision of the clip's own words, and of the control's, over all tasks."""
@@ -337,8 +336,6 @@ class Measured:
                 continue
             labels = classes_of(last, by_place=of_task["choices"].nunique() > 1)
             numbers, n_groups = _numbered(last)
-            from engine.stats.agreement import confusion
-
             counts = confusion(labels["label"], labels["speech_label"])
             shape = counts.shape[1:]
             kappa = self._resampled(
@@ -444,8 +441,9 @@ class Measured:
 
     def of_interleaved(self, row: Any, value: str, low: str, high: str) -> Resampled:
         """Return a figure of a row of the tables of interleaved models, which `summarize` resampled."""
-        numbers = (getattr(row, name) for name in (value, low, high))
-        return from_ends(*numbers, int(row.n_groups), BOOTSTRAP, row.note, n_resamples=N_RESAMPLES)
+        figure, lower, upper = (getattr(row, name) for name in (value, low, high))
+        n = int(row.n_groups)
+        return from_ends(figure, lower, upper, n, BOOTSTRAP, row.note, n_resamples=N_RESAMPLES)
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

@@ -89,9 +89,10 @@ class Published(Measured):
             next(rows_of(self.tables["accuracy"], system=system, task=task, noise="clean"), None)
             for system in (STRONG, other)
         ]
-        if any(row is None for row in found):
+        printed = [float(row.accuracy) for row in found if row is not None]
+        if len(printed) < len(found):
             return None
-        mine, theirs = (float(row.accuracy) for row in found)
+        mine, theirs = printed
         return Resampled.known(mine - theirs), f"Accuracy {mine:.2f} ({STRONG}) and {theirs:.2f}."
 
     def heard_rightly(self, pairing: Pairing, task: str) -> tuple[Resampled, Resampled, int] | None:

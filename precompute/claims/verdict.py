@@ -140,8 +140,13 @@ def pooled(trials: Sequence[Trial]) -> Trial:
     alike = len({(trial.line, trial.wanted) for trial in used}) == 1
     figures = [trial.figure if alike else trial.margin for trial in used]
     of = "mean of" if alike else "mean distance from their lines, on the claim's side, of"
+    system, other, task = (
+        _common([getattr(trial, name) for trial in used]) for name in ("system", "other", "task")
+    )
     return Trial(
-        *(_common([getattr(trial, name) for trial in used]) for name in ("system", "other", "task")),
+        system,
+        other,
+        task,
         detail=f"{of} {len(used)} cells",
         figure=mean_of(figures),
         line=first.line if alike else 0.0,
