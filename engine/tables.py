@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DType = Literal["str", "int", "float", "bool"]
 
-SIGNIFICANT_DIGITS = 6  # of a number in a CSV; more than any figure here is known to
+SIGNIFICANT_DIGITS = 7  # of a number in a CSV; more than any figure here is known to
 _IN_MEMORY = {"str": "object", "int": "int64", "float": "float64", "bool": "bool"}
 _IN_WORDS = {"str": "words", "int": "whole numbers", "float": "numbers", "bool": "true or false"}
 _LOGICAL = {"True": True, "False": False}

@@ -23,6 +23,7 @@ from engine.stats.estimate import Estimate
 from engine.stats.intervals import N_RESAMPLES, alike_interval, ratio, resampled_sums
 from engine.stats.resampled import Resampled, from_ends
 from engine.tasks import asked_task
+from precompute.claims.verdict import BOOTSTRAP
 from precompute.mechanism.sufficiency_tables import classes_of
 from precompute.stages.cells import Cell, cells_of
 from precompute.stages.pairs import Paired, pair_up
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 CLOSE = ("exact", "self", "ancestor")  # matches that the checkpoints themselves bear out
 TRAINED_ON = ("self", "ancestor")
-BOOTSTRAP = "bootstrap of groups"
 # Erasures are tried in the paper's own setting: linear erasers at every position, nine layers at once.
 PAPER_SETTING = {"method": "linear", "scope": "all", "layers": "nine layers"}
 FORMER_RESAMPLES = 1000  # of intervals that were taken inside runs of mechanism before these said how many

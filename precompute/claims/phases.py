@@ -9,8 +9,8 @@ from typing import Any
 from engine.interleaved_records import RECALL, TEXT_SHARE
 from engine.stats.estimate import Estimate
 from engine.stats.resampled import Resampled
-from precompute.claims.measured import BOOTSTRAP, Measured, rows_of
-from precompute.claims.verdict import Trial
+from precompute.claims.measured import Measured, rows_of
+from precompute.claims.verdict import BOOTSTRAP, Trial
 
 K = 10  # of the claims that are tried at one k
 TOPS = (1, 5, 10)

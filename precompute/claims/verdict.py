@@ -20,6 +20,7 @@ from engine.stats.power import Needed, n_needed
 from engine.stats.resampled import Resampled, mean_of
 
 GROUPS = "groups of related items"
+BOOTSTRAP = "bootstrap of groups"
 NO_LINE = "The line that it would be held against is not defined."
 NO_INTERVAL = "It has no interval."
 NO_WIDTH = "All are alike, so its interval has no width and says nothing of chance."
@@ -233,7 +234,7 @@ def cell_row(trial: Trial) -> dict[str, Any]:
         "wanted": trial.wanted,
         "n": trial.seen.n,
         "n_of": trial.n_of,
-        "method": trial.seen.method,
+        "method": BOOTSTRAP if trial.seen.method.startswith("percentile bootstrap") else trial.seen.method,
         "side": trial.side,
         "n_needed": trial.needed.n,
         "note": trial.why,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import Reading, bootstrap_kappas, class_counts
+from engine.stats.agreement import READINGS, Reading, bootstrap_kappas, class_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
@@ -53,19 +53,11 @@ def agreement_rows(
     ]
 
 
-# Reading of unparsed answers -> columns of kappa and of its interval.
-READING_COLUMNS: dict[Reading, tuple[str, str, str]] = {
-    "never": ("kappa", "low", "high"),
-    "agrees": ("kappa_unparsed_agree", "unparsed_agree_low", "unparsed_agree_high"),
-    "left out": ("kappa_both_parsed", "both_parsed_low", "both_parsed_high"),
-}
-
-
 def kappas_with_intervals(paired: Paired, *, seed: int) -> dict[Reading, Estimate]:
     """Return kappa in every reading with its interval; NaN and the reason where answers are open or all alike."""
     if not all(clip.offered for clip in paired.clips):
         nothing = Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
-        return dict.fromkeys(READING_COLUMNS, nothing)
+        return dict.fromkeys(READINGS, nothing)
     found = bootstrap_kappas(paired.confusion(), paired.groups, seed=seed)
     return {reading: _with_reason(estimate) for reading, estimate in found.items()}
 
@@ -85,7 +77,7 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
     only_b = sum(b and not a for a, b in zip(a_right, b_right, strict=True))
     votes = paired.votes()
     kappa_note = f"Kappa: {kappa.note}" if kappa.note else ""
-    notes = [*_notes(paired, task, classes["unlabelled"]), kappa_note, overlap_note]
+    notes = [*_notes(paired, task), kappa_note, overlap_note]
     return {
         "system_a": paired.system_a,
         "system_b": paired.system_b,
@@ -96,7 +88,11 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "n_items": paired.n_items,
         "n_groups": paired.n_groups,
         "n_clips": len(paired.clips),
-        **_columns_of_readings(kappas),
+        "kappa": kappa.value,
+        "low": kappa.low,
+        "high": kappa.high,
+        "kappa_unparsed_agree": kappas["agrees"].value,
+        "kappa_both_parsed": kappas["left out"].value,
         "both_unparsed": sum(a is None and b is None for a, b in zip(*paired.labels[:2], strict=True)),
         **{name: classes[name] for name in _FIVE},
         **overlap,
@@ -107,16 +103,6 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "votes_b": votes[1],
         "votes_p": mcnemar(*votes),
         "note": " ".join(note for note in notes if note),
-    }
-
-
-def _columns_of_readings(kappas: Mapping[Reading, Estimate]) -> dict[str, float]:
-    return {
-        column: value
-        for reading, estimate in kappas.items()
-        for column, value in zip(
-            READING_COLUMNS[reading], (estimate.value, estimate.low, estimate.high), strict=True
-        )
     }
 
 
@@ -162,16 +148,12 @@ def _overlap_notes(paired: Paired, n_wrong: int, null: float, of_interval: str) 
             yield _NO_NULL
 
 
-def _notes(paired: Paired, task: str, n_unlabelled: int) -> Iterable[str]:
+def _notes(paired: Paired, task: str) -> Iterable[str]:
     if task == POOLED:
         yield f"Pools {', '.join(paired.tasks)}; chance is taken within each task."
-    if any(clip.by_place for clip in paired.clips):
-        yield "Choices differ by clip and count by their place."
     n_two = sum(len(clip.offered) == TWO_CHOICES for clip in paired.clips)
     if 0 < n_two < len(paired.clips):
         yield f"Error overlap leaves out {n_two:,} clips with two choices."
-    if n_unlabelled:
-        yield f"{n_unlabelled:,} clips without both labels are in no class."
     n_failed = sum("failed" in (a.status, b.status) for a, b in zip(paired.a, paired.b, strict=True))
     if n_failed:
         yield f"{n_failed:,} clips on which a system failed count as wrong."
