@@ -20,6 +20,7 @@ from engine.columns import (
     SNR,
     TASK,
     count,
+    ends,
     number,
     words,
 )
@@ -58,13 +59,6 @@ _AFTER = number(
 _CHANCE = number("probe_chance", "as the probe", "Of a probe that knows nothing.")
 _N_SEEDS = count("n_seeds", "seeds", "Random draws behind the row; 1 for what is not random.")
 _N_FRAMES = count("n_frames", "positions", "Scored positions; 0 where a clip is read as a whole.")
-
-
-def _interval(name: str, of: str) -> tuple[Column, Column]:
-    return (
-        number(f"{name}_low", "as the figure", f"Lower end of the 95 % interval of {of}."),
-        number(f"{name}_high", "as the figure", f"Upper end of the 95 % interval of {of}."),
-    )
 
 
 def _hits(name: str, of: str) -> tuple[Column, ...]:
@@ -144,14 +138,22 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "sufficiency": (
         *(_SYSTEM, TASK, _LAYER, N_ITEMS, N_GROUPS, N_CLIPS),
-        number("kappa", "-1 to 1", "Of the LLM that reads the layer's text with the speech LLM."),
+        number(
+            "kappa",
+            "-1 to 1",
+            "Of the LLM that reads the layer's text with the speech LLM; two answers without a label never agree.",
+        ),
         *(LOW, HIGH),
+        number("kappa_unparsed_agree", "-1 to 1", "The same if two unparsed answers agree.", later=True),
+        number("kappa_both_parsed", "-1 to 1", "The same where both gave a label.", later=True),
         number("kappa_cascade", "-1 to 1", "Of the Whisper cascade into the same LLM with the speech LLM."),
-        *_interval("cascade", "kappa_cascade"),
+        *ends("cascade", "kappa_cascade"),
         number("kappa_mismatched", "-1 to 1", "Mean kappa over pairings with other clips' texts: chance."),
-        number("agreement", "share", "Same answer as the speech LLM; no label is an answer, too."),
+        number(
+            "agreement", "share", "Same label as the speech LLM; two answers without one are not the same."
+        ),
         number("accuracy", "share", "Of the LLM that reads the layer's text."),
-        *_interval("accuracy", "accuracy"),
+        *ends("accuracy", "accuracy"),
         number("speech_accuracy", "share", "Of the speech LLM on the same clips."),
         number("cascade_accuracy", "share", "Of the Whisper cascade on the same clips."),
         NOTE,
@@ -163,11 +165,11 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         *(LOW, HIGH),
         number("spread", "share", "Standard deviation of accuracy over seeds."),
         number("change", "share", "Accuracy minus that of the plain system on the same clips."),
-        *_interval("change", "change"),
+        *ends("change", "change"),
         number("vs_rank_matched", "share", "Erased: accuracy minus that of the control of equal rank."),
-        *_interval("vs_rank_matched", "vs_rank_matched"),
+        *ends("vs_rank_matched", "vs_rank_matched"),
         number("vs_change_matched", "share", "Erased: accuracy minus that of the control of equal change."),
-        *_interval("vs_change_matched", "vs_change_matched"),
+        *ends("vs_change_matched", "vs_change_matched"),
         number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
         number("forced_choice_spread", "share", "Its standard deviation over seeds."),
         number("unparsed_rate", "share", "Answers without a label."),
@@ -178,7 +180,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         words("target", "What a probe is fitted for anew: energy, pitch, letters or text."),
         words("unit", "What the scores are: R2 or 1 - CER."),
         number("plain", "as unit", "Before any erasure."),
-        *_interval("plain", "plain"),
+        *ends("plain", "plain"),
         number("erased", "as unit", "After erasing the condition at this layer."),
         *(LOW, HIGH),
         number("random", "as unit", "After erasing as many random directions; the mean over seeds."),

@@ -1,6 +1,6 @@
-"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | slim | speed.
+"""python -m precompute plan | run | summarize | figures | train | erasers | examples | evaluate | cards | slim | speed.
 
-The first three are the benchmark; the others make and measure what ships.
+The first four are the benchmark; the others make and measure what ships.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def main() -> int:
     speed.add_argument("--scale", default="full", help="of random weights: full, or tiny to try the command")
     speed.add_argument("--out", type=Path, help="write the figures of random weights as CSV")
     add_benchmark_jobs(jobs)
+    figures = jobs.add_parser("figures", help="write README's figures from the tables that ship")
+    figures.add_argument("--check", action="store_true", help="only say whether they are those of the tables")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("faster_whisper", "torch"):  # torch adds its cache's counts when a run is stopped
@@ -101,6 +103,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.cards import write_cards
 
         write_cards(MODELS, MODELS / EVALUATION)
+    elif arguments.job == "figures":
+        from precompute.readme import write_figures
+
+        sys.stdout.write(f"{write_figures(check=arguments.check)}\n")
     elif arguments.job == "slim":
         from precompute.mini.slim import slim
 

@@ -144,7 +144,7 @@ def _pooled(rows: pd.DataFrame, measure: Measure) -> Estimate | None:
     if not len(known):
         return None
     values, groups = known[measure.column].to_numpy(float), known["group"].to_numpy(object)
-    return mean_over_groups(values, groups, is_share=not measure.of_change)
+    return mean_over_groups(values, groups, within=None if measure.of_change else (0.0, 1.0))
 
 
 def _ends(whole: Estimate, arm: str) -> tuple[float, float]:
@@ -243,7 +243,7 @@ def _notes(
         )
     said.append(_empty_proofs(rows))
     said.append(
-        f"{counted(rows)}. Intervals: 95 %, 1,000 resamples of groups of related items. Each stands for itself: of "
+        f"{counted(rows)}. Intervals: 95 %, 10,000 resamples of groups of related items. Each stands for itself: of "
         "twenty such differences one excludes 0 by chance alone."
     )
     if measure.of_table == "accuracy":

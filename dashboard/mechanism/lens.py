@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISMATCHED = "words of other clips"
-INTERVALS = "Bands are 95 % intervals over 1,000 resamples of groups of related items."
+INTERVALS = "Bands are 95 % intervals over 10,000 resamples of groups of related items."
 NO_RECALL = "The paper published precision only, over all its tasks together."
 OUTSIDE_NAME = "Replication outside the paper"
 _OUTSIDE = {"minicpm_o_4_5": "MiniCPM-o 4.5", "realtime_venus_audio": "Realtime Venus Audio"}

@@ -19,7 +19,7 @@ from engine.hooks import Projection, RowEdits, editing, recording
 from engine.leace import bare_eraser, fit_leace
 from engine.lens import read_lens
 from engine.result import SpokenWord
-from engine.stats.agreement import bootstrap_kappa
+from engine.stats.agreement import bootstrap_kappa, confusion
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, wilson
 from engine.truths.network import SPAN, VOCABULARY, PlantedSystem, prompts
@@ -207,11 +207,7 @@ def kappa_estimate(one: Sequence[int], other: Sequence[int], seed: int) -> Estim
     Two cases have no width: all answers agree (the note says how much disagreement n clips leave open), or one
     list has one answer throughout, and kappa is 0 whatever the other says.
     """
-    labels = sorted({*one, *other})
-    pairs = np.zeros((len(one), 1, len(labels), len(labels)))
-    for row, (a, b) in enumerate(zip(one, other, strict=True)):
-        pairs[row, 0, labels.index(a), labels.index(b)] = 1.0
-    found = bootstrap_kappa(pairs, np.arange(len(one)), seed=seed)
+    found = bootstrap_kappa(confusion(one, other), np.arange(len(one)), seed=seed)
     if list(one) == list(other):
         most = 1 - wilson(len(one), len(one)).low
         note = (

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.records import write_table
 from engine.scoring import is_right
+from engine.stats.intervals import N_RESAMPLES
 from engine.systems.catalogue import SystemSpec, revision_of
 from engine.tables import write_whole
 from precompute import keys
@@ -68,6 +69,7 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
         "fold_seed": FOLD_SEED,
         "code_versions": keys.CODE_VERSION,
         "seconds": _seconds(ledger),
+        "resamples": N_RESAMPLES,  # of the intervals of probes and damage, which are taken inside the run
         "notes": plan.notes,
         "failed": dict(sorted(missed.items())),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.mechanism_records import ALL_TASKS
-from engine.stats.intervals import bootstrap, per_group, ratio
+from engine.stats.intervals import bootstrap_mean, bootstrap_share, per_group, ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def _precision(group: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
     """Return the mean over clips; the control is the mean over the same clips."""
     read = group[group["precision"].notna()]
     values = np.stack([read["precision"].to_numpy(float), np.ones(len(read))], axis=1)
-    estimate = bootstrap(per_group(group_numbers(read), values), ratio, seed=seed)
+    estimate = bootstrap_mean(per_group(group_numbers(read), values), seed=seed)
     lost = len(group) - len(read)
     return {
         name: estimate.value,
@@ -65,7 +65,7 @@ def _precision(group: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
 def _recall(group: pd.DataFrame, name: str, top: int, seed: int) -> dict[str, Any]:
     """Return the share of positions; the control asks for other transcripts' words at the same places."""
     hits = group[[f"{name}_{top}", f"n_{name}"]].to_numpy(float)
-    estimate = bootstrap(per_group(group_numbers(group), hits), ratio, seed=seed)
+    estimate = bootstrap_share(per_group(group_numbers(group), hits), seed=seed)
     others = group[[f"mismatched_{top}", "n_mismatched"]].to_numpy(float).sum(axis=0)
     return {
         "score": estimate.value,

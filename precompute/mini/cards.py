@@ -168,6 +168,6 @@ def figures_section(figures: Sequence[Figure]) -> str:
     rows = [(f.measure, f.task, f.system, f.voices, f.n_items, f.with_interval()) for f in figures]
     return (
         "## All figures\n\nShares of 1 with 95 % intervals over items: Wilson's for shares, a percentile "
-        "bootstrap for kappa and word error rates (wer, corpus level).\n\n"
+        "bootstrap for kappa (two unparsed answers never agree) and word error rates (wer, corpus level).\n\n"
         + markdown_table(("measure", "task", "system", "voices", "n", "value [95 %]"), rows)
     )

@@ -88,7 +88,8 @@ def implicit_clip(item: int, label: str | None, speech: str | None, **changes: A
 def answered(rows: list[Row]) -> pd.DataFrame:
     """As `read_table` gives it: None where there is no label."""
     labels = {
-        name: pd.Series([row[name] for row in rows], dtype=object) for name in ("label", "speech_label")
+        name: pd.Series([row[name] for row in rows], dtype=object)
+        for name in ("label", "speech_label", "cascade_label")
     }
     return pd.DataFrame(rows).assign(**labels)
 
@@ -107,7 +108,7 @@ def test_kappa_of_the_implicit_cascade_is_cohens() -> None:
     assert row["kappa_mismatched"] == pytest.approx(((34 - 6) / 56 - expected) / (1 - expected))
 
 
-def test_answers_without_a_label_are_a_class_and_open_ones_have_no_kappa() -> None:
+def test_answers_without_a_label_agree_with_none_and_open_ones_have_no_kappa() -> None:
     none = answered(
         [
             implicit_clip(n, None if n % 2 else "positive", "positive" if n < 3 else "negative")
@@ -115,6 +116,11 @@ def test_answers_without_a_label_are_a_class_and_open_ones_have_no_kappa() -> No
         ]
     )
     assert not math.isnan(found(sufficiency_rows(none, seed=0), layer=4)["kappa"])
+    silent = answered(
+        [implicit_clip(n, None if n < 4 else "positive", None if n < 4 else "positive") for n in range(8)]
+    )
+    row = found(sufficiency_rows(silent, seed=0), layer=4)
+    assert row["kappa"] < row["kappa_unparsed_agree"] == 1.0 and row["agreement"] == 0.5
     free = answered([implicit_clip(n, "rome", "rome", choices="") for n in range(4)])
     row = found(sufficiency_rows(free, seed=0), layer=4)
     assert math.isnan(row["kappa"]) and "open answers" in row["note"] and row["agreement"] == 1.0
