@@ -42,8 +42,8 @@ _LAYERS = words("layers", "Where it is erased: nine layers, layer i, up to layer
 _CONDITION = words("condition", "What is erased: text, ctc, boc or acoustic; none for plain.")
 _ARM = words(
     "arm",
-    "plain; erased; rank_matched: random directions, as many; change_matched: the same directions, "
-    "each state moved as far as the eraser moves it.",
+    "plain; erased; rank_matched: random directions, as many; change_matched: the same directions, states "
+    "of each group of positions (clip, prompt text, answer) moved as far as the eraser moved them.",
 )
 _RANK = count("kept_rank", "directions", "Directions taken out, the most over the layers.")
 _LL = number(

@@ -17,7 +17,7 @@ from engine.answering import answer_arms
 from engine.conditions import Method, preset_layers
 from engine.erasure import Eraser, load_eraser
 from engine.errors import UnknownKeyError
-from engine.hooks import Projection, RowEdits, Scope
+from engine.hooks import ByGroup, Edit, RowEdits, Scope
 from engine.request import Question, RunRequest, check_request
 from engine.result import ArmResult
 from engine.run import clip_as_heard, hear
@@ -32,7 +32,7 @@ N_CONTROLS = 3
 Reach = Literal["single layer", "cumulative"]
 REACHES: tuple[Reach, ...] = ("single layer", "cumulative")
 Progress = Callable[[float, str], None]
-Arm = Mapping[int, Projection]
+Arm = Mapping[int, Edit | ByGroup]
 One = TypeVar("One")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.conditions import preset_layers
 from engine.erasure import load_eraser
-from engine.hooks import Projection
+from engine.hooks import ByGroup, Edit, Group, Projection
 from engine.matched_step import match_changes
 from engine.recipe import say_recipe
 from engine.result import Answer
@@ -107,7 +107,8 @@ def _answers(
     setting = GRID[job.setting]
     prepared = system.prepare(system.hear(say_recipe(job.recipe).clip), job.question.instruction)
     out: list[dict[str, Any]] = []
-    shares: dict[tuple[str, str], dict[int, float]] = {}  # how far each eraser moved the states of this clip
+    # How far each eraser moved the states of this clip, by layer and group of positions.
+    shares: dict[tuple[str, str], dict[int, dict[Group, float]]] = {}
     for part in _passes(arms):
         found, edits = answer_pass(
             system,
@@ -120,7 +121,7 @@ def _answers(
         )
         for row, arm in enumerate(part, 1):
             if arm.kind == ERASED:
-                shares[arm.condition, arm.layers] = edits.relative_change_by_layer(row)
+                shares[arm.condition, arm.layers] = edits.change_by_group(row)
         for row, result in enumerate(found):
             if row == 0 and out:
                 continue  # the plain row of a later pass is the first pass's again
@@ -139,7 +140,9 @@ def _answers(
     return out
 
 
-def _edit(arm: Arm, shares: Mapping[tuple[str, str], Mapping[int, float]]) -> Mapping[int, Projection]:
+def _edit(
+    arm: Arm, shares: Mapping[tuple[str, str], Mapping[int, Mapping[Group, float]]]
+) -> Mapping[int, Edit | ByGroup]:
     if arm.kind != CHANGE_MATCHED:
         return arm.projections
     return match_changes(arm.projections, shares[arm.condition, arm.layers])
