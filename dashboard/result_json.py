@@ -89,6 +89,8 @@ def _lens(lens: LensReadout) -> dict[str, Any]:
         "top_probabilities": np.asarray(lens.top_probabilities).astype(float).round(6).tolist(),
         "precision": [_finite(value) for value in lens.precision],
         "control": [_finite(value) for value in lens.control],
+        "multiset_precision": [_finite(value) for value in lens.multiset_precision],
+        "multiset_control": [_finite(value) for value in lens.multiset_control],
         "n_control_clips": lens.n_control_clips,
         "words_from": lens.words_from,
         "degenerate_layers": list(lens.degenerate_layers),

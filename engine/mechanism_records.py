@@ -27,7 +27,7 @@ from engine.tables import Column
 
 ARMS = ("plain", "erased", "rank_matched", "change_matched")
 PROBE_TARGETS = ("energy", "pitch", "letters", "text", "speaker", "emotion")
-LENS_MEASURES = ("precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
+LENS_MEASURES = ("precision", "multiset_precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
 ALL_TASKS = "all tasks"
 
 _SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
@@ -81,8 +81,10 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     "lens_clips": (
         *(_SYSTEM, _LAYER, TASK, ITEM, GROUP, CLIP, NOISE, SNR),
         words("text", "The tokens read at this layer, as a line."),
-        number("precision", "share", "Bag-of-tokens precision against the clip's own words."),
-        number("control", "share", "The same against the words of other clips, mean."),
+        number("precision", "share", "Top tokens that the clip's own words hold: the paper's precision."),
+        number("control", "share", "The same against as many distinct tokens of other clips, mean."),
+        number("multiset_precision", "share", "As multisets, with runs of one token merged."),
+        number("multiset_control", "share", "The same against as many distinct tokens of other clips, mean."),
         *_hits("current", "the word being spoken"),
         *_hits("next", "the word that follows"),
         *_hits("mismatched", "the word of another transcript, all of them together"),
@@ -127,19 +129,23 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "lens": (
         *(_SYSTEM, TASK, _LAYER),
-        words("measure", "precision, or current_k and next_k: recall at k of the word spoken and the next."),
+        words(
+            "measure",
+            "precision (the paper's: top tokens that the words hold), multiset_precision (runs merged), or current_k "
+            "and next_k: recall at k of the word spoken and the next.",
+        ),
         number("score", "share", "Mean over clips for precision; over positions for recall."),
         *(LOW, HIGH),
-        number("control", "share", "The same with the words of other transcripts."),
+        number("control", "share", "The same with other transcripts' words; for precision, as many distinct tokens."),
         *(N_ITEMS, N_GROUPS, N_CLIPS),
         count("n_positions", "positions", "Positions that ask for a word; 0 for precision."),
         NOTE,
     ),
     "noise_lens": (
         *(_SYSTEM, NOISE, SNR, _LAYER),
-        number("precision", "share", "Bag-of-tokens precision, mean over clips."),
+        number("precision", "share", "Bag-of-tokens precision as the paper's, mean over clips."),
         *(LOW, HIGH),
-        number("control", "share", "The same against the words of other clips."),
+        number("control", "share", "The same against as many distinct tokens of other clips."),
         *(N_ITEMS, N_GROUPS, N_CLIPS, NOTE),
     ),
     "sufficiency": (

@@ -128,9 +128,10 @@ class LensReadout:
         words: the words on the clock that hits are judged against.
         words_from: "reference" when the true transcript is known, else the transcriber's name.
         word_rank: best rank (1 is the top) over the spoken words' candidate tokens; 0 where nothing is spoken.
-        precision: bag-of-tokens precision per layer against the clip's own words.
-        control: the same against the words of other clips (mismatched transcript), mean.
+        precision: bag-of-tokens precision per layer against the clip's own words (`engine.lens.token_precision`).
+        control: the same against words of other clips, as many distinct tokens as the clip's own, mean.
         degenerate_layers: layers where one token holds more than half of the positions.
+        multiset_precision, multiset_control: both as multisets, with runs of one token merged.
     """
 
     layers: tuple[int, ...]
@@ -147,6 +148,8 @@ class LensReadout:
     control: tuple[float, ...]
     n_control_clips: int
     degenerate_layers: tuple[int, ...]
+    multiset_precision: tuple[float, ...] = ()
+    multiset_control: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

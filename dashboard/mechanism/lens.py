@@ -37,14 +37,19 @@ if TYPE_CHECKING:
 
 MISMATCHED = "words of other clips"
 INTERVALS = "Bands are 95 % intervals over 1,000 resamples of groups of related items."
-NO_RECALL = "The paper published precision only, over all its tasks together."
+NO_RECALL = "The paper published one precision only, over all its tasks together."
 OUTSIDE_NAME = "Replication outside the paper"
 _OUTSIDE = {"minicpm_o_4_5": "MiniCPM-o 4.5", "realtime_venus_audio": "Realtime Venus Audio"}
-_MEASURES = {"precision": "Tokens that are words of the clip"} | {
+_MEASURES = {
+    "precision": "Tokens that are words of the clip",
+    "multiset_precision": "The same as multisets, runs merged",
+} | {
     f"{name}_{top}": f"{words}, among the top {top}" if top > 1 else f"{words}, at the top"
     for name, words in (("current", "Word being spoken"), ("next", "Next word"))
     for top in (1, 5, 10)
 }
+
+_CONTROLS = {"precision": "control", "multiset_precision": "multiset_control"}
 
 
 def _options(source: str) -> tuple[Option, ...]:
@@ -75,7 +80,8 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
             why_not_measured(source, "lens") if rows is None else "",
             ""
             if rows is None
-            else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, the control.",
+            else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, "
+            "the control; for precision as many distinct tokens as the clip's own words have.",
             *(dict.fromkeys([] if rows is None else rows["note"])),
             doubts_of(theirs) if len(theirs) else NO_RECALL,
         ]
@@ -186,8 +192,8 @@ def _clips(source: str, point: str) -> Listed:
 
 def _shares(row: Mapping[str, Any], measure: str) -> tuple[float, float]:
     """Return what a clip scores and what the words of others score on it; NaN where nothing asks for a word."""
-    if measure == "precision":
-        return float(row["precision"]), float(row["control"])
+    if measure in _CONTROLS:
+        return float(row[measure]), float(row[_CONTROLS[measure]])
     name, top = measure.split("_")
     own, other = (
         row[f"{one}_{top}"] / row[f"n_{one}"] if row[f"n_{one}"] else float("nan")

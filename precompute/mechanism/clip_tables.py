@@ -109,6 +109,8 @@ def _lens_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -> I
                     "text": text,
                     "precision": found["precision"][layer],
                     "control": found["control"][layer],
+                    "multiset_precision": found["multiset_precision"][layer],
+                    "multiset_control": found["multiset_control"][layer],
                     **_hits("current", found["current"][layer]),
                     **_hits("next", found["following"][layer]),
                     **_hits("mismatched", found["mismatched"][layer]),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLEAN = "clean"
+PRECISIONS = {"precision": "control", "multiset_precision": "multiset_control"}  # measure -> its control
 NO_TOKEN = "{} clips on which the layer reads nothing but marks are left out."
 
 
@@ -28,7 +29,9 @@ def lens_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
     for task, of_task in [(ALL_TASKS, clean), *clean.groupby("task", sort=True)]:
         for (system, layer), group in of_task.groupby(["system", "layer"], sort=True):
             place = {"system": system, "task": task, "layer": int(layer)}
-            yield place | {"measure": "precision", "n_positions": 0} | _precision(group, "score", seed)
+            for measure, control in PRECISIONS.items():
+                found = _precision(group, measure, control, seed)
+                yield place | {"measure": measure, "n_positions": 0, "score": found.pop(measure)} | found
             for name in ("current", "next"):
                 for top in (1, 5, 10):
                     yield place | {"measure": f"{name}_{top}"} | _recall(group, name, top, seed)
@@ -41,20 +44,20 @@ def noise_lens_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any
     cells = chosen.groupby(["system", "noise", "snr_db", "layer"], sort=True, dropna=False)
     for (system, noise, snr_db, layer), group in cells:
         place = {"system": system, "noise": noise, "snr_db": snr_db, "layer": int(layer)}
-        yield place | _precision(group, "precision", seed)
+        yield place | _precision(group, "precision", "control", seed)
 
 
-def _precision(group: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
+def _precision(group: pd.DataFrame, measure: str, control: str, seed: int) -> dict[str, Any]:
     """Return the mean over clips; the control is the mean over the same clips."""
-    read = group[group["precision"].notna()]
-    values = np.stack([read["precision"].to_numpy(float), np.ones(len(read))], axis=1)
+    read = group[group[measure].notna()]
+    values = np.stack([read[measure].to_numpy(float), np.ones(len(read))], axis=1)
     estimate = bootstrap(per_group(group_numbers(read), values), ratio, seed=seed)
     lost = len(group) - len(read)
     return {
-        name: estimate.value,
+        measure: estimate.value,
         "low": estimate.low,
         "high": estimate.high,
-        "control": float(read["control"].mean()) if len(read) else np.nan,
+        "control": float(read[control].mean()) if len(read) else np.nan,
         "n_items": n_items(read),
         "n_groups": estimate.n,
         "n_clips": len(read),

@@ -77,7 +77,7 @@ function captionParts() {
 const tableCaption = () => `Top token and its probability at each layer (rows) and audio position (columns, ${lens().seconds_per_position} s each)`;
 
 function curveKeys() {
-  const control = `the same against the words of ${lens().n_control_clips} other clips`;
+  const control = `the same against as many distinct tokens of ${lens().n_control_clips} other clips`;
   const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
   if (lens().degenerate_layers.length) {
     const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
