@@ -88,9 +88,9 @@ def read_lens(
     own = split_tokens(system.tokenizer, " ".join(word.text for word in words))
     others = [split_tokens(system.tokenizer, transcript) for transcript in other_transcripts]
     bags = [own, *(as_varied_as(own, others, first) for first in range(len(others)))]
-    shares, multisets = (
+    multisets, sets = (
         np.array([[_NAN if bag is None else measure(row, bag) for bag in bags] for row in tops])
-        for measure in (token_precision, multiset_precision)
+        for measure in (token_precision, set_precision)
     )
     return LensReadout(
         layers=layers,
@@ -103,10 +103,10 @@ def read_lens(
         words=tuple(words),
         words_from=words_from,
         word_rank=ranks,
-        precision=tuple(shares[:, 0].tolist()),
-        control=tuple(shares[:, 1:].mean(1).tolist()),
-        multiset_precision=tuple(multisets[:, 0].tolist()),
-        multiset_control=tuple(multisets[:, 1:].mean(1).tolist()),
+        precision=tuple(multisets[:, 0].tolist()),
+        control=tuple(multisets[:, 1:].mean(1).tolist()),
+        set_precision=tuple(sets[:, 0].tolist()),
+        set_control=tuple(sets[:, 1:].mean(1).tolist()),
         n_control_clips=len(other_transcripts),
         degenerate_layers=tuple(
             layer for layer, row in zip(layers, tops, strict=True) if _is_degenerate(row)
@@ -171,20 +171,10 @@ def as_varied_as(own: Sequence[str], others: Sequence[Sequence[str]], first: int
 
 
 def token_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
-    """Return bag-of-tokens precision as the paper's words put it (section 5.2): the share of tokens in the transcript.
-
-    Each position's token counts, one of a run as well; tokens without a letter or digit are left out. Range 0 to 1;
-    nan when no token is left. The paper leaves matching unstated; `multiset_precision` is the stricter reading.
-    """
-    read, bag = [plain for token in top_tokens if (plain := _plain(token))], set(transcript_tokens)
-    return sum(token in bag for token in read) / len(read) if read else _NAN
-
-
-def multiset_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
-    """Return the share of read tokens that the transcript holds, both as multisets.
+    """Return bag-of-tokens precision: the share of read tokens that the transcript holds, as multisets.
 
     Runs of one token count once (a word owns several positions), and a token counts as often as the transcript has
-    it. Range and nan: those of `token_precision`.
+    it; tokens without a letter or digit are left out. Range 0 to 1; nan when no token is left.
     """
     read: list[str] = []
     previous = None
@@ -197,6 +187,16 @@ def multiset_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[st
         return _NAN
     common = Counter(read) & Counter(transcript_tokens)
     return sum(common.values()) / len(read)
+
+
+def set_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
+    """Return the share of positions whose token is among the transcript's: what stands beside the paper's figures.
+
+    The paper says "bag-of-tokens precision" and leaves matching unstated (section 5.2); this is its plain reading:
+    each position counts, one of a run as well. What is left out, range and nan: as `token_precision`.
+    """
+    read, bag = [plain for token in top_tokens if (plain := _plain(token))], set(transcript_tokens)
+    return sum(token in bag for token in read) / len(read) if read else _NAN
 
 
 def lens_text(readout: LensReadout, layer: int) -> str:

@@ -27,7 +27,7 @@ from engine.tables import Column
 
 ARMS = ("plain", "erased", "rank_matched", "change_matched")
 PROBE_TARGETS = ("energy", "pitch", "letters", "text", "speaker", "emotion")
-LENS_MEASURES = ("precision", "multiset_precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
+LENS_MEASURES = ("precision", "set_precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
 ALL_TASKS = "all tasks"
 
 _SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
@@ -51,11 +51,26 @@ _LL = number(
 )
 _RIGHT_LL = number("right_log_likelihood_change", "nats", "Of the right answer's tokens.")
 _RELATIVE = number("relative_change", "share", "Mean of |change| / |state| over edited prompt positions.")
-_BEFORE = number("probe_before", "as the probe", "Held-out score of a probe of the concept, before erasing.")
-_AFTER = number(
-    "probe_after", "as the probe", "Of a probe fitted anew after erasing, at its own layer: what is left."
+_FITTED_ON = words(
+    "fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."
 )
-_CHANCE = number("probe_chance", "as the probe", "Of a probe that knows nothing.")
+PROOF = (
+    number(
+        "probe_erased",
+        "as the probe",
+        "Of a probe fitted anew on other clips that were erased alike, at the layer where it reads most; absent where "
+        "it was not measured.",
+    ),
+    number("probe_low", "as the probe", "Lower end of its 95 % interval over sentences."),
+    number("probe_high", "as the probe", "Upper end of its 95 % interval over sentences."),
+    number("probe_plain", "as the probe", "Of the probe fitted on those clips' plain states at that layer."),
+    number("probe_random", "as the probe", "The same after as many random directions were taken out."),
+    number("probe_chance", "as the probe", "Of the best guess that is the same everywhere."),
+    words("probe_verdict", "not found, still read, cannot be said (the plain probe reads too little), or not measured."),
+)
+NOT_PROVEN: dict[str, float | str] = {
+    column.name: "not measured" if column.kind == "str" else float("nan") for column in PROOF
+}
 _N_SEEDS = count("n_seeds", "seeds", "Random draws behind the row; 1 for what is not random.")
 _N_FRAMES = count("n_frames", "positions", "Scored positions; 0 where a clip is read as a whole.")
 
@@ -81,10 +96,10 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     "lens_clips": (
         *(_SYSTEM, _LAYER, TASK, ITEM, GROUP, CLIP, NOISE, SNR),
         words("text", "The tokens read at this layer, as a line."),
-        number("precision", "share", "Top tokens that the clip's own words hold: the paper's precision."),
+        number("precision", "share", "Bag-of-tokens precision against the clip's own words, as multisets."),
         number("control", "share", "The same against as many distinct tokens of other clips, mean."),
-        number("multiset_precision", "share", "As multisets, with runs of one token merged."),
-        number("multiset_control", "share", "The same against as many distinct tokens of other clips, mean."),
+        Column("set_precision", "float", "share", "The paper's: positions whose token is a word's.", True, True),
+        Column("set_control", "float", "share", "The same against those of other clips, mean.", True, True),
         *_hits("current", "the word being spoken"),
         *_hits("next", "the word that follows"),
         *_hits("mismatched", "the word of another transcript, all of them together"),
@@ -107,7 +122,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         words("text", "The first 60 characters that the system generated."),
         _CORRECT,
         number("forced_correct", "0 or 1", "Whether the most probable allowed answer is right."),
-        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE),
+        *(_LL, _RIGHT_LL, _RELATIVE, _FITTED_ON, *PROOF),
     ),
     "probe_clips": CLIP_COLUMNS,
     "probe_scores": (
@@ -131,8 +146,8 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         *(_SYSTEM, TASK, _LAYER),
         words(
             "measure",
-            "precision (the paper's: top tokens that the words hold), multiset_precision (runs merged), or current_k "
-            "and next_k: recall at k of the word spoken and the next.",
+            "precision (multisets, runs merged), set_precision (the paper's: positions whose token is a word's), or "
+            "current_k and next_k: recall at k of the word spoken and the next.",
         ),
         number("score", "share", "Mean over clips for precision; over positions for recall."),
         *(LOW, HIGH),
@@ -143,7 +158,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "noise_lens": (
         *(_SYSTEM, NOISE, SNR, _LAYER),
-        number("precision", "share", "Bag-of-tokens precision as the paper's, mean over clips."),
+        number("precision", "share", "Bag-of-tokens precision as multisets, mean over clips."),
         *(LOW, HIGH),
         number("control", "share", "The same against as many distinct tokens of other clips."),
         *(N_ITEMS, N_GROUPS, N_CLIPS, NOTE),
@@ -177,7 +192,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
         number("forced_choice_spread", "share", "Its standard deviation over seeds."),
         number("unparsed_rate", "share", "Answers without a label."),
-        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE, NOTE),
+        *(_LL, _RIGHT_LL, _RELATIVE, _FITTED_ON, *PROOF, NOTE),
     ),
     "damage": (
         *(_SYSTEM, _LAYER, _CONDITION),

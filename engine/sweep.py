@@ -44,7 +44,7 @@ class SweepPoint:
         layer: the layer, or the last of those erased together.
         layers: all that are edited.
         kept_rank: directions taken out at each edited layer, the most over them.
-        erased: the chosen condition's arm; its concept score is not measured here.
+        erased: the chosen condition's arm.
         controls: random directions of equal rank, one arm for each seed of the sweep.
     """
 
@@ -122,7 +122,6 @@ def answer_pass(
             log_likelihood_change=scores[row] - scores[0],
             right_log_likelihood_change=None if after is None or before is None else after - before,
             relative_change_of_state=edits.relative_change(row),
-            concept_score=None,
         )
         for row, after in enumerate(right)
     ]
@@ -168,7 +167,7 @@ def sweep_layers(request: RunRequest, condition: str, reach: str, progress: Prog
         SweepPoint(
             layer=layers[-1],
             layers=layers,
-            kept_rank=max(eraser.kept_rank[layer] for layer in layers),
+            kept_rank=eraser.rank(layers, cast(Method, request.method)),
             erased=arms[index],
             controls=tuple(arms[len(places) + index * N_CONTROLS :][:N_CONTROLS]),
         )

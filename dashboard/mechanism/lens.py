@@ -37,19 +37,21 @@ if TYPE_CHECKING:
 
 MISMATCHED = "words of other clips"
 INTERVALS = "Bands are 95 % intervals over 1,000 resamples of groups of related items."
-NO_RECALL = "The paper published one precision only, over all its tasks together."
+NO_RECALL = "The paper published set precision only, over all its tasks together."
 OUTSIDE_NAME = "Replication outside the paper"
 _OUTSIDE = {"minicpm_o_4_5": "MiniCPM-o 4.5", "realtime_venus_audio": "Realtime Venus Audio"}
 _MEASURES = {
     "precision": "Tokens that are words of the clip",
-    "multiset_precision": "The same as multisets, runs merged",
+    "set_precision": "Positions whose token is a word of the clip, as the paper counts",
 } | {
     f"{name}_{top}": f"{words}, among the top {top}" if top > 1 else f"{words}, at the top"
     for name, words in (("current", "Word being spoken"), ("next", "Next word"))
     for top in (1, 5, 10)
 }
 
-_CONTROLS = {"precision": "control", "multiset_precision": "multiset_control"}
+# The paper's one measure stands beside the reading that is its own, and nowhere else.
+_PAPERS = {"set_precision": "precision", "precision": "none of the paper's"}
+_CONTROLS = {"precision": "control", "set_precision": "set_control"}
 
 
 def _options(source: str) -> tuple[Option, ...]:
@@ -65,7 +67,7 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     if rows is not None:
         rows = rows[(rows["measure"] == measure) & (rows["task"] == task)]
     theirs = published("lens")
-    theirs = theirs[(theirs["measure"] == measure) & (theirs["task"] == task)]
+    theirs = theirs[(theirs["measure"] == _PAPERS.get(measure, measure)) & (theirs["task"] == task)]
     top = max(
         [0.05, *theirs["score"], *([] if rows is None else [*rows["high"].dropna(), *rows["score"].dropna()])]
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.mechanism_records import NOT_PROVEN
 from engine.stats.intervals import bootstrap, bootstrap_share, per_group, ratio
 from precompute.mechanism.lens_tables import group_numbers, n_items
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _PLACE = ["method", "scope", "layers", "condition"]
 _CONTROLS = ("rank_matched", "change_matched")
 _MEANS = ("log_likelihood_change", "right_log_likelihood_change", "relative_change")
-_PROBES = ("probe_before", "probe_after", "probe_chance")
 NO_CHOICES = "Forced choice: not defined, for answers are open."
 
 
@@ -70,9 +70,15 @@ def _row(rows: pd.DataFrame, plain: pd.Series[float], seed: int) -> dict[str, An
         "forced_choice_spread": float(by_seed["forced_correct"].mean().std()) if n_seeds > 1 else np.nan,
         "unparsed_rate": float((rows["label_status"] != "parsed").mean()),
         **{name: np.nan if is_plain else float(rows[name].mean()) for name in _MEANS},
-        **{name: float(rows[name].mean()) if (rows["arm"] == "erased").all() else np.nan for name in _PROBES},
+        "fitted_on": rows["fitted_on"].iloc[0],
+        **(_proof(rows.iloc[0]) if (rows["arm"] == "erased").all() else NOT_PROVEN),
         "note": " ".join(filter(None, [accuracy.note, NO_CHOICES if forced.isna().all() else ""])),
     }
+
+
+def _proof(row: pd.Series[Any]) -> dict[str, Any]:
+    """Return the proof's columns, which are the same in every row of a way of erasing."""
+    return {name: row[name] for name in NOT_PROVEN}
 
 
 def _against(arms: dict[str, pd.DataFrame], erased: pd.DataFrame, seed: int) -> dict[str, float]:

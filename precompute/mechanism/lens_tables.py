@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CLEAN = "clean"
-PRECISIONS = {"precision": "control", "multiset_precision": "multiset_control"}  # measure -> its control
+PRECISIONS = {"precision": "control", "set_precision": "set_control"}  # measure -> its control
 NO_TOKEN = "{} clips on which the layer reads nothing but marks are left out."
 
 

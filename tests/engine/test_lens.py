@@ -16,8 +16,8 @@ from engine.lens import (
     as_varied_as,
     candidate_ids,
     lens_text,
-    multiset_precision,
     read_lens,
+    set_precision,
     split_tokens,
     token_precision,
     track,
@@ -126,12 +126,12 @@ def test_the_control_is_the_mean_over_the_other_transcripts_and_not_the_own(ultr
     planted = {1: states_that_read(ultravox, ["queen", "bank", "bank", "last"])}
     words = (SpokenWord("queen", 0.0, 0.6), SpokenWord("market", 0.6, 1.2))
     readout = read(ultravox, planted, words, ("the bank the last", "last bank which", "bank"))
-    assert readout.precision == pytest.approx((1 / 4,))
-    assert readout.control == pytest.approx(((2 / 4 + 3 / 4 + 2 / 4) / 3,)) and readout.n_control_clips == 3
-    assert readout.multiset_precision == pytest.approx((1 / 3,))
-    assert readout.multiset_control == pytest.approx(((1 / 3 + 2 / 3 + 1 / 3) / 3,))
+    assert readout.set_precision == pytest.approx((1 / 4,))
+    assert readout.set_control == pytest.approx(((2 / 4 + 3 / 4 + 2 / 4) / 3,)) and readout.n_control_clips == 3
+    assert readout.precision == pytest.approx((1 / 3,))
+    assert readout.control == pytest.approx(((1 / 3 + 2 / 3 + 1 / 3) / 3,))
     own = read(ultravox, planted, words, ("queen market",))
-    assert own.control == own.precision and own.multiset_control == own.multiset_precision
+    assert own.control == own.precision and own.set_control == own.set_precision
 
 
 def test_a_control_has_as_many_distinct_tokens_as_the_clip() -> None:
@@ -156,11 +156,11 @@ def test_a_long_clips_excess_is_what_was_planted_and_no_gift_of_its_length(said:
     others = [rng.choice(vocabulary, 8).tolist() for _ in range(40)]
     tokens = [str(rng.choice(clip if rng.random() < said else vocabulary)) for _ in range(4000)]
     bags = [as_varied_as(clip, others, first) for first in range(len(others))]
-    control = float(np.mean([token_precision(tokens, bag) for bag in bags if bag]))
+    control = float(np.mean([set_precision(tokens, bag) for bag in bags if bag]))
     share = 60 / 300
-    assert token_precision(tokens, clip) - control == pytest.approx(said * (1 - share), abs=0.03)
-    short = float(np.mean([token_precision(tokens, other) for other in others]))
-    assert token_precision(tokens, clip) - short > said * (1 - share) + 0.1, "single sentences flatter a long clip"
+    assert set_precision(tokens, clip) - control == pytest.approx(said * (1 - share), abs=0.03)
+    short = float(np.mean([set_precision(tokens, other) for other in others]))
+    assert set_precision(tokens, clip) - short > said * (1 - share) + 0.1, "single sentences flatter a long clip"
 
 
 def test_a_layer_where_one_token_holds_most_positions_is_called_degenerate(ultravox: Ultravox) -> None:
@@ -198,13 +198,13 @@ def test_precision_by_hand(
 ) -> None:
     """The paper's, then that of multisets, where they differ."""
     papers, multiset = precision if isinstance(precision, tuple) else (precision, precision)
-    assert token_precision(read_tokens, transcript) == pytest.approx(papers)
-    assert multiset_precision(read_tokens, transcript) == pytest.approx(multiset)
+    assert set_precision(read_tokens, transcript) == pytest.approx(papers)
+    assert token_precision(read_tokens, transcript) == pytest.approx(multiset)
 
 
 @pytest.mark.parametrize("nothing", [[], [".", " ", "<|end|>"]])
 def test_precision_of_nothing_is_not_a_number(nothing: list[str]) -> None:
-    assert math.isnan(token_precision(nothing, ["the"])) and math.isnan(multiset_precision(nothing, ["the"]))
+    assert math.isnan(token_precision(nothing, ["the"])) and math.isnan(set_precision(nothing, ["the"]))
 
 
 def test_candidates_are_single_tokens_that_begin_the_word(ultravox: Ultravox) -> None:
