@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.columns import (
     CLIP,
     CLIP_COLUMNS,
@@ -51,10 +53,12 @@ _LL = number(
 )
 _RIGHT_LL = number("right_log_likelihood_change", "nats", "Of the right answer's tokens.")
 _RELATIVE = number("relative_change", "share", "Mean of |change| / |state| over edited prompt positions.")
-_FITTED_ON = words(
-    "fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."
+# Tables from before erasures were proven on other clips lack these.
+_FITTED_ON = replace(
+    words("fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."),
+    later=True,
 )
-PROOF = (
+_PROVEN = (
     number(
         "probe_erased",
         "as the probe",
@@ -68,8 +72,9 @@ PROOF = (
     number("probe_chance", "as the probe", "Of the best guess that is the same everywhere."),
     words("probe_verdict", "not found, still read, cannot be said (the plain probe reads too little), or not measured."),
 )
+PROOF = tuple(replace(column, later=True) for column in _PROVEN)
 NOT_PROVEN: dict[str, float | str] = {
-    column.name: "not measured" if column.kind == "str" else float("nan") for column in PROOF
+    column.name: "not measured" if column.dtype == "str" else float("nan") for column in PROOF
 }
 _N_SEEDS = count("n_seeds", "seeds", "Random draws behind the row; 1 for what is not random.")
 _N_FRAMES = count("n_frames", "positions", "Scored positions; 0 where a clip is read as a whole.")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISMATCHED = "words of other clips"
+NOT_IN_RUN = "This run has no such measure; run it again (python -m precompute run --stage mechanism)."
 INTERVALS = "Bands are 95 % intervals over 1,000 resamples of groups of related items."
 NO_RECALL = "The paper published set precision only, over all its tasks together."
 OUTSIDE_NAME = "Replication outside the paper"
@@ -79,9 +80,9 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
         panels.append(_outside_panel())
     note = note_html(
         [
-            why_not_measured(source, "lens") if rows is None else "",
+            why_not_measured(source, "lens") if rows is None else "" if len(rows) else NOT_IN_RUN,
             ""
-            if rows is None
+            if rows is None or not len(rows)
             else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, "
             "the control; for precision as many distinct tokens as the clip's own words have.",
             *(dict.fromkeys([] if rows is None else rows["note"])),
@@ -98,7 +99,7 @@ def _sizes(rows: pd.DataFrame) -> str:
 
 
 def _measured_panels(source: str, rows: pd.DataFrame | None, y_range: tuple[float, float]) -> list[Panel]:
-    if rows is None:
+    if rows is None or not len(rows):
         return []
     last = int(rows["layer"].max())
     panels: list[Panel] = []

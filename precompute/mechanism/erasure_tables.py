@@ -20,7 +20,7 @@ _MEANS = ("log_likelihood_change", "right_log_likelihood_change", "relative_chan
 NO_CHOICES = "Forced choice: not defined, for answers are open."
 
 
-def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
+def erasure_rows(clips: pd.DataFrame, *, seed: int, note: str = "") -> Iterator[dict[str, Any]]:
     """Yield the rows of erasure.csv from erasure_clips.
 
     Differences are taken clip by clip, so that each arm stands beside the plain system, and the eraser beside
@@ -29,6 +29,7 @@ def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
     Args:
         clips: one row for each system, clip, arm and seed.
         seed: of the resampling of groups.
+        note: on rows of a control of equal change that an older run measured otherwise.
     """
     for (system, task), of_task in clips.groupby(["system", "task"], sort=True):
         place = {"system": system, "task": task}
@@ -36,11 +37,14 @@ def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
         for where, group in of_task.groupby(_PLACE, sort=True):
             arms = {str(arm): rows for arm, rows in group.groupby("arm", sort=True)}
             for arm, rows in arms.items():
+                found = _row(rows, plain, seed)
+                if note and "change_matched" in arms and arm in ("erased", "change_matched"):
+                    found["note"] = f"{note} {found['note']}".strip()
                 yield (
                     place
                     | dict(zip(_PLACE, where, strict=True))
                     | {"arm": arm}
-                    | _row(rows, plain, seed)
+                    | found
                     | _against(arms if arm == "erased" else {}, rows, seed)
                 )
 

@@ -24,7 +24,7 @@ def draw(n_clips: int, seed: int, shift: int = 0) -> Clips:
     """Clips of four classes; each class has a direction of its own, and two clips share a sentence."""
     generator = torch.Generator().manual_seed(seed)
     classes = torch.randint(N_CLASSES, (n_clips,), generator=generator)
-    directions = 2.0 * torch.eye(D_MODEL)[shift : shift + N_CLASSES]
+    directions = 3.0 * torch.eye(D_MODEL)[shift : shift + N_CLASSES]
     noise = torch.randn(n_clips, N_POSITIONS, D_MODEL, generator=generator)
     labels = torch.eye(N_CLASSES, dtype=torch.float64)[classes]
     z = [one.expand(N_POSITIONS, -1) for one in labels]
