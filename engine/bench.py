@@ -14,9 +14,12 @@ from engine.erasure import Eraser
 from engine.hooks import RowEdits, Scope
 from engine.result import Answer, ArmResult, ErasureOutcome
 
-NO_PROOF = "Whether it is gone was not measured: the erasers on disk carry no proof (python -m precompute erasers)."
+NO_PROOF = (
+    "Whether it is gone was not measured: the erasers on disk carry no proof (python -m precompute erasers)."
+)
 NO_PROOF_HERE = (
-    "Whether it is gone was not measured for these layers: it is for each layer alone, and for the lowest of the nine."
+    "Whether it is gone was not measured for these layers together: it is for each layer alone, and for the lowest "
+    "of the nine."
 )
 
 
@@ -103,4 +106,3 @@ def outcomes(
 
 def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-

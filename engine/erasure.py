@@ -186,7 +186,10 @@ def _read(file: Path, fingerprint: str, _modified: int) -> Eraser:
 
         def factors(prefix: str, fitted: Sequence[int]) -> Factors:
             return Factors(
-                *({layer: stored.get_tensor(f"{prefix}{name}.{layer}").float() for layer in fitted} for name in _FACTORS)
+                *(
+                    {layer: stored.get_tensor(f"{prefix}{name}.{layer}").float() for layer in fitted}
+                    for name in _FACTORS
+                )
             )
 
         plain = factors("", layers)

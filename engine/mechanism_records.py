@@ -29,7 +29,16 @@ from engine.tables import Column
 
 ARMS = ("plain", "erased", "rank_matched", "change_matched")
 PROBE_TARGETS = ("energy", "pitch", "letters", "text", "speaker", "emotion")
-LENS_MEASURES = ("precision", "set_precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
+LENS_MEASURES = (
+    "precision",
+    "set_precision",
+    "current_1",
+    "current_5",
+    "current_10",
+    "next_1",
+    "next_5",
+    "next_10",
+)
 ALL_TASKS = "all tasks"
 
 _SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
@@ -55,7 +64,9 @@ _RIGHT_LL = number("right_log_likelihood_change", "nats", "Of the right answer's
 _RELATIVE = number("relative_change", "share", "Mean of |change| / |state| over edited prompt positions.")
 # Tables from before erasures were proven on other clips lack these.
 _FITTED_ON = replace(
-    words("fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."),
+    words(
+        "fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."
+    ),
     later=True,
 )
 _PROVEN = (
@@ -70,7 +81,10 @@ _PROVEN = (
     number("probe_plain", "as the probe", "Of the probe fitted on those clips' plain states at that layer."),
     number("probe_random", "as the probe", "The same after as many random directions were taken out."),
     number("probe_chance", "as the probe", "Of the best guess that is the same everywhere."),
-    words("probe_verdict", "not found, still read, cannot be said (the plain probe reads too little), or not measured."),
+    words(
+        "probe_verdict",
+        "not found, still read, cannot be said (plain reads too little), or not measured.",
+    ),
 )
 PROOF = tuple(replace(column, later=True) for column in _PROVEN)
 NOT_PROVEN: dict[str, float | str] = {
@@ -103,7 +117,9 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         words("text", "The tokens read at this layer, as a line."),
         number("precision", "share", "Bag-of-tokens precision against the clip's own words, as multisets."),
         number("control", "share", "The same against as many distinct tokens of other clips, mean."),
-        Column("set_precision", "float", "share", "The paper's: positions whose token is a word's.", True, True),
+        Column(
+            "set_precision", "float", "share", "The paper's: positions whose token is a word's.", True, True
+        ),
         Column("set_control", "float", "share", "The same against those of other clips, mean.", True, True),
         *_hits("current", "the word being spoken"),
         *_hits("next", "the word that follows"),
@@ -156,7 +172,11 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         ),
         number("score", "share", "Mean over clips for precision; over positions for recall."),
         *(LOW, HIGH),
-        number("control", "share", "The same with other transcripts' words; for precision, as many distinct tokens."),
+        number(
+            "control",
+            "share",
+            "The same with other transcripts' words; for precision, as many distinct tokens.",
+        ),
         *(N_ITEMS, N_GROUPS, N_CLIPS),
         count("n_positions", "positions", "Positions that ask for a word; 0 for precision."),
         NOTE,

@@ -273,7 +273,9 @@ def _proofs(rows: pd.DataFrame) -> list[str]:
     found: dict[str, list[str]] = {}
     for condition, info in CONDITIONS.items():
         if condition in erased.index:
-            found.setdefault(str(erased.loc[condition, "probe_verdict"]) or NOT_MEASURED, []).append(info.name)
+            found.setdefault(str(erased.loc[condition, "probe_verdict"]) or NOT_MEASURED, []).append(
+                info.name
+            )
     said = [f"{', '.join(names)}: {_PROVEN[verdict]}" for verdict, names in found.items()]
     fitted = sorted({str(one) for one in erased["fitted_on"] if one})
     return said + ([f"Erasers fitted on {' and '.join(fitted)}."] if fitted else [])

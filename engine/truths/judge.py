@@ -99,7 +99,8 @@ def judge(plant: Plant, seed: int) -> Judgement:
     system = PlantedSystem(plant)
     # The generators of the sets must not be neighbours of another seed's.
     fit, probed, held = (
-        draw_clips(plant, n_clips, 3 * seed + part) for part, n_clips in enumerate((N_FIT, N_PROBED, N_JUDGED))
+        draw_clips(plant, n_clips, 3 * seed + part)
+        for part, n_clips in enumerate((N_FIT, N_PROBED, N_JUDGED))
     )
     states = {
         key: _states(system, clips) for key, clips in (("fit", fit), ("probed", probed), ("held", held))

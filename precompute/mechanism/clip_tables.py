@@ -36,7 +36,17 @@ FOLDER, RECORD = "mechanism", "mechanism.json"
 CHANGE_DIGITS = 3  # of nats, and of shares; batches agree to this
 LONGEST_TEXT = 60  # characters of an answer under an erasure, which may ramble
 _CHANGES = ("log_likelihood_change", "right_log_likelihood_change", "relative_change")
-_AS_FOUND = ("condition", "layers", "arm", "seed", "kept_rank", "fitted_on", "label", "label_status", "correct")
+_AS_FOUND = (
+    "condition",
+    "layers",
+    "arm",
+    "seed",
+    "kept_rank",
+    "fitted_on",
+    "label",
+    "label_status",
+    "correct",
+)
 Row = dict[str, Any]
 
 

@@ -176,7 +176,9 @@ def _proof(proof: RunProof) -> dict[str, Any]:
         "probe_random": one.random,
         "probe_chance": one.chance,
     }
-    return {name: round(number, DIGITS) for name, number in numbers.items()} | {"probe_verdict": proof.verdict}
+    return {name: round(number, DIGITS) for name, number in numbers.items()} | {
+        "probe_verdict": proof.verdict
+    }
 
 
 def _answered(job: ClipJob, answer: Answer) -> dict[str, Any]:

@@ -38,9 +38,9 @@ def read_layers(unit: MechanismUnit) -> Outcome:
 def _read(system: Any, job: ClipJob) -> dict[str, Any]:
     """Return what `precompute.mechanism.clip_tables` writes, layer by layer.
 
-    texts: the lens's line; precision, control and both by the paper's reading: shares, null where undefined; current, following: positions
-    that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same, summed over the control
-    transcripts.
+    texts: the lens's line; precision, control, and both by the paper's reading: shares, null where undefined;
+    current, following: positions that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same,
+    summed over the control transcripts.
     """
     spoken = say_recipe(job.recipe)
     noisy = spoil(spoken.clip, job.recipe)

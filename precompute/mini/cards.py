@@ -151,12 +151,20 @@ def eraser_section(name: str, erasers: Sequence[Eraser]) -> str:
                 )
             )
     layers, proof = erasers[0].layers, erasers[0].proof
-    proven = f" Scores are of a linear probe fitted anew on {proof.clips}." if proof else ""
+    chained = (
+        ", and for the nine layers of the preset on the states that those below have edited"
+        if erasers[0].chained
+        else ""
+    )
+    proven = (
+        f" Scores are of a linear probe fitted anew on {proof.clips}, which sees runs erased as named and no clip of the "
+        "fit: mean over layers (least to greatest). Gone: at how many layers it finds nothing where the plain probe does."
+        if proof
+        else " Whether anything is gone was not measured on other clips, so nothing is claimed."
+    )
     return (
         f"## Erasers of {name}\n\nLEACE in float64, for each condition and layer ({layers[0]} to {layers[-1]}) on the "
-        f"plain states at audio positions, and for the nine layers of the preset on the states that those below have "
-        f"edited; fitted on {erasers[0].fit}.{proven} The probe sees runs erased as named and no clip of the fit: mean "
-        "over layers (least to greatest). Gone: at how many layers it finds nothing where the plain probe does.\n\n"
+        f"plain states at audio positions{chained}; fitted on {erasers[0].fit}.{proven}\n\n"
         + markdown_table(
             (
                 *("condition", "targets", "kept rank", "erased", "score"),

@@ -55,9 +55,7 @@ def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox") -> str:
     )
     clips = {"seed": ERASER_SEED, "fit": fit[1], "proof": held[1]}
     folder = out or erasers_folder(key)
-    erasers = fit_and_prove(
-        system, fit[0], held[0], {"text": first_words, **TARGETS}, folder, notes, clips
-    )
+    erasers = fit_and_prove(system, fit[0], held[0], {"text": first_words, **TARGETS}, folder, notes, clips)
     lines = ["condition  setting            layer  plain  random  erased [95 %]      chance  verdict"]
     for condition, eraser in erasers.items():
         assert eraser.proof is not None

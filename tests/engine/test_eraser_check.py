@@ -128,7 +128,9 @@ def test_an_eraser_without_a_proof_claims_nothing_and_one_that_leaves_something_
     """A probe at chance on the fit's own rows was taken for a proof, and no eraser could fail it."""
     spoil(monkeypatch, lambda eraser: replace(eraser, proof=None))
     found = {one.name: one for one in check_erasers(ultravox, prepared, PAIR, models_with_erasers)}
-    assert found[PROVEN].passed and "4 of 4 erasers carry no proof and claim nothing" in found[PROVEN].measured
+    assert (
+        found[PROVEN].passed and "4 of 4 erasers carry no proof and claim nothing" in found[PROVEN].measured
+    )
     leaves = LayerProof(0.9, 0.85, 0.95, 0.6, 0.55, 0.65, 0.9, 0.2)
     spoil(monkeypatch, lambda eraser: with_reading(eraser, "each layer alone", 2, leaves))
     found = {one.name: one for one in check_erasers(ultravox, prepared, PAIR, models_with_erasers)}

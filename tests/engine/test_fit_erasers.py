@@ -25,7 +25,14 @@ def test_the_record_lets_anyone_fit_the_same_eraser_again(
     ultravox: Ultravox, models_with_erasers: Path, tmp_path: Path
 ) -> None:
     """The synthesiser differs from call to call: no second fit gave the shipped text eraser."""
-    texts = ("the queen won", "the bank fell", "my phone broke", "the match ended", "the bank won", "my queen fell")
+    texts = (
+        "the queen won",
+        "the bank fell",
+        "my phone broke",
+        "the match ended",
+        "the bank won",
+        "my queen fell",
+    )
     sentences = [Sentence("topic", text, "", f"g{n}") for n, text in enumerate(texts)]
     voices = [voice for voice in train_voices() if voice.engine == "espeak"][:3]
     first_words = choose_first_words(sentences)
@@ -52,7 +59,9 @@ def test_what_is_proven_is_what_is_read_back(ultravox: Ultravox, models_with_era
     for condition in ("text", "acoustic"):
         eraser = load_eraser("mini-ultravox", condition, ultravox.fingerprint, models_with_erasers)
         assert eraser.proof is not None and eraser.clips == {"seed": 0}
-        assert eraser.proof.clips == "other tiny clips" and eraser.proof.n_clips == eraser.proof.n_groups == 12
+        assert (
+            eraser.proof.clips == "other tiny clips" and eraser.proof.n_clips == eraser.proof.n_groups == 12
+        )
         assert set(eraser.proof.settings) == {
             "each layer alone", "linear, audio", "linear, all", "affine, audio", "affine, all",
         }  # fmt: skip

@@ -127,7 +127,9 @@ def test_the_control_is_the_mean_over_the_other_transcripts_and_not_the_own(ultr
     words = (SpokenWord("queen", 0.0, 0.6), SpokenWord("market", 0.6, 1.2))
     readout = read(ultravox, planted, words, ("the bank the last", "last bank which", "bank"))
     assert readout.set_precision == pytest.approx((1 / 4,))
-    assert readout.set_control == pytest.approx(((2 / 4 + 3 / 4 + 2 / 4) / 3,)) and readout.n_control_clips == 3
+    assert (
+        readout.set_control == pytest.approx(((2 / 4 + 3 / 4 + 2 / 4) / 3,)) and readout.n_control_clips == 3
+    )
     assert readout.precision == pytest.approx((1 / 3,))
     assert readout.control == pytest.approx(((1 / 3 + 2 / 3 + 1 / 3) / 3,))
     own = read(ultravox, planted, words, ("queen market",))
@@ -160,7 +162,9 @@ def test_a_long_clips_excess_is_what_was_planted_and_no_gift_of_its_length(said:
     share = 60 / 300
     assert set_precision(tokens, clip) - control == pytest.approx(said * (1 - share), abs=0.03)
     short = float(np.mean([set_precision(tokens, other) for other in others]))
-    assert set_precision(tokens, clip) - short > said * (1 - share) + 0.1, "single sentences flatter a long clip"
+    assert set_precision(tokens, clip) - short > said * (1 - share) + 0.1, (
+        "single sentences flatter a long clip"
+    )
 
 
 def test_a_layer_where_one_token_holds_most_positions_is_called_degenerate(ultravox: Ultravox) -> None:

@@ -42,7 +42,11 @@ def test_it_moves_along_the_random_directions_only_and_keeps_their_rank() -> Non
     moved = (step(x) - x).reshape(-1, D_MODEL)
     basis = control().left
     torch.testing.assert_close(moved @ basis @ basis.T, moved, atol=1e-4, rtol=1e-4)
-    assert isinstance(step, MatchedStep) and step.rank == 3 and int(torch.linalg.matrix_rank(moved, tol=1e-3)) == 3
+    assert (
+        isinstance(step, MatchedStep)
+        and step.rank == 3
+        and int(torch.linalg.matrix_rank(moved, tol=1e-3)) == 3
+    )
 
 
 def test_a_state_that_the_random_directions_do_not_see_stays() -> None:

@@ -123,7 +123,7 @@ def test_removal_is_claimed_only_where_no_layer_reads_and_each_could_have(
 
 def test_a_run_has_its_own_proof_or_none() -> None:
     nine = {layer: replace(READ, erased=0.3 + 0.01 * layer) for layer in (0, 2, 4)}
-    settings = {"each layer alone": {layer: GONE for layer in range(5)}, setting_name("linear", "all"): nine}
+    settings = {"each layer alone": dict.fromkeys(range(5), GONE), setting_name("linear", "all"): nine}
     proof = Proof("accuracy", "other clips", 500, 250, settings)
     assert Proof.from_json(proof.to_json()) == proof
     alone = proof.of_run([3], "affine", "audio")

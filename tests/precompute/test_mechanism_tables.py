@@ -14,13 +14,15 @@ from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
 
 Row = dict[str, Any]
+PROVEN = {"probe_erased": 0.4, "probe_chance": 0.2, "probe_verdict": "still read"}
 
 
 def lens_clip(item: int, precision: float | None, **changes: Any) -> Row:
     counts = {f"{name}_{top}": n for name in ("current", "next") for top, n in ((1, 1), (5, 2), (10, 3))}
     return {
         "system": "s", "layer": 4, "task": "topic", "item_id": f"i{item}", "group": "", "clip_id": f"c{item}",
-        "noise": "clean", "snr_db": math.nan, "precision": precision, "control": 0.1, "set_precision": precision, "set_control": 0.2,
+        "noise": "clean", "snr_db": math.nan, "precision": precision, "control": 0.1,
+        "set_precision": precision, "set_control": 0.2,
         "n_current": 4, "n_next": 6, "n_mismatched": 40,
         "mismatched_1": 0, "mismatched_5": 4, "mismatched_10": 8, **counts, **changes,
     }  # fmt: skip
@@ -144,7 +146,7 @@ def erased_clip(item: int, arm: str, correct: bool, seed: int = 0, **changes: An
         "correct": correct, "forced_correct": float(correct),
         "log_likelihood_change": 0.0 if plain else -2.0, "right_log_likelihood_change": -1.0,
         "relative_change": 0.0 if plain else 0.3,
-        **NOT_PROVEN, **({"probe_erased": 0.4, "probe_chance": 0.2, "probe_verdict": "still read"} if arm == "erased" else {}),
+        **NOT_PROVEN, **(PROVEN if arm == "erased" else {}),
         "fitted_on": "none" if plain else "states edited below",
         **changes,
     }  # fmt: skip
@@ -208,13 +210,21 @@ def test_rows_of_a_control_that_was_mended_since_say_so() -> None:
     marked = {row["arm"] for row in rows if row["note"].startswith("Older.")}
     assert marked == {"erased", "change_matched"}
     clips = pd.DataFrame([lens_clip(n, 0.5) for n in range(3)])
-    assert found(lens_rows(clips, seed=0, note="Older."), task="topic", measure="precision")["note"] == "Older."
+    assert (
+        found(lens_rows(clips, seed=0, note="Older."), task="topic", measure="precision")["note"] == "Older."
+    )
 
 
 def test_both_precisions_stand_beside_their_own_control() -> None:
     clips = pd.DataFrame([lens_clip(n, 0.5, set_precision=0.75) for n in range(3)])
     rows = list(lens_rows(clips, seed=0))
-    assert [found(rows, task="topic", measure=m)["score"] for m in ("precision", "set_precision")] == [0.5, 0.75]
-    assert [found(rows, task="topic", measure=m)["control"] for m in ("precision", "set_precision")] == [0.1, 0.2]
+    assert [found(rows, task="topic", measure=m)["score"] for m in ("precision", "set_precision")] == [
+        0.5,
+        0.75,
+    ]
+    assert [found(rows, task="topic", measure=m)["control"] for m in ("precision", "set_precision")] == [
+        0.1,
+        0.2,
+    ]
     older = list(lens_rows(clips.assign(set_precision=math.nan), seed=0))
     assert {row["measure"] for row in rows} - {row["measure"] for row in older} == {"set_precision"}
