@@ -157,8 +157,9 @@ def eraser_section(name: str, erasers: Sequence[Eraser]) -> str:
         else ""
     )
     proven = (
-        f" Scores are of a linear probe fitted anew on {proof.clips}, which sees runs erased as named and no clip of the "
-        "fit: mean over layers (least to greatest). Gone: at how many layers it finds nothing where the plain probe does."
+        f" Scores are of a linear probe fitted anew on {proof.clips}, which sees runs erased as named and no clip "
+        "of the fit: mean over layers (least to greatest). Gone: at how many layers it finds nothing where the plain "
+        "probe does."
         if proof
         else " Whether anything is gone was not measured on other clips, so nothing is claimed."
     )
