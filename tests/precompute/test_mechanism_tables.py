@@ -222,9 +222,7 @@ def test_both_precisions_stand_beside_their_own_control() -> None:
         0.5,
         0.75,
     ]
-    assert [found(rows, task="topic", measure=m)["control"] for m in ("precision", "set_precision")] == [
-        0.1,
-        0.2,
-    ]
+    controls = [found(rows, task="topic", measure=m)["control"] for m in ("precision", "set_precision")]
+    assert controls == pytest.approx([0.1, 0.2])
     older = list(lens_rows(clips.assign(set_precision=math.nan), seed=0))
     assert {row["measure"] for row in rows} - {row["measure"] for row in older} == {"set_precision"}
