@@ -253,6 +253,10 @@ def _notes(
             )
         )
     said += _proofs(rows)
+    # Runs made before each group of positions was matched say so in every row.
+    said += sorted(
+        {f"{note.split('. ')[0].rstrip('.')}." for note in rows["note"] if note.startswith("Equal change")}
+    )
     said.append(
         f"{counted(rows)}. Intervals: 95 %, 1,000 resamples of groups of related items. Each stands for itself: of "
         "twenty such differences one excludes 0 by chance alone."

@@ -83,8 +83,7 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
             why_not_measured(source, "lens") if rows is None else "" if len(rows) else NOT_IN_RUN,
             ""
             if rows is None or not len(rows)
-            else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, "
-            "the control; for precision as many distinct tokens as the clip's own words have.",
+            else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, the control.",
             *(dict.fromkeys([] if rows is None else rows["note"])),
             doubts_of(theirs) if len(theirs) else NO_RECALL,
         ]
