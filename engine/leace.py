@@ -67,7 +67,8 @@ def leace_of(moments: Moments) -> Leace:
     # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
     kept = eraser.proj_right.abs().amax(1) > 0
     fitted = Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
-    spread = moments.xx.diagonal().sqrt().clamp(min=1e-9)[:, None]
+    spread = moments.xx.diagonal().sqrt()[:, None]
+    spread = spread.clamp(min=float(spread.max()) * 1e-6 + 1e-9)  # a dimension that does not vary holds rounding only
     before, after = (
         float((cross / spread).abs().amax())
         for cross in (moments.xz, moments.xz - fitted.left @ (fitted.right @ moments.xz))
