@@ -31,7 +31,7 @@ from engine.answering import answer_arms, answer_batch, answer_one
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
 from engine.conditions import available_conditions, eraser_file, preset_layers
 from engine.decode import Decoded, run_arms, run_prompts
-from engine.erasure import Eraser, load_eraser
+from engine.erasure import EDITED_STATES, Eraser, Factors, load_eraser
 from engine.errors import ErasureError, ModelFilesError
 from engine.examples import EXAMPLES
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
@@ -47,6 +47,7 @@ from engine.precision import (
     pass_tolerance,
     unit_roundoff,
 )
+from engine.proof import SINGLE, VERDICTS, setting_name
 from engine.request import Question, RunRequest, check_request
 from engine.result import LensReadout, SpokenWord
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel, WhiteBoxSystem
@@ -90,6 +91,7 @@ FIT = "erasers fit the weights"
 FILES = "erasers are what their files hold"
 RANKS = "erasers have their recorded rank"
 IDEMPOTENT = "an eraser applied twice is itself"
+PROVEN = "what an erasure leaves is measured on other clips"
 GONE = "erased directions are gone from the states"
 PAGE = "the page's figures are those by hand"
 
@@ -1085,7 +1087,7 @@ def check_erasers(
 ) -> list[Finding]:
     """Return what was found for all erasers of a pair's speech LLM; nothing where none is fitted.
 
-    Whether a concept can still be read behind them is no matter of order: a run measures that, beside its chance.
+    Whether a concept can still be read behind them is no matter of order: a proof tells that, beside its chance.
 
     Args:
         system: the speech LLM.
@@ -1114,6 +1116,7 @@ def check_erasers(
         FILES: _as_in_file,
         RANKS: lambda it: _worst_layer(RANKS, it.erasers, _rank_off, 0),
         IDEMPOTENT: lambda it: _worst_layer(IDEMPOTENT, it.erasers, _not_idempotent, IDEMPOTENCE_TOLERANCE),
+        PROVEN: _proven,
         GONE: _left_over,
         PAGE: _page,
     }
@@ -1156,12 +1159,21 @@ def _as_in_file(it: _Erasers) -> Finding:
     return worst.finding(FILES)
 
 
-def _worst_layer(
-    name: str, erasers: Mapping[str, Eraser], measure: Callable[[Eraser, int], float], tolerance: float
-) -> Finding:
-    values = {
-        (key, layer): measure(eraser, layer) for key, eraser in erasers.items() for layer in eraser.layers
-    }
+# Of an eraser's left factors, right factors, and recorded rank.
+Measure = Callable[[Tensor, Tensor, int], float]
+
+
+def _worst_layer(name: str, erasers: Mapping[str, Eraser], measure: Measure, tolerance: float) -> Finding:
+    values = {}
+    for key, eraser in erasers.items():
+        sets = {"": (Factors(eraser.left, eraser.right, eraser.mean), eraser.kept_rank)}
+        for method, factors in eraser.chained.items():
+            ranks = {layer: len(factors.right[layer]) for layer in factors.layers}
+            sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, ranks)
+        for which, (factors, ranks) in sets.items():
+            for layer in factors.layers:
+                left, right = factors.left[layer].double(), factors.right[layer].double()
+                values[key + which, layer] = measure(left, right, ranks[layer])
     return _farthest(name, values, tolerance)
 
 
@@ -1175,16 +1187,42 @@ def _farthest(name: str, values: Mapping[tuple[str, int], float], tolerance: flo
     )
 
 
-def _rank_off(eraser: Eraser, layer: int) -> float:
+def _rank_off(left: Tensor, right: Tensor, rank: int) -> float:
     """How far the rank of the projection is from the record: an idempotent matrix's rank is its trace."""
-    trace = float((eraser.right[layer].double() @ eraser.left[layer].double()).trace())
-    return abs(round(trace) - eraser.kept_rank[layer])
+    return abs(round(float((right @ left).trace())) - rank)
 
 
-def _not_idempotent(eraser: Eraser, layer: int) -> float:
+def _not_idempotent(left: Tensor, right: Tensor, _rank: int) -> float:
     """|PP - P| over |P|, Frobenius, in float64."""
-    projection = eraser.left[layer].double() @ eraser.right[layer].double()
+    projection = left @ right
     return float((projection @ projection - projection).norm() / projection.norm())
+
+
+def _proven(it: _Erasers) -> Finding:
+    """A proof has a reading for every layer alone and every chain, each a number beside plain states and chance.
+
+    What it reads is told and is no fault; an eraser without a proof claims nothing, which is told as well.
+    """
+    missing, found = 0, []
+    proofs = {key: eraser.proof for key, eraser in it.erasers.items() if eraser.proof}
+    for key, proof in proofs.items():
+        wanted = {SINGLE: it.erasers[key].layers} | {
+            setting_name(method, scope): factors.layers
+            for method, factors in it.erasers[key].chained.items()
+            for scope in ("audio", "all")
+        }
+        for setting, layers in wanted.items():
+            measured = proof.settings.get(setting, {})
+            here = [measured[layer] for layer in layers if layer in measured]
+            whole = [one for one in here if not math.isnan(one.erased + one.plain + one.random + one.chance)]
+            missing += len(layers) - len(whole)
+            found += [one.verdict for one in whole]
+    counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in VERDICTS)
+    without = len(it.erasers) - len(proofs)
+    said = [f"{len(found)} readings: {counts}"] if proofs else []
+    said += [f"{missing} missing"] if missing else []
+    said += [f"{without} of {len(it.erasers)} erasers carry no proof and claim nothing"] if without else []
+    return Finding(PROVEN, "; ".join(said), missing, 0)
 
 
 @torch.inference_mode()
@@ -1196,8 +1234,9 @@ def _left_over(it: _Erasers) -> Finding:
         rows = [eraser.projections(eraser.layers, "linear")]
         edits = RowEdits(rows, it.prepared.span, it.prepared.embeddings.shape[1], "audio")
         passed = run_arms(it.system, it.prepared, edits=edits, record_layers=eraser.layers, max_new_tokens=1)
+        taken_out = eraser.factors(eraser.layers, "linear").right
         for layer, states in passed.states.items():
-            erased, taken = states[0, start:stop].cpu(), eraser.right[layer]
+            erased, taken = states[0, start:stop].cpu(), taken_out[layer]
             cosines = (erased @ taken.T).abs() / erased.norm(dim=1, keepdim=True).clamp(min=1e-9)
             left[condition, layer] = float((cosines / taken.norm(dim=1)).max())
     # What is erased is rounded to the model's precision, which puts back at most that share of the state.

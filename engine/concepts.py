@@ -1,7 +1,6 @@
 """What each erasure condition is about, as numbers at a clip's audio positions.
 
-Fitting (`precompute erasers`) and the live bench use the same definitions, so that a live score and a fitted
-eraser speak of the same thing.
+`precompute erasers` fits erasers of them and proves on other clips that they are gone, or not.
 """
 
 from __future__ import annotations
@@ -61,42 +60,3 @@ def first_word(words: Sequence[SpokenWord], targets: Sequence[str]) -> int:
     """Return the class of the clip's first word among `targets`, whose last is `OTHER_WORD`."""
     word = words[0].text.lower() if words else OTHER_WORD
     return targets.index(word) if word in targets else len(targets) - 1
-
-
-def concept_score(
-    condition: str,
-    predicted: Float[np.ndarray, "positions targets"],
-    *,
-    targets: Sequence[str],
-    words: Sequence[SpokenWord],
-    samples: Float[np.ndarray, "samples"],  # noqa: F821
-    ends_s: Ends,
-) -> float | None:
-    """Return how well a probe's outputs over one clip match the clip.
-
-    text: share of positions where the probe names the clip's first word; boc: correlation of read and true
-    letter shares; acoustic: correlation of read and true level. None for ctc (its labels come from the
-    transcriber's own head, which a run does not have) and where the clip gives nothing to compare.
-    """
-    if condition == "text" and words:
-        return float((predicted.argmax(1) == first_word(words, targets)).mean())
-    if condition == "boc" and words:
-        return _correlation(predicted.ravel(), letter_bags(words, ends_s).ravel())
-    if condition == "acoustic":
-        return _correlation(predicted[:, targets.index("energy")], energy_db(samples, ends_s))
-    return None
-
-
-LIVE_MEASURES = {
-    "text": "share of positions where a probe reads the first word",
-    "ctc": "not scored on one clip",
-    "boc": "correlation of read with true letters",
-    "acoustic": "correlation of read with true loudness",
-}
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    # A probe's rounding noise on erased states must not count as a reading.
-    if len(a) < 3 or a.std() < 1e-6 or b.std() < 1e-9:
-        return 0.0 if len(a) >= 3 and b.std() >= 1e-9 else None
-    return float(np.corrcoef(a, b)[0, 1])

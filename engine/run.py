@@ -200,7 +200,7 @@ def _speech(
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
     }
     heard, batched = hear(speech, sound.clip), batch_is_exact(key)
-    return speech_lane(speech, heard, sound.clip, question, request, erasers, words, batched=batched)
+    return speech_lane(speech, heard, question, request, erasers, words, batched=batched)
 
 
 def _unless_blank(text: str | None) -> str | None:

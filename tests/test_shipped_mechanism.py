@@ -100,7 +100,7 @@ def kappa(a: str, b: str, task: str) -> float:
 
 def test_each_claims_cells_are_those_of_the_tables() -> None:
     """Read row by row: what the ledger's cells show, taken again from the tables beside them."""
-    cells = {key: rows for key, rows in shipped("claim_cells").groupby("claim")}
+    cells = dict(iter(shipped("claim_cells").groupby("claim")))
     for cell in cells["near_equivalence"].itertuples():
         assert cell.value == pytest.approx(kappa(cell.system, cell.other, cell.task), abs=1e-5)
     for cell in cells["divergence"].itertuples():

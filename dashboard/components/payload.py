@@ -157,7 +157,6 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "log_likelihood_change": finite(arm.log_likelihood_change, 4),
         "right_log_likelihood_change": finite(arm.right_log_likelihood_change, 4),
         "relative_change_of_state": finite(arm.relative_change_of_state),
-        "concept_score": finite(arm.concept_score, 4),
     }
 
 
@@ -172,10 +171,8 @@ def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
         "plain": _arm(outcome.plain),
         "erased": _arm(outcome.erased),
         "random_control": _arm(outcome.random_control),
-        "concept_measure": outcome.concept_measure,
-        "probe_before": finite(outcome.probe_before, 4),
-        "probe_after": finite(outcome.probe_after, 4),
-        "probe_chance": finite(outcome.probe_chance, 4),
+        "fitted_on": outcome.fitted_on,
+        "proof": outcome.proof.sentence if outcome.proof else outcome.proof_missing,
     }
 
 

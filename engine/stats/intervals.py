@@ -176,7 +176,9 @@ def alike_interval(
     counted = groups[groups[:, 1] > 0]
     if not len(counted) or np.ptp(counted[:, 0] / counted[:, 1]) > SAME:
         return None
-    if len(counted) == 1 and value not in within:  # one group alone is alike to itself and says nothing of others
+    if (
+        len(counted) == 1 and value not in within
+    ):  # one group alone is alike to itself and says nothing of others
         return None
     others = wilson(0, len(counted))
     low = value - others.high * (value - within[0])

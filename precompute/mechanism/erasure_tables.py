@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.mechanism_records import NOT_PROVEN
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_mean, bootstrap_share, per_group
 from precompute.mechanism.lens_tables import group_numbers, n_items
@@ -24,11 +25,10 @@ NAMES = {
 }
 NOTHING = Estimate(np.nan, np.nan, np.nan, 0, "")
 _MEANS = ("log_likelihood_change", "right_log_likelihood_change", "relative_change")
-_PROBES = ("probe_before", "probe_after", "probe_chance")
 NO_CHOICES = "Forced choice: not defined, for answers are open."
 
 
-def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
+def erasure_rows(clips: pd.DataFrame, *, seed: int, note: str = "") -> Iterator[dict[str, Any]]:
     """Yield the rows of erasure.csv from erasure_clips.
 
     Differences are taken clip by clip, so that each arm stands beside the plain system, and the eraser beside
@@ -37,6 +37,7 @@ def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
     Args:
         clips: one row for each system, clip, arm and seed.
         seed: of the resampling of groups.
+        note: on rows of a control of equal change that an older run measured otherwise.
     """
     for (system, task), of_task in clips.groupby(["system", "task"], sort=True):
         place = {"system": system, "task": task}
@@ -45,12 +46,10 @@ def erasure_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, Any]]:
             arms = {str(arm): rows for arm, rows in group.groupby("arm", sort=True)}
             for arm, rows in arms.items():
                 against = _against(arms, rows, seed) if arm == "erased" else {}
-                yield (
-                    place
-                    | dict(zip(_PLACE, where, strict=True))
-                    | {"arm": arm}
-                    | _row(rows, plain, against, seed)
-                )
+                found = _row(rows, plain, against, seed)
+                if note and "change_matched" in arms and arm in ("erased", "change_matched"):
+                    found["note"] = f"{note} {found['note']}".strip()
+                yield (place | dict(zip(_PLACE, where, strict=True)) | {"arm": arm} | found)
 
 
 def _row(
@@ -83,7 +82,8 @@ def _row(
         "forced_choice_spread": float(by_seed["forced_correct"].mean().std()) if n_seeds > 1 else np.nan,
         "unparsed_rate": float((rows["label_status"] != "parsed").mean()),
         **{name: np.nan if is_plain else float(rows[name].mean()) for name in _MEANS},
-        **{name: float(rows[name].mean()) if (rows["arm"] == "erased").all() else np.nan for name in _PROBES},
+        "fitted_on": rows["fitted_on"].iloc[0],
+        **(_proof(rows.iloc[0]) if (rows["arm"] == "erased").all() else NOT_PROVEN),
         "note": " ".join(
             filter(
                 None,
@@ -95,6 +95,11 @@ def _row(
             )
         ),
     }
+
+
+def _proof(row: pd.Series[Any]) -> dict[str, Any]:
+    """Return the proof's columns, which are the same in every row of a way of erasing."""
+    return {name: row[name] for name in NOT_PROVEN}
 
 
 def _against(arms: dict[str, pd.DataFrame], erased: pd.DataFrame, seed: int) -> dict[str, Estimate]:

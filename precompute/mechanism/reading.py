@@ -37,9 +37,9 @@ def read_layers(unit: MechanismUnit) -> Outcome:
 def _read(system: Any, job: ClipJob) -> dict[str, Any]:
     """Return what `precompute.mechanism.clip_tables` writes, layer by layer.
 
-    texts: the lens's line; precision, control: shares, null where undefined; current, following: positions
-    that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same, summed over the control
-    transcripts.
+    texts: the lens's line; precision, control, and both by the paper's reading: shares, null where undefined;
+    current, following: positions that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same,
+    summed over the control transcripts.
     """
     spoken = say_recipe(job.recipe)
     noisy = spoil(spoken.clip, job.recipe)
@@ -71,6 +71,8 @@ def _read(system: Any, job: ClipJob) -> dict[str, Any]:
         "texts": {layer: lens_text(lens, int(layer)) for layer in layers},
         "precision": dict(zip(layers, map(_rounded, lens.precision), strict=True)),
         "control": dict(zip(layers, map(_rounded, lens.control), strict=True)),
+        "set_precision": dict(zip(layers, map(_rounded, lens.set_precision), strict=True)),
+        "set_control": dict(zip(layers, map(_rounded, lens.set_control), strict=True)),
         "current": {layer: count_hits(ranks.current[n]) for n, layer in enumerate(layers)},
         "following": {layer: count_hits(ranks.following[n]) for n, layer in enumerate(layers)},
         "mismatched": {layer: count_hits(ranks.control[:, n].ravel()) for n, layer in enumerate(layers)},

@@ -194,12 +194,13 @@ def test_right_is_said_only_where_it_is_known() -> None:
 
 
 def test_missing_numbers_stay_missing() -> None:
-    arm = ArmResult(make_answer(), 0.0, None, 0.0, None)
+    arm = ArmResult(make_answer(), 0.0, None, 0.0)
     outcome = ErasureOutcome(
-        "boc", 26, (1, 2), "audio", "linear", arm, arm, arm, "does not apply", float("nan"), 0.1, 0.1
+        "boc", 26, (1, 2), "audio", "linear", arm, arm, arm, "plain states", None, "Not measured here."
     )
     payload = clip_payload(replace(make_result(make_lens(3, 20, 5)), erasures=(outcome,)), "")
-    assert payload["erasures"][0]["probe_before"] is None
+    assert payload["erasures"][0]["proof"] == "Not measured here."
+    assert payload["erasures"][0]["fitted_on"] == "plain states"
     assert payload["erasures"][0]["plain"]["right_log_likelihood_change"] is None
     json.dumps(payload, allow_nan=False)
 

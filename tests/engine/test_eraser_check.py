@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,15 @@ import torch
 from torch import Tensor
 
 from engine import checks
-from engine.checks import FIT, GONE, IDEMPOTENT, RANKS, check_erasers
-from engine.erasure import Eraser, load_eraser, random_subspace
+from engine.checks import FIT, GONE, IDEMPOTENT, PROVEN, RANKS, check_erasers
+from engine.erasure import Eraser, Factors, load_eraser, random_subspace
 from engine.hooks import Projection
+from engine.proof import LayerProof
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 
 PAIR = "mini-ultravox"
-ALGEBRA = (RANKS, IDEMPOTENT, GONE)
+ALGEBRA = (RANKS, IDEMPOTENT, PROVEN, GONE)
 
 
 def failures(system: Ultravox, prepared: Prepared, models: Path) -> set[str]:
@@ -31,7 +33,22 @@ def exact(eraser: Eraser) -> Eraser:
     """The same with orthonormal factors: a fit on 24 clips of random ears is looser."""
     bases = {layer: random_subspace(32, eraser.kept_rank[layer], layer) for layer in eraser.layers}
     transposed = {layer: basis.T.contiguous() for layer, basis in bases.items()}
-    return replace(eraser, left=bases, right=transposed)
+    chained = {method: Factors(bases, transposed, eraser.mean) for method in eraser.chained}
+    return replace(eraser, left=bases, right=transposed, chained=chained)
+
+
+def longer(eraser: Eraser) -> Eraser:
+    """The same with one layer's factors too long."""
+    left, right = at_one_layer(eraser.left, 1.01), at_one_layer(eraser.right, 1.01)
+    return replace(eraser, left=left, right=right, chained={})
+
+
+def with_reading(eraser: Eraser, setting: str, layer: int, reading: LayerProof | None) -> Eraser:
+    """The same with one reading of its proof in place of the measured one, or without it."""
+    assert eraser.proof is not None
+    at = {one: found for one, found in eraser.proof.settings[setting].items() if one != layer}
+    at |= {layer: reading} if reading else {}
+    return replace(eraser, proof=replace(eraser.proof, settings={**eraser.proof.settings, setting: at}))
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[Eraser], Eraser]) -> None:
@@ -72,12 +89,11 @@ def test_erasers_of_other_weights_are_found(
     ("change", "found"),
     [
         (lambda e: replace(e, kept_rank={**e.kept_rank, 1: e.kept_rank[1] + 1}), RANKS),
-        (
-            lambda e: replace(e, left=at_one_layer(e.left, 1.01), right=at_one_layer(e.right, 1.01)),
-            IDEMPOTENT,
-        ),
+        (longer, IDEMPOTENT),
+        (lambda e: with_reading(e, "each layer alone", 3, None), PROVEN),
+        (lambda e: with_reading(e, "linear, all", 0, LayerProof(*[math.nan] * 8)), PROVEN),
     ],
-    ids=["rank", "not idempotent"],
+    ids=["rank", "not idempotent", "a layer without a reading", "a reading that is no number"],
 )
 def test_an_eraser_that_does_not_do_its_work_is_found(
     ultravox: Ultravox,
@@ -101,3 +117,18 @@ def test_directions_that_an_edit_leaves_behind_are_found(
     idle = Projection(torch.zeros(32, 0), torch.zeros(0, 32))
     monkeypatch.setattr(Eraser, "projections", lambda self, layers, method: dict.fromkeys(layers, idle))
     assert failures(ultravox, prepared, models_with_erasers) == {GONE}
+
+
+def test_an_eraser_without_a_proof_claims_nothing_and_one_that_leaves_something_says_so(
+    ultravox: Ultravox, prepared: Prepared, models_with_erasers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe at chance on the fit's own rows was taken for a proof, and no eraser could fail it."""
+    spoil(monkeypatch, lambda eraser: replace(eraser, proof=None))
+    found = {one.name: one for one in check_erasers(ultravox, prepared, PAIR, models_with_erasers)}
+    assert (
+        found[PROVEN].passed and "4 of 4 erasers carry no proof and claim nothing" in found[PROVEN].measured
+    )
+    leaves = LayerProof(0.9, 0.85, 0.95, 0.6, 0.55, 0.65, 0.9, 0.2)
+    spoil(monkeypatch, lambda eraser: with_reading(eraser, "each layer alone", 2, leaves))
+    found = {one.name: one for one in check_erasers(ultravox, prepared, PAIR, models_with_erasers)}
+    assert "still read" in found[PROVEN].measured and " 0 still read" not in found[PROVEN].measured

@@ -78,8 +78,8 @@ function captionParts() {
 const tableCaption = () => `Top token and its probability at each layer (rows) and audio position (columns; ${columnWords()})`;
 
 function curveKeys() {
-  const control = `the same against the words of ${lens().n_control_clips} other clips`;
-  const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
+  const control = `the same against as many distinct tokens of ${lens().n_control_clips} other clips`;
+  const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript, runs merged'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
   if (lens().degenerate_layers.length) {
     const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
     keys.push(el('span', 'cl-key cl-warning', `⚠ ${names}: one token holds more than half of the columns; not to be read as content`));

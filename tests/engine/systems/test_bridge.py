@@ -225,4 +225,7 @@ def test_a_real_person_is_heard_by_the_bridge_and_its_cascade() -> None:
     lens = result.lens
     assert lens is not None and lens.position_ends_s is not None
     assert lens.position_ends_s[-1] <= 11.0 and lens.precision[0] > 0.9 > 0.2 > lens.control[0]
-    assert load_speech_llm("bridge-smollm2").language_model is load_cascade("cascade-whisper-base").language_model
+    assert (
+        load_speech_llm("bridge-smollm2").language_model
+        is load_cascade("cascade-whisper-base").language_model
+    )
