@@ -311,9 +311,15 @@ class Measured:
         return from_ends(figure, lower, upper, n, BOOTSTRAP, row.note, n_resamples=self.probe_resamples)
 
     def lens(self, system: str) -> dict[int, tuple[Resampled, Resampled]]:
-        """Return layer -> precision of the clip's own words, and of the control's, over all tasks."""
+        """Return layer -> precision of the clip's own words, and of the control's, over all tasks.
+
+        It is the paper's plain reading where the run has it; runs made before it was measured have our own alone.
+        """
         rows = self.tables["lens_clips"]
-        rows = rows[(rows["system"] == system) & (rows["noise"] == "clean") & rows["precision"].notna()]
+        rows = rows[(rows["system"] == system) & (rows["noise"] == "clean")]
+        has_paper_reading = "set_precision" in rows and bool(rows["set_precision"].notna().any())
+        measure, control = ("set_precision", "set_control") if has_paper_reading else ("precision", "control")
+        rows = rows[rows[measure].notna()]
         everyone = rows["task"] + "|" + rows["group"].where(rows["group"] != "", rows["item_id"])
         names = np.unique(everyone.to_numpy(str))
         found = {}
@@ -321,7 +327,7 @@ class Measured:
             numbers = np.searchsorted(names, everyone[group.index].to_numpy(str))
             found[int(layer)] = tuple(
                 self._mean(f"lens|{ALL_TASKS}", numbers, group[name].to_numpy(float), len(names), (0.0, 1.0))
-                for name in ("precision", "control")
+                for name in (measure, control)
             )
         return found  # type: ignore[return-value]
 
