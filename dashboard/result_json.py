@@ -71,6 +71,7 @@ def _answer(answer: AnyAnswer) -> dict[str, Any]:
     return {
         "answer": answer.text,
         "label": answer.label,
+        "note": answer.note,
         "forced_choice": None
         if shares is None
         else {label: _finite(value) for label, value in shares.items()},
@@ -79,7 +80,7 @@ def _answer(answer: AnyAnswer) -> dict[str, Any]:
 
 def _service(answer: AnyAnswer) -> dict[str, Any]:
     """Return what a service told beside its answer; null for a system that runs here."""
-    names = ("model_version", "note", "not_measured", "prompt_tokens", "answer_tokens")
+    names = ("model_version", "not_measured", "prompt_tokens", "answer_tokens")
     return {name: getattr(answer, name, None) for name in names}
 
 

@@ -62,8 +62,7 @@ def open_musan(folder: Path) -> Musan:
     """
     tracks: list[Path] = []
     for part in SPEECH_FOLDERS:
-        # A Mac leaves a "._" file beside each that it copies to a foreign disk.
-        found = sorted(file for file in (folder / part).glob("*.wav") if not file.name.startswith("."))
+        found = sorted((folder / part).glob("[!.]*.wav"))  # a Mac leaves "._" files beside
         if not found:
             raise NoiseError(f"MUSAN: there are no WAV files in {part}; {_REMEDY}.")
         tracks += found

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from engine.hearing_verdict import HearingVerdict
 
+CUT_OFF = "Cut off at the limit of"  # how the note of an answer begins that ended at the token limit
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -48,6 +49,7 @@ class Answer:
         status: parsed, unparsed, refused or empty; nothing is guessed.
         forced_choice: probability of each allowed label, normalised over the labels; empty for open tasks.
         log_likelihood: natural log-probability of the generated tokens under the same condition.
+        note: that the answer was cut off at the token limit (`CUT_OFF`), else "".
     """
 
     text: str
@@ -55,6 +57,7 @@ class Answer:
     status: LabelStatus
     forced_choice: dict[str, float]
     log_likelihood: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Literal, TypeVar, cast
 
 from engine.answering import answer_arms
+from engine.checks import batch_is_exact
 from engine.conditions import Method, preset_layers
 from engine.erasure import Eraser, load_eraser
 from engine.errors import UnknownKeyError
@@ -23,7 +24,7 @@ from engine.result import ArmResult
 from engine.run import clip_as_heard, hear
 from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import get_pair
-from engine.systems.registry import batch_is_exact, load_speech_llm
+from engine.systems.registry import load_speech_llm
 from engine.systems.residency import using
 
 MAX_ARMS = 24  # rows to a pass beside the plain one: more do not fit the cores' caches

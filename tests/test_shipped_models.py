@@ -15,7 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from engine.audio import AudioClip
-from engine.check import check_adapter
+from engine.checks import check_adapter
 from engine.conditions import CONDITIONS, available_conditions, eraser_file, preset_layers
 from engine.erasure import load_eraser
 from engine.errors import ErasureError

@@ -81,7 +81,7 @@ LAPTOP_SYSTEMS: dict[str, SystemSpec] = {
             SPEAKS,
             _MILLIONS[TUNED] + 25.0,
             _LICENCE,
-            audio_base=BASE,
+            audio_base=WHISPER,
         ),
         _bridge("bridge-smollm2", "Bridge, temperature .5", 0.5),
         _bridge("bridge-smollm2-soft", "Bridge, temperature 1", 1.0),

@@ -1,8 +1,8 @@
 """Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
 
 `laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
-fetch large published weights, and a YAML file makes one of one's own. Reading a profile
-loads no model; `preparation` says what each system lacks before anything is fetched.
+fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
+says what each system lacks before anything is fetched.
 """
 
 from __future__ import annotations

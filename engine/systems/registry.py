@@ -150,28 +150,6 @@ def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
     return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
-def batch_is_exact(key: str, models: Path = MODELS) -> bool:
-    """Say whether this speech LLM's batches equal its singles here, as measured when it was loaded."""
-    with _LOADING:
-        return _checked(key, models)
-
-
-@cache
-@LOADED.lease()
-def _checked(key: str, models: Path) -> bool:
-    """Run check_adapter once; only batch parity may fail, and then arms run one after another."""
-    from engine.check import BATCH_CHECK, check_adapter
-
-    failed = [finding for finding in check_adapter(load_speech_llm(key, models)) if not finding.passed]
-    serious = [finding for finding in failed if finding.name != BATCH_CHECK]
-    if serious:
-        raise ModelFilesError(
-            f"{get_spec(key).name} fails its adapter check: {serious[0].name} ({serious[0].measured}); "
-            f'run "python -m engine.check {key}".'
-        )
-    return not failed
-
-
 def _text_llm(folder: str, models: Path) -> TextLLM:
     # Cascades, the oracle and a speech LLM may share a folder's weights; the row is the oracle's.
     rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]

@@ -63,11 +63,12 @@ function choices(answer) {
   return answer.forced_choice.length ? [choiceBars(answer)] : [];
 }
 
-/** What a service tells beside its answer: a refusal or a cut, and which model it was. */
-function serviceLines({ service }) {
-  if (!service) return [];
+/** What is told beside an answer: a service's refusal or a cut at the token limit, and which model a service ran. */
+function noteLines({ note, service }) {
+  const told = note ? el('p', 'cl-small cl-warning cl-note', note) : null;
+  if (!service) return [told];
   const model = service.model_version ? `answered by ${service.model_version}` : 'the service does not say which model answered';
-  return [service.note ? el('p', 'cl-small cl-warning cl-note', service.note) : null, el('p', 'cl-small cl-model', model)];
+  return [told, el('p', 'cl-small cl-model', model)];
 }
 
 /** Heard text: words it lacks in a dashed box, words nobody said underlined with a wave. */
@@ -96,7 +97,7 @@ function answerLines(lane) {
   const lines = [line];
   const said = answer.text.trim();
   if (answer.status === 'parsed' && said && said.toLowerCase() !== answer.label.toLowerCase()) lines.push(el('p', 'cl-small cl-said', `said “${said}”`));
-  lines.push(...serviceLines(answer).filter(Boolean));
+  lines.push(...noteLines(answer).filter(Boolean));
   const before = state.data.comparison && state.data.comparison.lanes[lane.role];
   if (before) {
     const same = answerWords(before) === answerWords(answer);

