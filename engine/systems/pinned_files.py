@@ -177,3 +177,5 @@ PINNED: Mapping[str, PinnedFolder] = {
         converted_bytes=148_000_000,
     ),
 }
+# Shipped folders that hold a change of a fetched model, and which one that is.
+STANDS_ON: Mapping[str, str] = {"smollm2-135m-tuned": "smollm2-135m-instruct"}

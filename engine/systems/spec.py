@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.matching import MatchKind
+from engine.systems.pinned_files import STANDS_ON
 
 SystemKind = Literal["speech_llm", "cascade", "text_llm", "unit_lm"]
 BYTES_IN_BF16 = 2
@@ -54,8 +55,8 @@ class SystemSpec:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Names of the model folders that it is made of, its own first."""
-        names = (self.folder, self.transcriber, self.backbone, self.audio_base)
+        """Names of the model folders that it is made of, its own first, and last what its backbone is a change of."""
+        names = (self.folder, self.transcriber, self.backbone, self.audio_base, STANDS_ON.get(self.backbone))
         return tuple(dict.fromkeys(name for name in names if name))
 
     @property
