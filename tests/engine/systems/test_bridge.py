@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
-from engine.check import check_adapter
+from engine.checks import check_adapter
 from engine.errors import ModelFilesError
 from engine.request import RunRequest
 from engine.run import run
