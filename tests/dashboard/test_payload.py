@@ -124,6 +124,17 @@ def test_short_clip_keeps_every_token_and_fine_numbers() -> None:
     assert (arrays["word_rank"] == lens.word_rank).all()
 
 
+def test_positions_of_many_widths_tell_the_view_when_each_ends() -> None:
+    """A bridge's positions last as long as its tokens; those of one width need no list."""
+    lens = make_lens(9, 4, 10)
+    ends = np.array([0.5, 0.82, 2.0, 3.0])
+    uneven = replace(lens, position_ends_s=ends)
+    assert clip_payload(make_result(uneven), "/file=a.wav")["lens"]["ends_s"] == ends.tolist()
+    assert "ends_s" not in clip_payload(make_result(lens), "/file=a.wav")["lens"]
+    np.testing.assert_allclose(uneven.centres_s, [0.25, 0.66, 1.41, 2.5])
+    np.testing.assert_allclose(lens.centres_s, [0.08, 0.24, 0.4, 0.56])
+
+
 def test_long_clip_of_32_layers_fits_with_five_tokens() -> None:
     lens = make_lens(32, 400, 5)
     payload = clip_payload(make_result(lens, 64.0), "/file=a.wav")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
-from engine.check import check_adapter
+from engine.checks import ERASED, SHARES, check_adapter
 from engine.errors import ModelFilesError
 from engine.request import RunRequest
 from engine.run import run
@@ -178,7 +178,10 @@ def test_the_written_tokens_are_those_that_transformers_generation_writes(
 
 def test_it_passes_the_check_of_every_adapter_and_fits_the_protocol(bridge: Bridge) -> None:
     assert isinstance(bridge, SpeechLLM)
-    assert [finding for finding in check_adapter(bridge) if not finding.passed] == []
+    # Random weights of this size blow a state's rounding up beyond what erasures by hand may differ by: the real
+    # bridge passes these two as well, in the slow tier.
+    failed = {finding.name for finding in check_adapter(bridge) if not finding.passed}
+    assert failed <= {ERASED, SHARES}
 
 
 def test_another_temperature_is_another_fingerprint(
@@ -225,6 +228,7 @@ def test_a_real_person_is_heard_by_the_bridge_and_its_cascade() -> None:
     lens = result.lens
     assert lens is not None and lens.position_ends_s is not None
     assert lens.position_ends_s[-1] <= 11.0 and lens.precision[0] > 0.9 > 0.2 > lens.control[0]
+    assert not [finding for finding in check_adapter(load_speech_llm("bridge-smollm2")) if not finding.passed]
     assert (
         load_speech_llm("bridge-smollm2").language_model
         is load_cascade("cascade-whisper-base").language_model
