@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,27 @@ class Form:
     method: str
     strength: float = 1.0
     seed: int = 0
+
+
+def asked_of(form: Form) -> Form:
+    """Return the form with what its other choices leave unread set aside: two that ask the same are equal then."""
+    own_layers = form.layers == "custom"
+    erasing = (form.scope, form.layers, form.layer_text if own_layers else "", form.method, form.strength)
+    scope, layers, layer_text, method, strength = (
+        erasing if form.erasures else ("audio", "preset", "", "linear", 1.0)
+    )
+    return replace(
+        form,
+        prompt=form.prompt if get_task(form.task).kind in ("choices", "free") else "",
+        reference=form.reference.strip(),
+        snr_db=0.0 if form.noise == "none" else form.snr_db,
+        noise_file=form.noise_file if form.noise == "own" else None,
+        scope=scope,
+        layers=layers,
+        layer_text=layer_text,
+        method=method,
+        strength=strength,
+    )
 
 
 def load(form: Form) -> AudioClip:

@@ -15,7 +15,15 @@ from dashboard.tabs.clip_card import ClipCard
 from dashboard.tabs.clip_main import Main, main
 from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
-from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
+from dashboard.tabs.events import (
+    MODEL_QUEUE,
+    PRIVATE,
+    QUICK,
+    fills,
+    off_when_pressed,
+    on_when_ended,
+    when_filled,
+)
 
 _COMPLETE_LINK = """(query) => {
   const address = location.origin + location.pathname + query;
@@ -34,6 +42,7 @@ def clip_tab(page: gr.Blocks) -> Rail:
         left = rail()
         right = main()
     _bind_clip(left)
+    left.audio.change(with_plain_errors(handlers.show_stored), [left.audio], [right.stored], **QUICK)
     _bind_question(left)
     _bind_runs(left, right)
     _bind_tools(left, right)
@@ -57,17 +66,17 @@ def _bind_clip(left: Rail) -> None:
     """A clip arrives from the gallery or from the voice too."""
     clip = [left.audio, left.clip_note, left.reference]
     bind_clip_inputs(left)
-    left.examples.click(
+    fills(
+        left.examples.click,
         with_plain_errors(handlers.take_example),
         [left.examples],
         [*clip, left.task, left.task_note, left.prompt],
-        **PRIVATE,
     )
-    left.speak.click(
+    fills(
+        left.speak.click,
         with_plain_errors(handlers.say),
         [left.speak_text, left.speak_voice, left.speak_rate, left.speak_pitch],
         clip,
-        **PRIVATE,
     )
 
 
@@ -101,7 +110,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
         yield from runs.run_form(values, shown_id, request, transcript)
 
     off_when_pressed(left.run)
-    by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    by_hand = when_filled(left.run).then(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     on_when_ended(left.run, by_hand)
     changed = gr.on(
         _changes(left),
@@ -126,7 +135,15 @@ def _bind_runs(left: Rail, right: Main) -> None:
     on_when_ended(right.run_transcript, edited)
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
     ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
-    ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+    stopped = ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+
+    def mark(shown_id: str, *values: Any) -> str:
+        return runs.mark(values, shown_id)
+
+    gr.on([part.change for part in left.form], mark, inputs, [right.stale], **QUICK)
+    # What changed while a run went on is told once it has ended.
+    for event in (by_hand, changed, other_pair, edited, stopped):
+        event.then(mark, inputs, [right.stale], **QUICK)
 
 
 def _show_offer(left: Rail) -> Any:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from dashboard.choices import needs_press, offer
+from dashboard.components.stored_answers import stored_answers_html
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
@@ -151,6 +152,11 @@ def _question(task_key: str, prompt: str | None = None) -> QuestionUpdate:
         **({} if prompt is None else {"value": prompt}),
     )
     return QuestionUpdate(task_key, small(task_hint(task_key)), box)
+
+
+def show_stored(path: str | None) -> str:
+    """Return the card of the clip on the rail where it is one of a benchmark, else ""."""
+    return stored_answers_html(opened_of_file(path))
 
 
 def show_question(task_key: str) -> tuple[Update, Update]:

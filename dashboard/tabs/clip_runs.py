@@ -19,13 +19,13 @@ from dashboard.components.payload import clip_payload, empty_value, error_value,
 from dashboard.emergence import spread_beside
 from dashboard.errors import sentence_for, toast
 from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
-from dashboard.form import Form, load, request_from
+from dashboard.form import Form, asked_of, load, request_from
 from dashboard.result_json import result_to_json
 from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
 from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
-from dashboard.tabs.clip_texts import small
+from dashboard.tabs.clip_texts import small, stale_line
 from engine.errors import PromptError
 from engine.request import RunRequest
 from engine.result import RunResult
@@ -93,6 +93,12 @@ def run_form(
         sentence = sentence_for(error)
         yield RunUpdate(view=error_value(sentence), status="", stop=gr.update(visible=False))
         raise toast(sentence) from None
+
+
+def mark(values: tuple[Any, ...], shown_id: str) -> str:
+    """Return the line above a result that other settings than the rail's gave; "" above one of these."""
+    shown, form = session.RESULTS.get(shown_id), form_of(values)
+    return stale_line() if shown is not None and asked_of(shown.form) != asked_of(form) else ""
 
 
 def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
