@@ -17,9 +17,9 @@ FORMAT = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
-def n_encoder_layers(arrays: dict[str, np.ndarray]) -> int:
-    """Return how many blocks the encoder has."""
-    return len({name.split("/")[1] for name in arrays if name.startswith("encoder/layer_") and "ffn" in name})
+def n_layers(arrays: dict[str, np.ndarray], side: str) -> int:
+    """Return how many blocks the "encoder" or "decoder" has."""
+    return len({name.split("/")[1] for name in arrays if name.startswith(f"{side}/layer_") and "ffn" in name})
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

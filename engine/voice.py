@@ -36,6 +36,7 @@ _DO_NOT_EXIT = 0x8000
 _UTF8 = 1
 _END_OF_EVENTS, _WORD_EVENT = 0, 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+_IPA = 2
 _LONGEST_DATA_PATH = 150  # the library keeps its data path in 160 bytes and cuts longer ones
 _LIBRARY_NAMES = {"en-gb": "en"}  # 1.52 lists British English as en-gb but finds it only under its file name
 _PLAIN_PUNCTUATION = " .,;:!?'\"-()%&$£€/\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
@@ -130,6 +131,8 @@ def _library() -> ctypes.CDLL | None:
         logger.warning("espeak-ng is off: it started with %s", rate_hz)
         return None
     library.espeak_Synth.argtypes = _SYNTH_ARGUMENTS
+    library.espeak_TextToPhonemes.argtypes = (ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int)
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_ng_SetRandSeed(0)
     return library
@@ -193,6 +196,25 @@ def speak(
     if not len(samples):
         raise VoiceError("The voice made no sound from this text; type a sentence.")
     return samples, NATIVE_RATE_HZ, _word_times(text, events, len(samples))
+
+
+def phonemes(text: str, voice: str = "en-us") -> tuple[str, ...]:
+    """Return how a voice says a text, in the International Phonetic Alphabet, one string a clause.
+
+    Raises:
+        VoiceError: no synthesiser or no such voice.
+    """
+    with _lock:
+        library = _library()
+        if library is None:
+            raise VoiceError("No synthesiser is installed here; record or upload a clip instead.")
+        _set_voice(library, voice)
+        rest = ctypes.c_char_p(text.encode())
+        clauses = []
+        # Each call reads one clause and moves the pointer behind it, to null at the end.
+        while rest.value:
+            clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA).decode())
+        return tuple(filter(None, clauses))
 
 
 def _check_settings(rate_wpm: int, pitch: int, pitch_range: int, volume: int) -> None:

@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import WhisperConfig, WhisperFeatureExtractor
+from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.ctranslate2_file import n_encoder_layers, read_arrays
+from engine.ctranslate2_file import read_arrays
 from engine.systems.audio_tower import layer_states
 from engine.systems.checkpoint import load_strictly
+from engine.systems.whisper_weights import encoder_tensors, whisper_config
 
 HOP_SAMPLES = 160
-_NORM = {"gamma": "weight", "beta": "bias"}
-_ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
 class WhisperEars:
@@ -35,18 +34,8 @@ class WhisperEars:
 
     def __init__(self, folder: Path) -> None:
         arrays = read_arrays(folder / "model.bin")
-        n_layers = n_encoder_layers(arrays)
-        positions, width = arrays["encoder/position_encodings/encodings"].shape
-        config = WhisperConfig(
-            d_model=width,
-            num_mel_bins=arrays["encoder/conv1/weight"].shape[1],
-            encoder_layers=n_layers,
-            encoder_attention_heads=int(arrays["encoder/num_heads"]),
-            encoder_ffn_dim=arrays["encoder/layer_0/ffn/linear_0/weight"].shape[0],
-            max_source_positions=positions,
-        )
-        self.encoder = WhisperEncoder(config)
-        load_strictly(self.encoder, _tensors(arrays, n_layers), folder.name)
+        self.encoder = WhisperEncoder(whisper_config(arrays))
+        load_strictly(self.encoder, encoder_tensors(arrays), folder.name)
         self.encoder.float().eval().requires_grad_(False)
         self._features = WhisperFeatureExtractor.from_pretrained(folder)
 
@@ -64,27 +53,3 @@ class WhisperEars:
         )
         return features.input_features[0], max(1, -(-len(samples) // HOP_SAMPLES))
 
-
-def _tensors(arrays: dict[str, np.ndarray], n_layers: int) -> dict[str, Tensor]:
-    """Return the encoder's tensors under transformers' names; keys have no bias, there as here."""
-    found = {"embed_positions.weight": arrays["encoder/position_encodings/encodings"]}
-    for conv in ("conv1", "conv2"):
-        found |= {f"{conv}.{part}": arrays[f"encoder/{conv}/{part}"] for part in ("weight", "bias")}
-    norms = {"layer_norm": "encoder/layer_norm"}
-    for layer in range(n_layers):
-        ours, theirs = f"layers.{layer}", f"encoder/layer_{layer}"
-        norms[f"{ours}.self_attn_layer_norm"] = f"{theirs}/self_attention/layer_norm"
-        norms[f"{ours}.final_layer_norm"] = f"{theirs}/ffn/layer_norm"
-        for part in ("weight", "bias"):
-            joint = np.split(arrays[f"{theirs}/self_attention/linear_0/{part}"], 3)
-            found |= {
-                f"{ours}.self_attn.{name}.{part}": piece
-                for name, piece in zip(_ATTENTION, joint, strict=True)
-            }
-            found[f"{ours}.self_attn.out_proj.{part}"] = arrays[f"{theirs}/self_attention/linear_1/{part}"]
-            found[f"{ours}.fc1.{part}"] = arrays[f"{theirs}/ffn/linear_0/{part}"]
-            found[f"{ours}.fc2.{part}"] = arrays[f"{theirs}/ffn/linear_1/{part}"]
-        assert not found.pop(f"{ours}.self_attn.k_proj.bias").any(), "a key's bias would be lost"
-    for ours, theirs in norms.items():
-        found |= {f"{ours}.{_NORM[part]}": arrays[f"{theirs}/{part}"] for part in _NORM}
-    return {name: torch.from_numpy(np.array(array, np.float32)) for name, array in found.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.conditions import CONDITIONS, erasers_folder
-from engine.ctranslate2_file import n_encoder_layers, read_arrays
+from engine.ctranslate2_file import n_layers, read_arrays
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.probes import assign_folds
 from engine.systems.catalogue import SYSTEMS, SystemSpec, n_layers_of
@@ -78,7 +78,7 @@ class MechanismPlan:
     def n_layers(self, who: str) -> int:
         """Return how many blocks are probed; states are one more."""
         if who == self.ears:
-            return n_encoder_layers(read_arrays(self.models / who / "model.bin"))
+            return n_layers(read_arrays(self.models / who / "model.bin"), "encoder")
         return n_layers_of(self.behaviour.backbone(SYSTEMS[who]), self.models)
 
     def lens_key(self, spec: SystemSpec, clip: Clip) -> str:

@@ -36,6 +36,7 @@ class LoopSettings:
     directory: Path
     save_every: int = 250
     weight_decay: float = 0.01
+    slower: tuple[str, float] = ("", 1.0)  # parameters whose names start so learn at this share of the rate
 
 
 def train(
@@ -53,16 +54,21 @@ def train(
     Returns:
         {"steps", "seconds", and the last logged numbers}; seconds add up over resumed runs.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    parameters = [p for _, p in named]
+    prefix, share = settings.slower
+    slow = [p for name, p in named if prefix and name.startswith(prefix)]
+    fast = [p for name, p in named if not (prefix and name.startswith(prefix))]
+    groups = [{"params": group, "share": rate} for group, rate in ((fast, 1.0), (slow, share)) if group]
     optimizer = torch.optim.AdamW(
-        parameters, lr=settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        groups, lr=settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
     )
     start, seconds_before, smooth = _resume(model, optimizer, settings)
     started = time.monotonic()
     model.train()
     for step in range(start, settings.steps):
         for group in optimizer.param_groups:
-            group["lr"] = settings.peak_rate * _rate_factor(step, settings.steps)
+            group["lr"] = group["share"] * settings.peak_rate * _rate_factor(step, settings.steps)
         loss, numbers = loss_of_step(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.ctranslate2_file import n_encoder_layers, read_arrays
+from engine.ctranslate2_file import n_layers, read_arrays
 from engine.errors import ModelFilesError
 
 
@@ -45,7 +45,8 @@ def test_blocks_are_counted_without_the_last_norm() -> None:
         "encoder/layer_1/ffn/x",
         "encoder/layer_norm/g",
     )
-    assert n_encoder_layers({name: np.zeros(1) for name in (*names, "decoder/layer_0/ffn/x")}) == 2
+    arrays = {name: np.zeros(1) for name in (*names, "decoder/layer_0/ffn/x")}
+    assert (n_layers(arrays, "encoder"), n_layers(arrays, "decoder")) == (2, 1)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 20, 60])
