@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dashboard.choices import all_layers
 from dashboard.opened import Opened, opened_of_digest
 from engine.errors import ClipError, PromptError, UnknownKeyError
-from engine.request import RunRequest
+from engine.request import LOGIT, RunRequest
 from engine.systems.catalogue import get_pair, get_spec
 from engine.tasks import get_task
 
@@ -36,6 +36,7 @@ class Form:
         noise: "none", "babble", "white" or "own".
         layers: one of LAYER_CHOICES; `layer_text` holds the custom ones, such as "1-4, 8".
         strength: of the erasures, 0 to 1.
+        readout: as in `RunRequest`.
     """
 
     audio: str | None
@@ -52,6 +53,7 @@ class Form:
     layer_text: str
     method: str
     strength: float = 1.0
+    readout: str = LOGIT
     seed: int = 0
 
 
@@ -128,6 +130,7 @@ def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> 
         gold=same_question.gold if same_question else None,
         aliases=same_question.aliases if same_question else (),
         transcript_override=_checked_transcript(transcript),
+        readout=form.readout,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dashboard.components.lane_value import verdict_value
 from engine.audio import SAMPLE_RATE_HZ
 from engine.result import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
 
@@ -15,7 +16,8 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
     """Return the run as dictionaries, lists, strings and finite numbers; None where nothing was measured.
 
     `erasure` is the first outcome, `erasures` holds all of them. `lens.top_tokens` and
-    `lens.top_probabilities` are [layers][positions][k], most probable first. `not_measured` says why a part is
+    `lens.top_probabilities` are [layers][positions][k], most probable first; `readout` is built
+    alike where one was asked for beside the logit lens. `not_measured` says why a part is
     null where a service answered; each of `systems` says it of its own.
     """
     outcomes = [_erasure(outcome) for outcome in result.erasures]
@@ -38,7 +40,9 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
             "snr_db": _finite(result.snr_db),
             "snr_db_achieved": _finite(result.snr_db_achieved),
         },
+        "verdict": None if result.verdict is None else verdict_value(result.verdict),
         "lens": None if result.lens is None else _lens(result.lens),
+        "readout": None if result.readout is None else _lens(result.readout),
         "erasure": outcomes[0] if outcomes else None,
         "erasures": outcomes,
         "not_measured": dict(result.not_measured),
@@ -83,12 +87,15 @@ def _service(answer: AnyAnswer) -> dict[str, Any]:
 def _lens(lens: LensReadout) -> dict[str, Any]:
     ids = np.asarray(lens.top_ids).tolist()
     return {
+        "name": lens.name,
         "layers": list(lens.layers),
         "seconds_per_position": lens.seconds_per_position,
         "top_tokens": [[[lens.token_text[one] for one in cell] for cell in layer] for layer in ids],
         "top_probabilities": np.asarray(lens.top_probabilities).astype(float).round(6).tolist(),
         "precision": [_finite(value) for value in lens.precision],
         "control": [_finite(value) for value in lens.control],
+        "beside": [_finite(value) for value in lens.beside],
+        "beside_name": lens.beside_name,
         "n_control_clips": lens.n_control_clips,
         "words_from": lens.words_from,
         "degenerate_layers": list(lens.degenerate_layers),

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 
 from engine.audio import AudioClip
 from engine.conditions import CONDITIONS, METHODS, SCOPES
-from engine.errors import ErasureError, NoiseError, PromptError, UnknownKeyError
-from engine.noise import OWN
+from engine.errors import ErasureError, LensError, NoiseError, PromptError, UnknownKeyError
+from engine.noise import OWN, ROOM
 from engine.result import SpokenWord
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.services import require_states
 from engine.tasks import Task, get_task, instruction_for, labels_for
+from engine.tuned_lens import why_no_tuned_lens
 
 MAX_REFERENCE_CHARACTERS = 500
 ERASURES = tuple(CONDITIONS)
+LOGIT, TUNED, DIFFERENCE = READOUTS = ("logit", "tuned", "difference")
+NO_DIFFERENCE = (
+    "The difference of two conditions needs a second one: switch an erasure or noise on, or choose the logit "
+    "lens."
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class RunRequest:
         reference_words: times of the reference's words, where they are known exactly.
         gold: the right answer, if known; aliases count as well.
         transcript_override: given to the cascade instead of what it heard.
+        readout: how the states are read beside the logit lens: "logit" (nothing else), "tuned", or "difference":
+            of the plain run and the first erasure, else of the clean clip and the noisy one.
     """
 
     clip: AudioClip
@@ -57,6 +65,7 @@ class RunRequest:
     gold: str | None = None
     aliases: tuple[str, ...] = ()
     transcript_override: str | None = None
+    readout: str = LOGIT
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,15 @@ def check_request(request: RunRequest) -> Question:
         PromptError: prompt, choices, reference or transcript cannot be used.
         NoiseError: own noise without a noise file.
         ErasureError: the strength is no number from 0 to 1.
-        ServiceError: an erasure for a speech LLM whose states stay with a service.
+        LensError: a tuned lens that was not fitted, or a difference without a second condition.
+        ServiceError: an erasure or a readout for a speech LLM whose states stay with a service.
     """
     task = get_task(request.task)
     get_pair(request.pair)
     for what, value, allowed in (
         ("scope", request.scope, SCOPES),
         ("method", request.method, METHODS),
+        ("readout", request.readout, READOUTS),
         *(("erasure", erasure, ERASURES) for erasure in request.erasures),
     ):
         if value not in allowed:
@@ -94,6 +105,11 @@ def check_request(request: RunRequest) -> Question:
             )
     if request.erasures:
         require_states(get_spec(get_pair(request.pair).speech_llm), "erasure")
+    if request.readout != LOGIT:
+        require_states(get_spec(get_pair(request.pair).speech_llm), "lens")
+        reason = why_no_readout(request.readout, request.pair, has_second_condition(request))
+        if reason:
+            raise LensError(reason)
     if request.layers is not None and not request.layers:
         raise UnknownKeyError("No layer is chosen; choose at least one layer to erase at.")
     if not 0 <= request.strength <= 1:
@@ -101,3 +117,20 @@ def check_request(request: RunRequest) -> Question:
     if request.noise == OWN and request.snr_db is not None and request.noise_clip is None:
         raise NoiseError("Own noise needs a noise file; upload one, or choose babble or white noise.")
     return Question(task, instruction_for(task, request.prompt), labels_for(task, request.prompt))
+
+
+def has_second_condition(request: RunRequest) -> bool:
+    """Say whether the run has two conditions that can be told apart: an erasure that acts, or noise."""
+    return bool(request.erasures and request.strength) or is_noisy(request)
+
+
+def is_noisy(request: RunRequest) -> bool:
+    """Say whether the models hear another sound than the clip."""
+    return request.noise == ROOM or (request.noise is not None and request.snr_db is not None)
+
+
+def why_no_readout(readout: str, pair: str, has_two_conditions: bool) -> str:
+    """Return why this pair's states cannot be read so, as a sentence; "" where they can."""
+    if readout == TUNED:
+        return why_no_tuned_lens(get_pair(pair).speech_llm)
+    return NO_DIFFERENCE if readout == DIFFERENCE and not has_two_conditions else ""

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+LOGIT_LENS = "logit lens"
+
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -25,6 +27,7 @@ AgreementClass = Literal[
     "different answers",
     "not comparable",
 ]
+VerdictKind = Literal["heard alike", "heard otherwise", "no speech", "not English", "longer than trained on"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class LensReadout:
-    """The logit lens at the audio positions: top tokens only, logits never leave the engine.
+    """A lens at the audio positions: top tokens only, logits never leave the engine.
 
     Attributes:
         layers: recorded layers; 0 is the input of the first block, i the output of block i.
@@ -131,6 +134,9 @@ class LensReadout:
         precision: bag-of-tokens precision per layer against the clip's own words.
         control: the same against the words of other clips (mismatched transcript), mean.
         degenerate_layers: layers where one token holds more than half of the positions.
+        name: "logit lens", "tuned lens", or which two conditions the tokens differ between; of a difference,
+            `entropy_nats` is KL(first || second), and tokens are ordered by their share in it.
+        beside, beside_name: precision per layer of another readout of the same states, and what it is; () for none.
     """
 
     layers: tuple[int, ...]
@@ -147,6 +153,9 @@ class LensReadout:
     control: tuple[float, ...]
     n_control_clips: int
     degenerate_layers: tuple[int, ...]
+    name: str = LOGIT_LENS
+    beside: tuple[float, ...] = ()
+    beside_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -209,6 +218,21 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """Whether what was heard can be relied on, in one place above the answers.
+
+    Attributes:
+        kind: the class.
+        sentence: the same for a reader, numbers included.
+        numbers: what it was decided by, by name; units are in the names.
+    """
+
+    kind: VerdictKind
+    sentence: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunResult:
     """Everything one press of Run yields.
 
@@ -218,7 +242,9 @@ class RunResult:
         snr_db_achieved: None on a clean clip.
         waveform: 16 kHz mono samples as the models heard them.
         lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
-        lens: None for a speech LLM behind a service.
+        lens: the logit lens; None for a speech LLM behind a service.
+        readout: the tuned lens or the difference, where one was asked for, of the same states; else None.
+        verdict: None where it was not decided.
         match: "exact" when both lanes run the same backbone weights, else the catalogue's word.
         erasures: one outcome per condition asked for.
         reference: the true transcript, or None.
@@ -246,3 +272,5 @@ class RunResult:
     gold: str | None
     seconds: float
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    readout: LensReadout | None = None
+    verdict: Verdict | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import Part, word_difference
-from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord
+from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord, Verdict
 from engine.systems.services import UNAVAILABLE
 from engine.tasks import TASKS
 
@@ -87,6 +87,12 @@ def comparison_value(other: RunResult) -> dict[str, Any]:
     title = "clean run" if other.noise is None else f"run with {other.noise} noise"
     lanes = {lane.role: answer_value(lane.answer) for lane in other.lanes}
     return {"title": title, "agreement": other.agreement.kind, "lanes": lanes}
+
+
+def verdict_value(verdict: Verdict) -> dict[str, Any]:
+    """Return the verdict on what was heard, as the view and the JSON have it."""
+    numbers = {name: finite(number, 4) for name, number in verdict.numbers.items()}
+    return {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers}
 
 
 def words_value(words: Sequence[SpokenWord]) -> list[list[Any]]:

@@ -125,7 +125,9 @@ def _python_of_tables(source: str) -> str:
     lines = [
         f"{name} = rows_of({name!r}, source={origin!r}, limit=10_000)" for name in names or ("lens", "probes")
     ]
-    return "\n".join([*_CLIENT, *lines, "print(lens.query(\"measure == 'precision' and task == 'all tasks'\"))"])
+    return "\n".join(
+        [*_CLIENT, *lines, "print(lens.query(\"measure == 'precision' and task == 'all tasks'\"))"]
+    )
 
 
 def python_of(view: BenchmarkView) -> str:

@@ -24,6 +24,7 @@ from dashboard.tabs.events import (
     on_when_ended,
     when_filled,
 )
+from engine.request import READOUTS
 
 _COMPLETE_LINK = """(query) => {
   const address = location.origin + location.pathname + query;
@@ -123,6 +124,16 @@ def _bind_runs(left: Rail, right: Main) -> None:
     )
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
     other_pair = _show_offer(left).then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+
+    def choose_readout(event: gr.EventData) -> Any:
+        said = event._data if isinstance(event._data, dict) else {}
+        return said["readout"] if said.get("readout") in READOUTS else handlers.SKIP
+
+    def rerun_readout(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.rerun_readout(values, shown_id, request)
+
+    chosen = right.view.select(choose_readout, None, [left.readout], **QUICK)
+    read_anew = chosen.then(rerun_readout, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     off_when_pressed(right.run_transcript)
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
@@ -134,7 +145,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
     )
     on_when_ended(right.run_transcript, edited)
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
-    ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
+    ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, read_anew, edited], **PRIVATE)
     stopped = ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
 
     def mark(shown_id: str, *values: Any) -> str:
@@ -142,7 +153,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
 
     gr.on([part.change for part in left.form], mark, inputs, [right.stale], **QUICK)
     # What changed while a run went on is told once it has ended.
-    for event in (by_hand, changed, other_pair, edited, stopped):
+    for event in (by_hand, changed, other_pair, read_anew, edited, stopped):
         event.then(mark, inputs, [right.stale], **QUICK)
 
 
@@ -231,6 +242,9 @@ def _bind_asks(right: Main) -> None:
 
     def ask(request: gr.Request, shown_id: str, event: gr.EventData) -> Iterator[dict[str, Any]]:
         said = event._data if isinstance(event._data, dict) else {}
+        if "readout" in said:  # the same event of the view, heard by the runs
+            yield handlers.SKIP
+            return
         yield from asks.ask_layer(shown_id, said.get("layer"), said.get("turn"), request)
 
     outputs = [card.status, card.shown, card.of, card.stop]
@@ -267,6 +281,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         left.layer_text,
         left.method,
         left.strength,
+        left.readout,
         run_at_once,
     ]
 

@@ -26,7 +26,7 @@ from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
-from engine.request import ERASURES
+from engine.request import ERASURES, LOGIT
 from engine.result import SpokenWord
 from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
@@ -71,6 +71,7 @@ class Restored(NamedTuple):
     layer_text: Update
     method: Update
     strength: Update
+    readout: Update
     run_at_once: bool
 
 
@@ -95,6 +96,7 @@ def form_of(values: tuple[Any, ...]) -> Form:
         form.layer_text or "",
         form.method,
         float("nan") if form.strength is None else form.strength,
+        form.readout or LOGIT,
         seed=_seed_of(form.audio),
     )
 
@@ -225,6 +227,7 @@ def restore(query: dict[str, str]) -> Restored:
         profile_note(state_of_profile()),
         *_restored_noise(view),
         *_restored_erasure(view),
+        SKIP if view.readout is None else view.readout,
         # What goes to a service waits for a person who presses Run.
         bool(view.run and example and not needs_press(view.pair or next(iter(offered_pairs())))),
     )

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from dashboard import session
-from dashboard.beside import beside
+from dashboard.beside import beside, human_rates
 from dashboard.choices import layer_preset, needs_press, offer
 from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
 from dashboard.emergence import spread_beside
 from dashboard.errors import sentence_for, toast
 from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
-from dashboard.form import Form, asked_of, load, request_from
+from dashboard.form import Form, asked_of, example_of_file, load, request_from
 from dashboard.result_json import result_to_json
 from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
@@ -27,7 +27,14 @@ from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small, stale_line
 from engine.errors import PromptError
-from engine.request import RunRequest
+from engine.request import (
+    DIFFERENCE,
+    LOGIT,
+    TUNED,
+    RunRequest,
+    has_second_condition,
+    why_no_readout,
+)
 from engine.result import RunResult
 
 PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
@@ -93,6 +100,15 @@ def run_form(
         sentence = sentence_for(error)
         yield RunUpdate(view=error_value(sentence), status="", stop=gr.update(visible=False))
         raise toast(sentence) from None
+
+
+def rerun_readout(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
+    """Yield as `rerun_form` does when another readout was chosen than the one on screen, else nothing happens."""
+    shown = session.RESULTS.get(shown_id)
+    if shown is None or shown.form.readout == form_of(values).readout:
+        yield RunUpdate()
+        return
+    yield from rerun_form(values, shown_id, client)
 
 
 def mark(values: tuple[Any, ...], shown_id: str) -> str:
@@ -209,9 +225,23 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         source="measured live, a service asked" if finished.result.not_measured else "measured live",
         preset_layers=layer_preset(finished.result.pair) if finished.result.lens else None,
         benchmark=beside(
-            finished.result.task, finished.result.pair, finished.result.noise, finished.result.snr_db
+            finished.result.task,
+            finished.result.pair,
+            finished.result.noise,
+            finished.result.snr_db,
+            is_own=example_of_file(finished.form.audio) is None,
         ),
+        human=human_rates(finished.result.pair),
+        readouts=readouts(finished.request),
+        readout=finished.request.readout,
     )
+
+
+def readouts(request: RunRequest) -> list[list[str]]:
+    """Return the readouts that the view offers for a run: key, name, and why it is off ("" where it is not)."""
+    names = ((LOGIT, "logit lens"), (TUNED, "tuned lens"), (DIFFERENCE, "difference of two conditions"))
+    both = has_second_condition(request)
+    return [[key, name, why_no_readout(key, request.pair, both)] for key, name in names]
 
 
 def _noise_line(result: RunResult) -> str:

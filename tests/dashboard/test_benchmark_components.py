@@ -128,7 +128,11 @@ def test_long_lists_have_pages(own_run: Path) -> None:
 
 @pytest.mark.parametrize("level", ["clean", "babble-5"])
 def test_the_python_lines_give_the_pair_on_screen(
-    own_run: Path, level: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    own_run: Path,
+    level: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They named a folder of the clone and ran nowhere else; now they ask the page's own endpoint."""
 
