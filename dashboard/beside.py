@@ -43,7 +43,7 @@ def beside(
         sentence = shipped or benchmark_line(task, pair)
     except (ModelFilesError, TableError) as error:
         return str(error)
-    return f"{sentence} {NOT_OF_YOURS}" if sentence and is_own else sentence
+    return f"{sentence} {NOT_OF_YOURS}" if sentence and is_own and "95 %" in sentence else sentence
 
 
 def human_rates(pair: str) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def clip_tab(page: gr.Blocks) -> Rail:
     with gr.Row(elem_id="page", elem_classes="rail-page", equal_height=False):
         left = rail()
         right = main()
-    _bind_clip(left)
+    _bind_clip(left, right)
     left.audio.change(with_plain_errors(handlers.show_stored), [left.audio], [right.stored], **QUICK)
     _bind_question(left)
     _bind_runs(left, right)
@@ -63,16 +63,23 @@ def bind_clip_inputs(card: Rail | ClipCard) -> None:
     card.said_it.click(lambda text: text, [card.said_text], [card.reference], **QUICK)
 
 
-def _bind_clip(left: Rail) -> None:
+def _bind_clip(left: Rail, right: Main) -> None:
     """A clip arrives from the gallery or from the voice too."""
     clip = [left.audio, left.clip_note, left.reference]
     bind_clip_inputs(left)
-    fills(
+    chosen = fills(
         left.examples.click,
         with_plain_errors(handlers.take_example),
         [left.examples],
         [*clip, left.task, left.task_note, left.prompt],
     )
+
+    def show_stored(shown_id: str, *values: Any) -> runs.RunUpdate:
+        return runs.show_stored(values, shown_id)
+
+    shown = [right.shown_id, *left.form]
+    stored = chosen.then(with_plain_errors(show_stored), shown, _run_outputs(left, right), **QUICK)
+    stored.then(lambda *values: runs.mark(values[1:], values[0]), shown, [right.stale], **QUICK)
     fills(
         left.speak.click,
         with_plain_errors(handlers.say),
@@ -122,8 +129,12 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **PRIVATE,
         **MODEL_QUEUE,
     )
+
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
-    other_pair = _show_offer(left).then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    def change_pair(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.change_pair(values, shown_id, request)
+
+    other_pair = _show_offer(left).then(change_pair, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
 
     def choose_readout(event: gr.EventData) -> Any:
         said = event._data if isinstance(event._data, dict) else {}
@@ -294,7 +305,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         if asked:
             yield from runs.run_form(values, shown_id, request)
         else:
-            yield runs.RunUpdate()
+            yield runs.show_stored(values, shown_id)
 
     loaded = page.load(with_plain_errors(restore), None, restored, **PRIVATE)
     loaded.then(

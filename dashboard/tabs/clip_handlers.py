@@ -21,6 +21,7 @@ from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
+from dashboard.stored import opening_example
 from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
@@ -219,6 +220,8 @@ def restore(query: dict[str, str]) -> Restored:
     example = known.get(view.example or "")
     if view.clip:
         example = open_clip(view.clip).example
+    elif example is None and not view.pair:
+        example = opening_example()
     clip = example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
     return Restored(
         *clip,

@@ -23,6 +23,7 @@ from dashboard.form import Form, asked_of, example_of_file, load, request_from
 from dashboard.result_json import result_to_json
 from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
+from dashboard.stored import mark_of, stored_for
 from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small, stale_line
@@ -138,14 +139,38 @@ def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None
     yield from run_form(values, shown_id, client)
 
 
-def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUpdate:
+def show_stored(values: tuple[Any, ...], shown_id: str) -> RunUpdate:
+    """Return the stored result of what the rail asks; nothing changes where none is stored or that is on screen."""
+    form, shown = form_of(values), session.RESULTS.get(shown_id)
+    if shown is not None and asked_of(shown.form) == asked_of(form):
+        return RunUpdate()
+    stored = stored_for(form)
+    if stored is None:
+        return RunUpdate()
+    return _finish(request_from(form, load(form)), stored.result, form, shown_id, mark_of(stored))
+
+
+def change_pair(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
+    """Yield the stored result of a pair that was just chosen where only such results were shown, else run again."""
+    shown = session.RESULTS.get(shown_id)
+    if shown is not None and not shown.stored:
+        yield from rerun_form(values, shown_id, client)
+        return
+    yield show_stored(values, shown_id)
+
+
+def _finish(request: Any, result: RunResult, form: Form, shown_id: str, stored: str = "") -> RunUpdate:
     audio_file = str(write_wav(result.waveform))
-    finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id))
+    finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id), stored)
     cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
     return RunUpdate(
         view=_ready(finished),
         shown_id=session.RESULTS.put(finished),
-        status=small(f"Finished in {result.seconds:.1f} s."),
+        status=small(
+            f"Stored result: {stored}. Run measures it here."
+            if stored
+            else f"Finished in {result.seconds:.1f} s."
+        ),
         estimate=estimate(list(request.erasures), request.strength),
         stop=gr.update(visible=False),
         noise_note=small(_noise_line(result)),
@@ -222,7 +247,8 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         finished.result,
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
-        source="measured live, a service asked" if finished.result.not_measured else "measured live",
+        source=finished.stored
+        or ("measured live, a service asked" if finished.result.not_measured else "measured live"),
         preset_layers=layer_preset(finished.result.pair) if finished.result.lens else None,
         benchmark=beside(
             finished.result.task,
