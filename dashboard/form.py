@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from dashboard.choices import all_layers
 from dashboard.opened import Opened, opened_of_digest
 from engine.errors import ClipError, PromptError, UnknownKeyError
-from engine.request import LOGIT, RunRequest
+from engine.readouts import LOGIT
+from engine.request import RunRequest
 from engine.systems.catalogue import get_pair, get_spec
 from engine.tasks import get_task
 

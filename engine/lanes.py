@@ -23,8 +23,9 @@ from engine.decode import Pass, run_arms
 from engine.erasure import Eraser
 from engine.hooks import Scope
 from engine.lens import Reading, difference_reading, lens_text, logit_reading, read_lens
+from engine.readouts import DIFFERENCE, TUNED
 from engine.remote import Tell
-from engine.request import DIFFERENCE, TUNED, Question, RunRequest
+from engine.request import Question, RunRequest
 from engine.result import (
     Answer,
     AnyAnswer,

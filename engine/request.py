@@ -8,19 +8,14 @@ from engine.audio import AudioClip
 from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import ErasureError, LensError, NoiseError, PromptError, UnknownKeyError
 from engine.noise import OWN, ROOM
+from engine.readouts import LOGIT, READOUTS, why_no_readout
 from engine.result import SpokenWord
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.services import require_states
 from engine.tasks import Task, get_task, instruction_for, labels_for
-from engine.tuned_lens import why_no_tuned_lens
 
 MAX_REFERENCE_CHARACTERS = 500
 ERASURES = tuple(CONDITIONS)
-LOGIT, TUNED, DIFFERENCE = READOUTS = ("logit", "tuned", "difference")
-NO_DIFFERENCE = (
-    "The difference of two conditions needs a second one: switch an erasure or noise on, or choose the logit "
-    "lens."
-)
 
 
 @dataclass(frozen=True)
@@ -127,10 +122,3 @@ def has_second_condition(request: RunRequest) -> bool:
 def is_noisy(request: RunRequest) -> bool:
     """Say whether the models hear another sound than the clip."""
     return request.noise == ROOM or (request.noise is not None and request.snr_db is not None)
-
-
-def why_no_readout(readout: str, pair: str, has_two_conditions: bool) -> str:
-    """Return why this pair's states cannot be read so, as a sentence; "" where they can."""
-    if readout == TUNED:
-        return why_no_tuned_lens(get_pair(pair).speech_llm)
-    return NO_DIFFERENCE if readout == DIFFERENCE and not has_two_conditions else ""

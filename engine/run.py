@@ -26,7 +26,8 @@ from engine.errors import PromptError
 from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
-from engine.request import DIFFERENCE, Question, RunRequest, check_request
+from engine.readouts import DIFFERENCE
+from engine.request import Question, RunRequest, check_request
 from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
 from engine.systems.catalogue import Pair, get_pair, get_spec, match_of, transcriber_name

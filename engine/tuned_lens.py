@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.errors import LensError
-from engine.systems.catalogue import MODELS, get_spec
+from engine.readouts import tuned_lens_file, why_no_tuned_lens
+from engine.systems.catalogue import MODELS
 
 FORMAT = "cascade-lens tuned lens 1"
-FILE_NAME = "tuned_lens.safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,6 @@ class TunedLens:
         """Return the states of a layer as the final norm is to get them."""
         translator = self.translators.get(layer)
         return states if translator is None else translator.apply(states)
-
-
-def tuned_lens_file(key: str, models: Path = MODELS) -> Path:
-    """Return where a system's tuned lens lies."""
-    return models / key / FILE_NAME
-
-
-def why_no_tuned_lens(key: str, models: Path = MODELS) -> str:
-    """Return why a system cannot be read by a tuned lens, as a sentence; "" where it can."""
-    if tuned_lens_file(key, models).is_file():
-        return ""
-    return f"No tuned lens was fitted for {get_spec(key).name}; choose the logit lens."
 
 
 def load_tuned_lens(key: str, fingerprint: str, n_layers: int, models: Path = MODELS) -> TunedLens:

@@ -29,7 +29,7 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
-from engine.request import LOGIT
+from engine.readouts import LOGIT
 from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
 from engine.tasks import TASKS
 

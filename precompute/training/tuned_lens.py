@@ -84,7 +84,7 @@ def make_tuned_lens(
         fitted_on: its prompts, of clips and of texts; in the same order at every call, so that it can go on.
         held_out: prompts of other clips.
         build: folder for states, fitted layers and the scores as `tuned_lens.csv`.
-        file: of the maps, see `engine.tuned_lens.tuned_lens_file`.
+        file: of the maps, see `engine.readouts.tuned_lens_file`.
         settings: the standing ones where None.
 
     Raises:

@@ -136,7 +136,7 @@ def options(page: Page, box: str) -> list[str]:
 
 
 def test_no_combination_of_source_task_and_noise_ends_the_page(open_page: OpenPage) -> None:
-    """The choice "babble, 5 dB", then "Sarcasm", was answered with an error 500, and the page stood still until a reload."""
+    """The choice "babble, 5 dB", then "Sarcasm", was an error 500, and the page stood still until a reload."""
     page = open_benchmark(open_page, "?tab=benchmark&source=own")
     refused: list[str] = []
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)

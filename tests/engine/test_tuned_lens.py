@@ -15,12 +15,13 @@ from engine.decode import run_arms
 from engine.errors import LensError
 from engine.lanes import at_span
 from engine.lens import difference_reading, logit_reading, read_lens
+from engine.readouts import tuned_lens_file
 from engine.request import RunRequest, check_request
 from engine.result import LensReadout
 from engine.run import run
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
-from engine.tuned_lens import Translator, TunedLens, load_tuned_lens, save_tuned_lens, tuned_lens_file
+from engine.tuned_lens import Translator, TunedLens, load_tuned_lens, save_tuned_lens
 from tests.engine.test_lens import OTHERS, WIDTH_S, WORDS
 
 RANK = 2
