@@ -53,12 +53,12 @@ def test_the_readout_over_the_grid_reads_anew(page_strict: Page) -> None:
     ]
     erase_text(page_strict)
     readout.select_option("difference")
-    expect(page_strict.locator(".cl-caption")).to_contain_text("plain minus text erased", timeout=RUN_MS)
+    expect(page_strict.locator(".cl-lens .cl-caption")).to_contain_text("plain minus text erased", timeout=RUN_MS)
     wait_for_result(page_strict)
     expect(readout).to_have_value("difference")
     expect(page_strict.locator(".cl-legend")).to_contain_text("random control of the same rank")
     readout.select_option("logit")
-    expect(page_strict.locator(".cl-caption")).to_contain_text("logit lens", timeout=RUN_MS)
+    expect(page_strict.locator(".cl-lens .cl-caption")).to_contain_text("logit lens", timeout=RUN_MS)
 
 
 def test_a_benchmark_clip_opens_with_its_name_and_its_stored_answers(open_page: OpenPage) -> None:
