@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dashboard.machine import take_upload_folder, without_proxies
+
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+if no_folder := take_upload_folder():
+    sys.exit(no_folder)
+with without_proxies():  # it makes a client when it is imported, which fails on a proxy that it does not know
+    import gradio as _  # noqa: F401
 
 from dashboard.layout import build_dashboard, launch_options
 from dashboard.preparing import prepare, take_profile
@@ -52,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if trouble:
         parser.error(trouble)
-    demo.launch(
-        server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
-    )
+    try:
+        with without_proxies():
+            demo.launch(
+                server_name=chosen.host, server_port=chosen.port, prevent_thread_lock=True, **launch_options()
+            )
+    except OSError:
+        parser.error("the page cannot listen there; choose another --port or --host")
     prepare()
     demo.block_thread()
 

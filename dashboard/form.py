@@ -89,7 +89,7 @@ def load(form: Form) -> AudioClip:
 
     if not form.audio:
         raise ClipError("There is no clip yet: record one, upload a file or choose an example.")
-    return load_clip(form.audio)
+    return load_clip(form.audio, whole=True)
 
 
 def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> RunRequest:

@@ -31,10 +31,28 @@ SHIPPED = (
 )
 MOST_NAMES = 3  # of systems: the header has two lines
 # A step back leads to an address, and an address to its view.
+# Browsers call .webm, .mp4 and the like films, whatever is in them, and Gradio's box for sound refuses films: what is
+# dropped or chosen there goes by a sound's name, and the engine says whether it is one.
 # No microphone is offered on plain http to another machine; the page then says so instead of failing.
-_HEAD = """<script>
+_HEAD = r"""<script>
 if (!navigator.mediaDevices) document.documentElement.classList.add('no-microphone');
 addEventListener('popstate', () => location.reload());
+const asSound = (files) => {
+  const all = new DataTransfer();
+  for (const file of files) {
+    const isFilm = /^(video\/|application\/ogg|$)/.test(file.type);
+    all.items.add(isFilm ? new File([file], file.name, { type: 'audio/webm' }) : file);
+  }
+  return all.files;
+};
+const inSoundBox = (event) => event.target instanceof Element && event.target.closest('.clip-audio, #noise-file');
+addEventListener('drop', (event) => {
+  if (!inSoundBox(event) || !event.dataTransfer) return;
+  Object.defineProperty(event, 'dataTransfer', { value: { files: asSound(event.dataTransfer.files) } });
+}, true);
+addEventListener('change', (event) => {
+  if (inSoundBox(event) && event.target.type === 'file') event.target.files = asSound(event.target.files);
+}, true);
 </script>"""
 
 MOST_WAITING = 20

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from dashboard.components.lane_value import verdict_value
 from engine.audio import SAMPLE_RATE_HZ
 from engine.result import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
 
@@ -20,6 +20,7 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
     alike where one was asked for beside the logit lens. `not_measured` says why a part is
     null where a service answered; each of `systems` says it of its own.
     """
+    verdict = result.hearing_verdict
     outcomes = [_erasure(outcome) for outcome in result.erasures]
     return {
         "task": result.task,
@@ -31,6 +32,7 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
         "gold": result.gold,
         "systems": [_system(lane) for lane in result.lanes],
         "agreement": {"kind": result.agreement.kind, "sentence": result.agreement.sentence},
+        "hearing_verdict": None if verdict is None else asdict(verdict),
         "audio": {
             "name": result.audio_name,
             "duration_s": len(result.waveform) / SAMPLE_RATE_HZ,
@@ -40,7 +42,6 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
             "snr_db": _finite(result.snr_db),
             "snr_db_achieved": _finite(result.snr_db_achieved),
         },
-        "verdict": None if result.verdict is None else verdict_value(result.verdict),
         "lens": None if result.lens is None else _lens(result.lens),
         "readout": None if result.readout is None else _lens(result.readout),
         "erasure": outcomes[0] if outcomes else None,
@@ -72,6 +73,7 @@ def _answer(answer: AnyAnswer) -> dict[str, Any]:
     return {
         "answer": answer.text,
         "label": answer.label,
+        "note": answer.note,
         "forced_choice": None
         if shares is None
         else {label: _finite(value) for label, value in shares.items()},
@@ -80,7 +82,7 @@ def _answer(answer: AnyAnswer) -> dict[str, Any]:
 
 def _service(answer: AnyAnswer) -> dict[str, Any]:
     """Return what a service told beside its answer; null for a system that runs here."""
-    names = ("model_version", "note", "not_measured", "prompt_tokens", "answer_tokens")
+    names = ("model_version", "not_measured", "prompt_tokens", "answer_tokens")
     return {name: getattr(answer, name, None) for name in names}
 
 

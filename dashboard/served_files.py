@@ -17,6 +17,7 @@ from gradio import utils
 from jaxtyping import Float
 
 from engine.audio import SAMPLE_RATE_HZ
+from engine.errors import EngineError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,5 +70,8 @@ def address_of(path: Path) -> str:
 
 def _new_folder() -> Path:
     folder = Path(utils.get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise EngineError("The temporary folder cannot be written; make room in it and try again.") from error
     return folder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.result import Agreement, AnyAnswer
 from engine.scoring import is_right
-from engine.tasks import Task, normalise
+from engine.spelling import normalise
+from engine.tasks import Task
 
 _WHY_UNREAD = {
     "unparsed": "answered with none of the allowed words",

@@ -17,7 +17,7 @@ from engine.decode import Decoded, Pass, run_arms, run_prompts
 from engine.hooks import RowEdits
 from engine.remote import Tell
 from engine.request import Question
-from engine.result import Answer, BehaviourAnswer
+from engine.result import CUT_OFF, Answer, BehaviourAnswer
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel
 from engine.systems.services import UNAVAILABLE
 from engine.tasks import parse_answer
@@ -50,6 +50,7 @@ def answer_batch(
             system,
             [system.prepare(one, question.instruction) for one, question in rows],
             continuations=[question.labels for _, question in rows],
+            max_new_tokens=[question.task.max_new_tokens for _, question in rows],
         )
         for (_, question), reply in zip(rows, replies, strict=True):
             answers.append(_read(question, reply.decoded, reply.continuation_scores.numpy()))
@@ -106,7 +107,13 @@ def answer_arms(
     scored = [*question.labels, *([gold] if gold and gold not in question.labels else [])]
     layers = all_layers(system) if record and prepared.heard.seconds_per_position else ()
     passed = run_arms(
-        system, prepared, edits=edits, continuations=scored, record_layers=layers, batched=batched
+        system,
+        prepared,
+        edits=edits,
+        continuations=scored,
+        record_layers=layers,
+        max_new_tokens=question.task.max_new_tokens,
+        batched=batched,
     )
     scores = passed.continuation_scores.numpy()
     answers = [_read(question, decoded, scores[row]) for row, decoded in enumerate(passed.decoded)]
@@ -124,7 +131,8 @@ def _read(question: Question, decoded: Decoded, scores: Float[np.ndarray, " cont
     label, status = parse_answer(question.task, decoded.text, question.labels)
     shares = _normalised(scores[: len(question.labels)])
     forced = dict(zip(question.labels, shares, strict=True))
-    return Answer(decoded.text, label, status, forced, decoded.log_likelihood)
+    note = "" if decoded.end_id is not None else f"{CUT_OFF} {question.task.max_new_tokens} tokens."
+    return Answer(decoded.text, label, status, forced, decoded.log_likelihood, note)
 
 
 def _normalised(log_scores: Float[np.ndarray, " labels"]) -> list[float]:

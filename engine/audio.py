@@ -11,14 +11,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import av
 import av.container
 import numpy as np
 import soxr
+from av.stream import Disposition
 from jaxtyping import Float, Shaped
 
+from engine.containers import Ending, ending_of
 from engine.errors import ClipError
 
 SAMPLE_RATE_HZ = 16_000
@@ -35,14 +38,20 @@ CLIPPED_SHARE = 1e-3  # of the samples; one loud click is not clipping
 
 # Lossy coders pad their last frame; a clip of just the longest length is cut back rather than refused.
 _CODEC_PADDING_S = 0.1
-# A header that promises more than this share over what was found means a file that breaks off.
-_BREAK_OFF_SHARE = 0.05
-_BREAK_OFF_S = 0.25
-# FFmpeg guesses these containers' durations from the bit rate, so a missing end cannot be told.
-_GUESSED_DURATION = ("mp3", "aac")
+# Time stamps of a recorder jitter; a jump beyond this is a gap.
+_GAP_S = 0.1
+# Containers whose time stamps are written by a clock; elsewhere FFmpeg counts them up from the samples.
+_STAMPED = ("matroska", "mov")
+
+# The power of the summed channels over the sum of their powers: 1 when they have nothing in common, as many
+# as there are channels when they are equal. Below this they take each other out.
+CANCELLED_SHARE = 0.25
+OFFSET_LEVEL = 1e-3  # of full scale; less than a 16-bit recorder's usual offset is not worth a word
+OFFSET_SHARE = 0.1  # of the sound's own root mean square
+NEWS_DB = 0.05  # a change that is written as 0.0 dB is none
 
 # Playlists (hls, concat) would read other files of the server: only containers that hold sound are opened.
-_FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,aiff,caf"
+_FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,aiff,caf,amr,au,asf,avi"
 _OPEN_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _LINK = re.compile(r"\s*([a-z][a-z0-9+.-]*://|www\.)", re.IGNORECASE)
 
@@ -51,6 +60,7 @@ _UNREADABLE = (
     "This is not a sound file that can be read here, or it is damaged; "
     "save it as WAV, FLAC, MP3, OGG, M4A or WebM and try again."
 )
+_BROKEN = "The file breaks off and nothing of it can be read; get it anew, or save it as WAV and try again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +104,95 @@ class AudioClip:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Mono sound at its own rate, before any judgement on it."""
+    """Mono sound at its own rate, before any judgement on it.
+
+    Attributes:
+        levels: of its channels.
+        changes, warnings: what is known so far.
+    """
 
     mono: Float[np.ndarray, " samples"]
     rate_hz: int
-    n_channels: int
-    n_not_finite: int
+    levels: _Levels
+    changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-def load_clip(path: str | os.PathLike[str], name: str | None = None) -> AudioClip:
-    """The clip in a sound file: wav, flac, mp3, ogg, opus, m4a, mp4, webm, aac, aiff or caf.
+class _Levels:
+    """What the channels hold, gathered block by block, so that they need not be kept.
 
-    A file that breaks off gives what could be decoded, with a warning. Memory is bounded by the longest
-    length allowed, not by the file or its header.
+    Attributes:
+        n_channels: of the first block; a later block of other channels adds to `n_not_finite` only.
+        n_not_finite: values that were no numbers.
+    """
+
+    def __init__(self) -> None:
+        self.n_channels = 0
+        self.n_not_finite = 0
+        self._n_full = self._n_samples = 0
+
+    def add(self, values: Float[np.ndarray, "channels samples"]) -> None:
+        """Count in a block: float64, full scale 1."""
+        if not self.n_channels:
+            self.n_channels = len(values)
+            self._sums = np.zeros(len(values))
+            self._low, self._high = np.full(len(values), np.inf), np.full(len(values), -np.inf)
+            self._products = np.zeros((len(values), len(values)))
+        if len(values) != self.n_channels or not values.size:
+            return
+        self._n_samples += values.shape[1]
+        self._n_full += int(np.sum(np.abs(values) >= CLIPPED_LEVEL))
+        self._sums += values.sum(axis=1)
+        self._products += values @ values.T
+        self._low = np.minimum(self._low, values.min(axis=1))
+        self._high = np.maximum(self._high, values.max(axis=1))
+
+    @property
+    def clipped_share(self) -> float:
+        """Share of the values at full scale; 0 where some lie beyond it, which then clipped nothing."""
+        beyond = max(float(self._high.max()), -float(self._low.min())) > 2 - CLIPPED_LEVEL
+        return 0.0 if beyond else self._n_full / (self._n_samples * self.n_channels)
+
+    def choice(self) -> tuple[Float[np.ndarray, " channels"] | None, str]:
+        """Return the weights to mix the channels by, None for their mean, and why in one sentence."""
+        mean = self._sums / self._n_samples
+        power = self._products / self._n_samples - np.outer(mean, mean)
+        with_sound = (self._high - self._low) / 2 >= SILENT_PEAK
+        if self.n_channels < 2 or not with_sound.any():
+            return None, ""
+        both = power[np.ix_(with_sound, with_sound)]
+        if both.sum() < CANCELLED_SHARE * both.trace():
+            loudest = np.argmax(power.diagonal())
+            why = f"The channels take each other out when they are mixed, so {self._name(loudest)} alone is used."
+            return np.eye(self.n_channels)[loudest], why
+        if with_sound.all():
+            return None, ""
+        live = np.flatnonzero(with_sound)
+        if len(live) == 1:
+            why = f"Only {self._name(live[0])} holds sound, so it alone is used."
+        else:
+            numbers = " and ".join(str(channel + 1) for channel in live)
+            why = f"Only the channels {numbers} of {self.n_channels} hold sound, so these are mixed."
+        return with_sound / len(live), why
+
+    def _name(self, channel: np.intp) -> str:
+        is_stereo = self.n_channels == 2
+        return f"the {('left', 'right')[channel]} channel" if is_stereo else f"channel {channel + 1}"
+
+
+def load_clip(path: str | os.PathLike[str], name: str | None = None, *, whole: bool = False) -> AudioClip:
+    """The clip in a sound file: wav, flac, mp3, ogg, opus, m4a, mp4, webm, aac, aiff, caf and the like.
+
+    A file that breaks off gives what could be decoded, with a warning. Of several tracks the default one is
+    taken, or the first with sound. Memory is bounded by the longest length allowed, not by the file or its header.
 
     Args:
         path: a file on this machine.
         name: what to call the clip; the file's base name if None.
+        whole: refuse a file longer than 30 s, as what is asked about must be; else its first 30 s are taken.
 
     Raises:
-        ClipError: a link, not a file, empty, not sound, silent, shorter than 0.1 s or longer than 30 s.
+        ClipError: a link, not a file, empty, not sound, silent, shorter than 0.1 s, or longer than 30 s if `whole`.
     """
     location = os.fspath(path)
     if _LINK.match(location):
@@ -123,15 +201,12 @@ def load_clip(path: str | os.PathLike[str], name: str | None = None) -> AudioCli
         raise ClipError("The sound file is not there; choose or record it again.")
     if os.path.getsize(location) == 0:
         raise ClipError("The file is empty; choose another file or record again.")
+    ending = Ending()
     try:
-        # An open file, not its name: FFmpeg would read "concat:..." and the like as an instruction.
-        with (
-            open(location, "rb") as file,
-            av.open(file, mode="r", options=_OPEN_OPTIONS, metadata_errors="ignore") as container,
-        ):
-            decoded = _decode(container, _riff_breaks_off(location))
+        ending = ending_of(location)
+        decoded = _first_with_sound(location, ending, whole=whole)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise ClipError(_UNREADABLE) from error
+        raise ClipError(_BROKEN if ending.is_missing else _UNREADABLE) from error
     return _clip(decoded, clean_name(name or location))
 
 
@@ -155,8 +230,14 @@ def clip_from_samples(samples: np.ndarray, rate_hz: int, name: str) -> AudioClip
     by_channel = samples[None, :] if samples.ndim == 1 else samples.T
     if by_channel.shape[0] == 0:
         raise ClipError("The recording has no channel; record again or choose another file.")
-    mono, n_not_finite = _mono(by_channel)
-    return _clip(_Decoded(mono, int(rate_hz), by_channel.shape[0], n_not_finite), clean_name(name))
+    if by_channel.shape[1] == 0:
+        raise _too_short(0.0)
+    levels = _Levels()
+    values = _full_scale(by_channel, levels)
+    weights, why = levels.choice()
+    return _clip(
+        _Decoded(_mix(values, weights), int(rate_hz), levels, (why,) if why else ()), clean_name(name)
+    )
 
 
 def clean_name(name: str) -> str:
@@ -180,52 +261,170 @@ def _too_long(duration_s: float | None) -> ClipError:
     return ClipError(f"The clip {found} and the limit is {MAX_DURATION_S:g} s; cut out the part you need.")
 
 
-def _riff_breaks_off(location: str) -> bool:
-    """Whether a WAV is shorter than it says; FFmpeg takes the file's size instead, so it cannot tell."""
-    with open(location, "rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:8], "little") + 8
-    # Programs that write to a pipe leave 0 or (nearly) 4 GiB there.
-    return head[:4] == b"RIFF" and os.path.getsize(location) < promised < 2**31
+def _too_short(duration_s: float) -> ClipError:
+    return ClipError(
+        f"The clip is {duration_s:.3f} s long and the least is {MIN_DURATION_S:g} s; record more."
+    )
 
 
-def _decode(container: av.container.InputContainer, breaks_off: bool) -> _Decoded:
-    """All of the first sound track, mixed to mono while it is read; stops past the longest length."""
-    if not container.streams.audio:
+def _first_with_sound(location: str, ending: Ending, *, whole: bool) -> _Decoded:
+    """The default track, or the first after it that can be decoded and is not silent."""
+    with _opened(location, ending) as container:
+        tracks = list(enumerate(container.streams.audio, start=1))
+        tracks.sort(key=lambda one: not one[1].disposition & Disposition.default)
+        named = [(track.index, _track_name(number, track)) for number, track in tracks]
+    if not named:
         raise ClipError("There is no sound track in this file; choose another file.")
-    track = container.streams.audio[0]
-    promised_s = container.duration / av.time_base if container.duration else None
+    refused: Exception | None = None
+    silent: _Decoded | None = None
+    for index, name in named:
+        try:
+            found = _mixed(location, index, ending, whole=whole)
+        except (av.error.FFmpegError, ClipError) as error:
+            if len(named) == 1:
+                raise
+            refused = refused or error
+            continue
+        if len(named) > 1:
+            told = f"The file has {len(named)} sound tracks; {name} is used."
+            found = replace(found, changes=(told, *found.changes))
+        if _swing(found.mono) >= SILENT_PEAK:
+            return found
+        silent = silent or found
+    if silent is None and refused:
+        raise refused
+    assert silent is not None
+    return silent
+
+
+@contextmanager
+def _opened(location: str, ending: Ending) -> Iterator[av.container.InputContainer]:
+    options = _OPEN_OPTIONS | ({"ignore_length": "1"} if ending.reads_on else {})
+    # An open file, not its name: FFmpeg would read "concat:..." and the like as an instruction.
+    with (
+        open(location, "rb") as file,
+        av.open(file, mode="r", options=options, metadata_errors="ignore") as container,
+    ):
+        yield container
+
+
+def _track_name(number: int, track: av.AudioStream) -> str:
+    """What to call one of several tracks: its number, with language and title where the file gives them."""
+    words = [track.metadata.get(key, "") for key in ("language", "title")]
+    known = ", ".join(clean_name(word) for word in words if word and word != "und")
+    return f"track {number}" + (f" ({known})" if known else "")
+
+
+def _mixed(location: str, index: int, ending: Ending, *, whole: bool) -> _Decoded:
+    """One track in mono; read a second time where its channels are not to be averaged."""
+    decoded = _decode(location, index, ending, None, whole=whole)
+    weights, why = decoded.levels.choice()
+    if weights is None:
+        return decoded
+    again = _decode(location, index, ending, weights, whole=whole)
+    return replace(again, changes=(why, *again.changes))
+
+
+def _decode(
+    location: str, index: int, ending: Ending, weights: Float[np.ndarray, " channels"] | None, *, whole: bool
+) -> _Decoded:
+    """All of a sound track, mixed to mono while it is read; stops past the longest length."""
+    levels, damage = _Levels(), Counter[str]()
+    chunks: list[np.ndarray] = []
+    gaps = _Gaps()
+    rate_hz, n_samples, is_cut = 0, 0, False
+    with _opened(location, ending) as container:
+        track = container.streams[index]
+        assert isinstance(track, av.AudioStream)
+        has_stamps = any(word in container.format.name for word in _STAMPED)
+        promised_s = _promised_s(container, track)
+        for frame in _frames(container, track, damage):
+            if not chunks:
+                rate_hz = frame.sample_rate
+                _check_rate(rate_hz)
+            elif frame.sample_rate != rate_hz:
+                raise ClipError("The sample rate changes within the file; save it anew as WAV and try again.")
+            n_longest = round((MAX_DURATION_S + _CODEC_PADDING_S) * rate_hz)
+            if has_stamps and (silence := gaps.before(frame, n_samples, n_longest)):
+                chunks.append(np.zeros(silence, np.float32))
+                n_samples += silence
+            chunks.append(_mix(_full_scale(_by_channel(frame), levels), weights))
+            n_samples += len(chunks[-1])
+            if n_samples > n_longest:
+                is_cut = True
+                break
+    if not n_samples:
+        raise ClipError(
+            _BROKEN
+            if ending.is_missing
+            else _UNREADABLE
+            if damage
+            else "The file holds no sound; choose another file."
+        )
+    if is_cut and whole:
+        raise _too_long(promised_s)
+    changes = list(gaps.told(rate_hz))
+    if ending.reads_on:
+        changes.append("The header's size of the sound is wrong; all of the file is used.")
+    mono = np.concatenate(chunks)
+    warnings: tuple[str, ...] = ()
+    if is_cut:
+        of = f" of {promised_s:.1f} s" if promised_s else ""
+        changes.append(f"Only the first {MAX_DURATION_S:g} s{of} are used.")
+        mono = mono[: round(MAX_DURATION_S * rate_hz)]
+    elif damage or ending.is_missing or n_samples + ending.slack_samples < (ending.n_samples or 0):
+        warnings = (
+            f"The file is damaged or breaks off; the {n_samples / rate_hz:.2f} s that could be read are used.",
+        )
+    return _Decoded(mono, rate_hz, levels, tuple(changes), warnings)
+
+
+def _promised_s(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
+    """The track's length as the header has it, for a sentence only; None where that cannot be more than the limit."""
+    promised_s = container.duration / av.time_base if container.duration else 0.0
     if track.duration and track.time_base:  # a film's picture may last longer than its sound
         promised_s = float(track.duration * track.time_base)
-    chunks: list[np.ndarray] = []
-    rate_hz, n_channels, n_samples, n_not_finite = 0, 0, 0, 0
-    damage: Counter[str] = Counter()
-    for frame in _frames(container, damage):
-        if not chunks:
-            rate_hz, n_channels = frame.sample_rate, frame.layout.nb_channels
-            _check_rate(rate_hz)
-        elif frame.sample_rate != rate_hz:
-            raise ClipError("The sample rate changes within the file; save it anew as WAV and try again.")
-        mono, n_bad = _mono(_by_channel(frame))
-        chunks.append(mono)
-        n_samples += len(mono)
-        n_not_finite += n_bad
-        if n_samples > (MAX_DURATION_S + _CODEC_PADDING_S) * rate_hz:
-            raise _too_long(promised_s if promised_s and promised_s > MAX_DURATION_S else None)
-    if not n_samples:
-        raise ClipError(_UNREADABLE if damage else "The file holds no sound; choose another file.")
-    found_s = n_samples / rate_hz
-    if promised_s and container.format.name not in _GUESSED_DURATION:
-        breaks_off |= promised_s > found_s * (1 + _BREAK_OFF_SHARE) + _BREAK_OFF_S
-    warnings: tuple[str, ...] = ()
-    if damage or breaks_off:
-        warnings = (f"The file is damaged or breaks off; the {found_s:.2f} s that could be read are used.",)
-    return _Decoded(np.concatenate(chunks), rate_hz, n_channels, n_not_finite, warnings)
+    return promised_s if promised_s > MAX_DURATION_S else None
 
 
-def _frames(container: av.container.InputContainer, damage: Counter[str]) -> Iterator[av.AudioFrame]:
+class _Gaps:
+    """Gaps between the time stamps of frames, as a recorder leaves them when a line was muted or broke down."""
+
+    def __init__(self) -> None:
+        self._first_s: float | None = None
+        self._filled: list[int] = []
+        self._closed_s = 0.0
+
+    def before(self, frame: av.AudioFrame, n_samples: int, n_longest: int) -> int:
+        """Return how many samples of silence belong before a frame; a gap beyond the longest clip is closed instead."""
+        if frame.time is None:
+            return 0
+        if self._first_s is None:
+            self._first_s = frame.time
+        missing_s = frame.time - self._first_s - self._closed_s - n_samples / frame.sample_rate
+        n_missing = round(missing_s * frame.sample_rate)
+        if missing_s <= _GAP_S:
+            return 0
+        if n_samples + n_missing + frame.samples > n_longest:
+            self._closed_s += missing_s
+            return 0
+        self._filled.append(n_missing)
+        return n_missing
+
+    def told(self, rate_hz: int) -> Iterator[str]:
+        """What was done, one sentence each."""
+        if self._filled:
+            where = "a gap" if len(self._filled) == 1 else f"{len(self._filled)} gaps"
+            yield f"Silence fills {where} in the recording, {sum(self._filled) / rate_hz:.2f} s in all."
+        if self._closed_s:
+            yield f"The time stamps leave out {self._closed_s:,.2f} s; what comes after follows at once."
+
+
+def _frames(
+    container: av.container.InputContainer, track: av.AudioStream, damage: Counter[str]
+) -> Iterator[av.AudioFrame]:
     """Decoded frames; packets that do not decode are counted and left out, a broken end ends them."""
-    packets = container.demux(container.streams.audio[0])
+    packets = container.demux(track)
     while True:
         try:
             packet = next(packets)
@@ -246,10 +445,10 @@ def _by_channel(frame: av.AudioFrame) -> Shaped[np.ndarray, "channels samples"]:
     return values if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels).T
 
 
-def _mono(
-    by_channel: Shaped[np.ndarray, "channels samples"],
-) -> tuple[Float[np.ndarray, " samples"], int]:
-    """(mean over the channels, float32 with full scale 1; how many values were not finite and became 0)."""
+def _full_scale(
+    by_channel: Shaped[np.ndarray, "channels samples"], levels: _Levels
+) -> Float[np.ndarray, "channels samples"]:
+    """The values as float64 with full scale 1, counted into `levels`; what is no finite number becomes 0."""
     kind, bits = by_channel.dtype.kind, 8 * by_channel.dtype.itemsize
     half_range = 1.0 if kind == "f" else 2.0 ** (bits - 1)
     offset = half_range if kind == "u" else 0.0  # unsigned samples have their zero in the middle
@@ -257,43 +456,59 @@ def _mono(
     # Beyond float32's range counts as infinite: no microphone gives 1e38 of full scale.
     wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
     values[wrong] = 0.0
-    return values.mean(axis=0).astype(np.float32), int(wrong.sum())
+    levels.n_not_finite += int(wrong.sum())
+    levels.add(values)
+    return values
+
+
+def _mix(
+    values: Float[np.ndarray, "channels samples"], weights: Float[np.ndarray, " channels"] | None
+) -> Float[np.ndarray, " samples"]:
+    """The weighted sum of the channels as float32; their mean without weights, or where these are of other channels."""
+    if weights is None or len(weights) != len(values):
+        return values.mean(axis=0).astype(np.float32)
+    return (weights @ values).astype(np.float32)
+
+
+def _swing(mono: Float[np.ndarray, " samples"]) -> float:
+    """Half of the range of the samples: the peak, but for a constant offset."""
+    return float(np.ptp(mono.astype(np.float64))) / 2
 
 
 def _clip(decoded: _Decoded, name: str) -> AudioClip:
     """The 16 kHz clip, after the checks that every clip passes whatever it came from."""
-    mono, rate_hz = decoded.mono, decoded.rate_hz
-    duration_s = len(mono) / rate_hz
-    if duration_s < MIN_DURATION_S:
-        raise ClipError(
-            f"The clip is {duration_s:.3f} s long and the least is {MIN_DURATION_S:g} s; record more."
-        )
-    peak = float(np.max(np.abs(mono)))
-    if np.ptp(mono.astype(np.float64)) / 2 < SILENT_PEAK:
+    mono, rate_hz, n_channels = decoded.mono, decoded.rate_hz, decoded.levels.n_channels
+    if len(mono) / rate_hz < MIN_DURATION_S:
+        raise _too_short(len(mono) / rate_hz)
+    if _swing(mono) < SILENT_PEAK:
         raise ClipError("The clip is silent; check the microphone or choose another file.")
-    changes: list[str] = []
-    if rate_hz != SAMPLE_RATE_HZ or decoded.n_channels > 1:
-        layout = _LAYOUTS.get(decoded.n_channels, f"{decoded.n_channels} channels")
-        changes.append(f"{rate_hz / 1000:g} kHz {layout} -> 16 kHz mono.")
-    warnings = [*decoded.warnings, *_level_warnings(mono, peak, decoded.n_not_finite)]
+    changes = list(decoded.changes)
+    if rate_hz != SAMPLE_RATE_HZ or n_channels > 1:
+        layout = _LAYOUTS.get(n_channels, f"{n_channels} channels")
+        changes.insert(0, f"{rate_hz / 1000:g} kHz {layout} -> 16 kHz mono.")
+    warnings = (*decoded.warnings, *_level_warnings(mono, decoded.levels))
     # Before resampling, so that sums of enormous float samples cannot overflow inside the filter.
-    samples = soxr.resample(mono / max(peak, 1.0), rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
+    over = max(float(np.max(np.abs(mono))), 1.0)
+    samples = soxr.resample(mono / over, rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
     overshoot = max(float(np.max(np.abs(samples))), 1.0)
-    if max(peak, 1.0) * overshoot > 1.0:
-        changes.append(f"Lowered by {20 * np.log10(max(peak, 1.0) * overshoot):.1f} dB to fit full scale.")
+    lowered_db = 20 * np.log10(over * overshoot)
+    if lowered_db >= NEWS_DB:
+        changes.append(f"Lowered by {lowered_db:.1f} dB to fit full scale.")
     longest = round(MAX_DURATION_S * SAMPLE_RATE_HZ)
-    if len(samples) > longest:
-        changes.append(f"The last {len(samples) / SAMPLE_RATE_HZ - MAX_DURATION_S:.2f} s were cut off.")
-    return AudioClip(samples[:longest] / np.float32(overshoot), name, tuple(changes), tuple(warnings))
+    cut_s = len(samples) / SAMPLE_RATE_HZ - MAX_DURATION_S
+    if cut_s >= 0.005:
+        changes.append(f"The last {cut_s:.2f} s were cut off.")
+    return AudioClip(samples[:longest] / np.float32(overshoot), name, tuple(changes), warnings)
 
 
-def _level_warnings(mono: Float[np.ndarray, " samples"], peak: float, n_not_finite: int) -> list[str]:
-    warnings = []
-    if n_not_finite:
-        warnings.append(f"{n_not_finite:,} samples were not numbers and were set to 0.")
-    clipped = float(np.mean(np.abs(mono) >= CLIPPED_LEVEL))
-    if clipped >= CLIPPED_SHARE:
-        warnings.append(f"{clipped:.1%} of the samples are at full scale: the recording is probably clipped.")
-    if peak < QUIET_PEAK:
-        warnings.append(f"The clip is very quiet: its peak is {20 * np.log10(peak):.0f} dB of full scale.")
-    return warnings
+def _level_warnings(mono: Float[np.ndarray, " samples"], levels: _Levels) -> Iterator[str]:
+    """What a listener should know of the levels; a constant offset is heard by nobody and counts in none of them."""
+    if levels.n_not_finite:
+        yield f"{levels.n_not_finite:,} samples were not numbers and were set to 0."
+    if levels.clipped_share >= CLIPPED_SHARE:
+        yield f"{levels.clipped_share:.1%} of the samples are at full scale: the recording is probably clipped."
+    if _swing(mono) < QUIET_PEAK:
+        yield f"The clip is very quiet: its peak is {20 * np.log10(_swing(mono)):.0f} dB of full scale."
+    offset, rms = float(np.mean(mono, dtype=np.float64)), float(np.std(mono, dtype=np.float64))
+    if abs(offset) >= max(OFFSET_LEVEL, OFFSET_SHARE * rms):
+        yield f"The recording has a constant offset of {offset:.1%} of full scale; levels and ratios leave it out."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
 from engine.result import SpokenWord
-from engine.tasks import normalise
+from engine.spelling import bare_words, normalise
 
 
 def words_on_clock(
@@ -33,16 +33,16 @@ def words_on_clock(
 
 
 def align_reference(reference: str, heard: Sequence[SpokenWord], duration_s: float) -> tuple[SpokenWord, ...]:
-    """Return the reference's words with times borrowed from the heard words.
+    """Return the reference's words, as they are written, with times borrowed from the heard words.
 
-    A word heard as it was said takes its times; words between two such anchors share the time between
-    them by their length in letters. With nothing heard the words share the whole clip.
+    A word heard as it was said (`normalise` compares) takes its times; words between two anchors share the time
+    between them by their length in letters. With nothing heard the words share the whole clip.
     """
-    words = normalise(reference).split()
-    heard_texts = [normalise(word.text) for word in heard]
+    words = bare_words(reference)
+    spelt, heard_texts = [normalise(word) for word in words], [normalise(word.text) for word in heard]
     starts: list[float | None] = [None] * len(words)
     ends: list[float | None] = [None] * len(words)
-    for block in SequenceMatcher(None, words, heard_texts, autojunk=False).get_matching_blocks():
+    for block in SequenceMatcher(None, spelt, heard_texts, autojunk=False).get_matching_blocks():
         for offset in range(block.size):
             starts[block.a + offset] = heard[block.b + offset].start_s
             ends[block.a + offset] = heard[block.b + offset].end_s

@@ -27,7 +27,7 @@ SERVED_ANSWER = (
         "note",
         "str",
         "",
-        "A service's answer: why it refused, or that it was cut off; else empty.",
+        "That the answer was cut off at the token limit, or why a service refused; else empty.",
         later=True,
     ),
     Column("prompt_tokens", "float", "tokens", "Of the prompt, as a service counts them.", True, True),

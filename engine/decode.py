@@ -19,8 +19,8 @@ from transformers import DynamicCache
 
 from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
 from engine.systems.base import Prepared, WhiteBoxModel, end_ids
-
-MAX_NEW_TOKENS = 40
+from engine.systems.control_tokens import text_ids
+from engine.tasks import MAX_NEW_TOKENS
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ class _Padding:
 
 def encode_answer(system: WhiteBoxModel, text: str) -> list[int]:
     """Return an answer's ids with the end of turn, as the system would generate them."""
-    ids: list[int] = system.tokenizer.encode(text, add_special_tokens=False)
-    return [*ids, end_ids(system)[0]]
+    return [*text_ids(system.tokenizer, text), end_ids(system)[0]]
 
 
 @torch.inference_mode()
@@ -148,7 +147,7 @@ def run_prompts(
     prompts: Sequence[Prepared],
     *,
     continuations: Sequence[Sequence[str]],
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_new_tokens: int | Sequence[int] = MAX_NEW_TOKENS,
 ) -> list[Reply]:
     """Answer different prompts as the rows of one batch, plainly: nothing is edited or recorded.
 
@@ -156,7 +155,7 @@ def run_prompts(
         system: whose backbone runs.
         prompts: one a row.
         continuations: for each prompt the answers to be scored; rows may have different numbers of them.
-        max_new_tokens: an answer that long is cut.
+        max_new_tokens: an answer that long is cut; one limit for all, or one for each.
     """
     widths = [prompt.embeddings.shape[1] for prompt in prompts]
     padding = _Padding(torch.tensor(widths, device=prompts[0].embeddings.device), max(widths))
@@ -222,7 +221,7 @@ def _greedy(
     system: WhiteBoxModel,
     cache: DynamicCache,
     prompt_logits: Tensor,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     padding: _Padding | None = None,
 ) -> list[Decoded]:
     """Generate after each row's prompt; the cache given is used up."""
@@ -231,18 +230,19 @@ def _greedy(
     ids: list[list[int]] = [[] for _ in range(n_rows)]
     likelihoods = [0.0] * n_rows
     ended: list[int | None] = [None] * n_rows
+    limits = [max_new_tokens] * n_rows if isinstance(max_new_tokens, int) else list(max_new_tokens)
     logits = prompt_logits
-    for step in range(max_new_tokens):
+    for step in range(max(limits)):
         best, tokens = logits.log_softmax(-1).max(-1)
         # In one piece: each number read from a GPU by itself would stop it.
         for row, (score, token) in enumerate(zip(best.tolist(), tokens.tolist(), strict=True)):
-            if ended[row] is None:
+            if ended[row] is None and step < limits[row]:
                 likelihoods[row] += score
                 if token in ends:
                     ended[row] = token
                 else:
                     ids[row].append(token)
-        if None not in ended or step + 1 == max_new_tokens:
+        if all(end is not None or step + 1 >= limit for end, limit in zip(ended, limits, strict=True)):
             break
         placed = padding.arguments(padding.width + step, 1) if padding else {}
         out = system.language_model(

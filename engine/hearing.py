@@ -22,12 +22,12 @@ from engine.precision import LOGIT_TOLERANCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import Answer
 from engine.run import clip_as_heard
+from engine.spelling import normalise
 from engine.systems.base import Heard, WhiteBoxSystem
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.registry import load_speech_llm
 from engine.systems.residency import using
 from engine.systems.services import require_states
-from engine.tasks import normalise
 
 Progress = Callable[[float, str], None]
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.audio import AudioClip
 from engine.errors import PromptError
+from engine.hearing_verdict import judge_speech
 from engine.interleaved_continue import Parts, continue_clip
 from engine.interleaved_result import ClipPhases, ClipRecall, InterleavedResult, UnitLens
 from engine.lens import TOP_K, best_ranks, candidate_ids, unembed
@@ -58,7 +59,7 @@ def read_interleaved(
     report = progress or (lambda share, what: None)
     started = time.perf_counter()
     report(0.2, "making units of the sound")
-    units = parts.system.encode(clip)
+    units, verdict = parts.system.encode(clip), judge_speech(clip)
     spans = word_positions(words, units.ends_s)
     report(0.4, "reading every layer at every unit")
     asked = _ask(parts, words, spans, controls := tuple(other_transcripts)[:N_CONTROLS])
@@ -69,7 +70,7 @@ def read_interleaved(
         fingerprint=parts.system.fingerprint,
         audio_name=clip.name,
         audio_changes=tuple(clip.changes),
-        warnings=tuple(clip.warnings),
+        warnings=(*clip.warnings, *([verdict.sentence] if verdict.is_warning else [])),
         waveform=clip.samples,
         lens=lens,
         recalls=recalls,

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from engine.concepts import overlapping
 from engine.result import LensReadout, SpokenWord
 from engine.systems.base import WhiteBoxModel
+from engine.systems.control_tokens import text_ids
 from engine.tuned_lens import TunedLens
 
 TOP_K = 10
@@ -161,7 +162,7 @@ def candidate_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> tuple[int, .
     found = []
     for form in dict.fromkeys((word, word.lower(), word.capitalize())):
         for spelling in (f" {form}", form):
-            ids = tokenizer.encode(spelling, add_special_tokens=False)
+            ids = text_ids(tokenizer, spelling)
             # Byte-level tokenizers may spend a token on the space alone; it names no word.
             found += [i for i in ids[:2] if _token_text(tokenizer, i).strip()][:1]
     return tuple(dict.fromkeys(found))
@@ -169,7 +170,7 @@ def candidate_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> tuple[int, .
 
 def split_tokens(tokenizer: PreTrainedTokenizerBase, transcript: str) -> list[str]:
     """Return a transcript's token texts, normalised as the lens's own tokens are."""
-    ids = tokenizer.encode(transcript.lower(), add_special_tokens=False)
+    ids = text_ids(tokenizer, transcript.lower())
     return [t for t in (_plain(_token_text(tokenizer, i)) for i in ids) if t]
 
 
@@ -238,7 +239,7 @@ def best_ranks(log_probabilities: Tensor, wanted: Sequence[Sequence[int]]) -> In
 
 
 def _plain(token: str) -> str:
-    return re.sub(r"[^a-z0-9']+", "", token.lower()) if not token.startswith("<|") else ""
+    return re.sub(r"(?:[^\w']|_)+", "", token.lower()) if not token.startswith("<|") else ""
 
 
 def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:

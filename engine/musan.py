@@ -62,7 +62,7 @@ def open_musan(folder: Path) -> Musan:
     """
     tracks: list[Path] = []
     for part in SPEECH_FOLDERS:
-        found = sorted((folder / part).glob("*.wav"))
+        found = sorted((folder / part).glob("[!.]*.wav"))  # a Mac leaves "._" files beside
         if not found:
             raise NoiseError(f"MUSAN: there are no WAV files in {part}; {_REMEDY}.")
         tracks += found
@@ -131,7 +131,7 @@ def draw_babble(musan: Musan, n_samples: int, seed: int) -> AudioClip:
         track = musan.tracks[index]
         piece, start = _piece(track, n_samples, rng)
         # A short piece may fall into a pause; silence then stays silence.
-        total += piece / max(float(np.sqrt(np.mean(piece**2))), SILENT_PEAK)
+        total += piece / max(float(np.std(piece)), SILENT_PEAK)
         parts.append(f"{track.stem} from {start / SAMPLE_RATE_HZ:.2f} s")
     total /= max(float(np.max(np.abs(total))), 1.0)
     return AudioClip(total.astype(np.float32), f"MUSAN babble of {len(parts)}: {', '.join(parts)}")

@@ -1,8 +1,8 @@
 """Noise at an asked signal-to-noise ratio: babble of our own talkers, white, or a person's own file; and a room.
 
 `engine.run` and the benchmark call `add_noise`. The ratio is of energies over the whole clip, pauses
-included, and is measured again on what comes out; nothing here guesses where speech is. A room has no
-ratio: it adds nothing but the clip's own echo.
+included and constant offsets left out, and is measured again on what comes out; nothing here guesses where
+speech is. A room has no ratio: it adds nothing but the clip's own echo.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from engine.audio import SAMPLE_RATE_HZ, SILENT_PEAK, AudioClip, load_clip
+from engine.audio import NEWS_DB, SAMPLE_RATE_HZ, SILENT_PEAK, AudioClip, load_clip
 from engine.errors import ClipError, NoiseError
 
 NOISES = ("babble", "white")
@@ -84,6 +84,8 @@ def add_noise(clip: AudioClip, kind: str, snr_db: float, seed: int, own: AudioCl
             raise NoiseError("There is no noise file; upload one, or choose babble or white noise.")
         noise, detail = _piece(own.samples, len(clip.samples), rng)
         detail = f"{own.name}, {detail}"
+        changes, warnings = ([f"Noise file: {one}" for one in told] for told in (own.changes, own.warnings))
+        clip = replace(clip, changes=(*clip.changes, *changes), warnings=(*clip.warnings, *warnings))
     elif kind in _MAKERS:
         noise, detail = _MAKERS[kind](len(clip.samples), rng)
     else:
@@ -115,23 +117,35 @@ def _checked_seed(seed: int) -> int:
 def _mix(clip: AudioClip, noise: Samples, asked: Noisy) -> Noisy:
     """`asked` with the mixture and the ratio measured on it."""
     speech = clip.samples.astype(np.float64)
-    speech_energy, noise_energy = np.sum(speech**2), np.sum(noise**2)
-    if speech_energy == 0:
+    # A constant offset is heard by nobody: the clip keeps its own, and it counts in no energy.
+    noise = noise - noise.mean()
+    speech_energy, noise_energy = _energy(speech), _energy(noise)
+    if np.ptp(speech) == 0:
         raise NoiseError("The clip is silent, so it has no signal-to-noise ratio; choose another clip.")
     if np.max(np.abs(noise)) < SILENT_PEAK:
         raise NoiseError("The noise is silent where it was taken; change the seed or choose another file.")
     mixture = speech + noise * np.sqrt(speech_energy / noise_energy / 10 ** (asked.snr_db / 10))
     gain = 1.0 / max(float(np.max(np.abs(mixture))), 1.0)
     samples = (mixture * gain).astype(np.float32)
-    left_over = samples - gain * speech
-    achieved_db = 10 * np.log10(gain**2 * speech_energy / np.sum(left_over**2))
-    changes = clip.changes
-    if gain < 1:
-        lowered = f"Clip and noise were lowered by {-20 * np.log10(gain):.1f} dB together to fit full scale."
-        changes = (*changes, lowered)
+    achieved_db = 10 * np.log10(gain**2 * speech_energy / _energy(samples - gain * speech))
+    changes = (
+        *clip.changes,
+        *_lowered("Clip and noise were lowered by {} together to fit full scale.", gain),
+    )
     return replace(
         asked, clip=replace(clip, samples=samples, changes=changes), snr_db_achieved=float(achieved_db)
     )
+
+
+def _energy(samples: Samples) -> float:
+    """Sum of squares about the mean."""
+    return float(np.var(samples)) * len(samples)
+
+
+def _lowered(sentence: str, gain: float) -> tuple[str, ...]:
+    """The sentence with the decibels of a gain below 1, where they are any."""
+    lowered_db = -20 * math.log10(gain)
+    return (sentence.format(f"{lowered_db:.1f} dB"),) if lowered_db >= NEWS_DB else ()
 
 
 def _in_a_room(clip: AudioClip, rng: np.random.Generator, seed: int) -> Noisy:
@@ -146,9 +160,7 @@ def _in_a_room(clip: AudioClip, rng: np.random.Generator, seed: int) -> Noisy:
     spectrum = np.fft.rfft(speech, n_total) * np.fft.rfft(echo, n_total)
     wet = np.fft.irfft(spectrum, n_total)[: len(speech)]
     gain = 1.0 / max(float(np.max(np.abs(wet))), 1.0)
-    changes = clip.changes
-    if gain < 1:
-        changes = (*changes, f"The clip was lowered by {-20 * np.log10(gain):.1f} dB to fit full scale.")
+    changes = (*clip.changes, *_lowered("The clip was lowered by {} to fit full scale.", gain))
     samples = (wet * gain).astype(np.float32)
     detail = f"a room with {ROOM_DECAY_S:g} s of reverberation, seed {seed}"
     return Noisy(replace(clip, samples=samples, changes=changes), ROOM, math.nan, math.nan, seed, detail)
@@ -169,7 +181,7 @@ def _babble(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
         talker = talkers[index]
         piece, where = _piece(talker.samples, n_samples, rng)
         # A very short piece may fall into a pause; silence then stays silence.
-        total += piece / max(float(np.sqrt(np.mean(piece**2))), SILENT_PEAK)
+        total += piece / max(float(np.std(piece)), SILENT_PEAK)
         parts.append(f"{talker.name} {where}")
     return total, f"babble of {len(parts)} talkers: {', '.join(parts)}"
 

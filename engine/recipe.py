@@ -108,7 +108,7 @@ def _recording(recipe: Recipe, folder: Path | None) -> AudioClip:
         raise ClipError("The recording is not where its manifest says; put it back.") from error
     if found != recipe.sha256:
         raise ClipError("The recording has changed since the benchmark was planned; run it again.")
-    return load_clip(file)
+    return load_clip(file, whole=True)
 
 
 def spoil(clip: AudioClip, recipe: Recipe, musan: Path | None = None) -> Noisy | None:

@@ -107,7 +107,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         number("majority_baseline", "share", "Accuracy of always giving the commonest right answer."),
         number("unparsed_rate", "share", "Answers without a label that are not refusals."),
         number("refused_rate", "share", "Answers that refuse."),
-        number("wer", "share", "Word errors of the transcript over words said; may exceed 1."),
+        number(
+            "wer",
+            "share",
+            "Word errors of the transcript over words said, after Whisper's English normaliser; may exceed 1.",
+        ),
         NOTE,
     ),
     "agreement": (

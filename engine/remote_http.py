@@ -26,17 +26,25 @@ PASSING_CODES = (408, 429, 500, 502, 503, 504, 529)
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,119}")
 # Filters of a logger do not reach those below it, thus each is named.
 _LOGGERS = ("httpx2", "httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
+_OWN_MACHINE = ("all://localhost", "all://127.0.0.1", "all://[::1]")  # no proxy reaches these
+_BAD_PROXY = (
+    "The proxy that the environment names cannot be used (one with http:// can); "
+    "mend or unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY."
+)
 _DEADLINE = "deadline_s"  # of a request, on the clock of time.monotonic
 
 
 def http_client(timeout_s: float, key: Secret) -> httpx2.Client:
-    """Return a client for one service; the environment's proxies and certificates count as usual.
+    """Return a client for one service; the environment's proxies and certificates count, but not on this machine.
 
     The libraries' logs of this process hide the key from then on: a service may send it back in a header.
 
     A redirect is not followed, since the key would go along. A reply must be whole within the timeout: the
     library's own starts anew with each byte. It is asked for and read uncompressed, so that few bytes cannot
     become many.
+
+    Raises:
+        ServiceError: the environment names a proxy that cannot be used.
     """
 
     def start(request: httpx2.Request) -> None:
@@ -49,12 +57,16 @@ def http_client(timeout_s: float, key: Secret) -> httpx2.Client:
 
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_Hiding(key))
-    return httpx2.Client(
-        timeout=timeout_s,
-        follow_redirects=False,
-        headers={"accept-encoding": "identity"},
-        event_hooks={"request": [start], "response": [bound]},
-    )
+    try:
+        return httpx2.Client(
+            timeout=timeout_s,
+            follow_redirects=False,
+            headers={"accept-encoding": "identity"},
+            event_hooks={"request": [start], "response": [bound]},
+            mounts=dict.fromkeys(_OWN_MACHINE),
+        )
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        raise ServiceError(_BAD_PROXY) from error
 
 
 def check_address(service: str, model: str, base_url: str | None) -> None:

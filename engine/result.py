@@ -13,8 +13,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-LOGIT_LENS = "logit lens"
+from engine.hearing_verdict import HearingVerdict
 
+CUT_OFF = "Cut off at the limit of"  # how the note of an answer begins that ended at the token limit
+LOGIT_LENS = "logit lens"
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -27,7 +29,6 @@ AgreementClass = Literal[
     "different answers",
     "not comparable",
 ]
-VerdictKind = Literal["heard alike", "heard otherwise", "no speech", "not English", "longer than trained on"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Answer:
         status: parsed, unparsed, refused or empty; nothing is guessed.
         forced_choice: probability of each allowed label, normalised over the labels; empty for open tasks.
         log_likelihood: natural log-probability of the generated tokens under the same condition.
+        note: that the answer was cut off at the token limit (`CUT_OFF`), else "".
     """
 
     text: str
@@ -56,6 +58,7 @@ class Answer:
     status: LabelStatus
     forced_choice: dict[str, float]
     log_likelihood: float
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,38 +221,23 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether what was heard can be relied on, in one place above the answers.
-
-    Attributes:
-        kind: the class.
-        sentence: the same for a reader, numbers included.
-        numbers: what it was decided by, by name; units are in the names.
-    """
-
-    kind: VerdictKind
-    sentence: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class RunResult:
     """Everything one press of Run yields.
 
     Attributes:
         audio_changes: what decoding changed, one sentence each.
-        warnings: what the listener should know (clipped, very quiet, longer than one window).
+        warnings: what the listener should know (clipped, very quiet, broken off, no speech).
         snr_db_achieved: None on a clean clip.
         waveform: 16 kHz mono samples as the models heard them.
         lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
         lens: the logit lens; None for a speech LLM behind a service.
         readout: the tuned lens or the difference, where one was asked for, of the same states; else None.
-        verdict: None where it was not decided.
         match: "exact" when both lanes run the same backbone weights, else the catalogue's word.
         erasures: one outcome per condition asked for.
         reference: the true transcript, or None.
         gold: the right answer where the clip has one, else None.
         not_measured: lens, erasure or match -> why a service does not let it be known; empty for systems here.
+        hearing_verdict: of the clip before noise; None where nobody judged it.
     """
 
     task: str
@@ -272,5 +260,5 @@ class RunResult:
     gold: str | None
     seconds: float
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    hearing_verdict: HearingVerdict | None = None
     readout: LensReadout | None = None
-    verdict: Verdict | None = None

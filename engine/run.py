@@ -23,6 +23,7 @@ from engine.clock import words_on_clock
 from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
+from engine.hearing_verdict import judge_speech
 from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
@@ -82,7 +83,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     started = time.perf_counter()
     question = check_request(request)
     request = replace(request, reference=_unless_blank(request.reference), gold=_unless_blank(request.gold))
-    sound = _add_noise(request)
+    sound, verdict = _add_noise(request), judge_speech(request.clip)
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
     (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
@@ -96,7 +97,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         match=match_of(pair),
         audio_name=request.clip.name,
         audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
-        warnings=tuple(sound.clip.warnings),
+        warnings=(*sound.clip.warnings, *([verdict.sentence] if verdict.is_warning else [])),
         noise=sound.noise,
         snr_db=sound.snr_db,
         snr_db_achieved=sound.snr_db_achieved,
@@ -111,6 +112,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         seconds=time.perf_counter() - started,
         not_measured=_not_measured(pair),
         readout=readout,
+        hearing_verdict=verdict,
     )
 
 

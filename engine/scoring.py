@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engine.tasks import Task, normalise
+from engine.spelling import normalise
+from engine.tasks import Task
 
 MAX_SENTENCE_WORDS = 25  # ours: a longer sentence tells about its subject more than it answers
 MAX_LISTED_WORDS = 3  # ours: parts between commas that are no longer than this are a list of candidates

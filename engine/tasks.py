@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from engine.errors import PromptError, UnknownKeyError
+from engine.reading import is_refusal, read_label, without_thoughts
 from engine.result import LabelStatus
+from engine.spelling import bare, normalise
 
 TaskKind = Literal["choice", "choices", "open", "transcribe", "free"]
 
 MAX_PROMPT_CHARACTERS = 500
 CHOICE_COUNT_RANGE = (2, 8)
-
-# "B", "(B)", "B.", "Answer: B", "The answer is (B)."
-_LETTER = re.compile(
-    r"(?:(?i:the\s+)?(?i:correct\s+)?(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*)?\(?([A-H])[).]{0,2}"
-)
-_REFUSALS = (
-    "i can't",
-    "i cannot",
-    "i am unable",
-    "i'm unable",
-    "i'm sorry",
-    "i don't know",
-    "unable to",
-    "((noise))",
-)
+# Of an answer; one that ends there says so. 30 s of fast speech are 120 words, at 1.5 tokens and more to a word.
+MAX_NEW_TOKENS = 40
+LONG_ANSWER_TOKENS = 200
 
 
 @dataclass(frozen=True)
@@ -44,6 +35,7 @@ class Task:
         labels: allowed answers as they are spelt in the answer; empty for open kinds.
         needs_voice: True when the words alone give little (emotion, sarcasm, speaker).
         example_prompt: what the prompt box may hold, for tasks that need one.
+        max_new_tokens: an answer that long is cut off, and its note says so; a service has a limit of its own.
     """
 
     key: str
@@ -54,6 +46,7 @@ class Task:
     needs_voice: bool
     help: str
     example_prompt: str = ""
+    max_new_tokens: int = MAX_NEW_TOKENS
 
 
 _EMOTIONS = ("neutral", "joy", "sadness", "anger", "fear", "disgust", "surprise")
@@ -133,6 +126,7 @@ TASKS: dict[str, Task] = {
             "transcribe",
             False,
             "The words that were heard, one after the other.",
+            max_new_tokens=LONG_ANSWER_TOKENS,
         ),
         Task(
             "free",
@@ -143,6 +137,7 @@ TASKS: dict[str, Task] = {
             False,
             "A prompt of your own; the minis know a few forms only.",
             "What is the last word?",
+            max_new_tokens=LONG_ANSWER_TOKENS,
         ),
     )
 }
@@ -181,24 +176,25 @@ def asked_task(key: str) -> Task | None:
     return TASKS.get(CORPUS_TASKS.get(key, key))
 
 
+@lru_cache(maxsize=1 << 12)
 def parse_choices(prompt: str) -> tuple[str, ...]:
     """Read a commonsense question's choices from the prompt box.
 
     Accepts commas, semicolons or new lines between choices, an optional leading "A)", "B." and so on, and
-    "or" before the last one.
+    "or" before the last one. The model is given them as they are written.
 
     Raises:
         PromptError: fewer than two or more than eight choices, or two that are alike.
     """
-    parts = [part.strip() for part in re.split(r"[,;\n]|\bor\b", prompt) if part.strip()]
-    choices = tuple(normalise(re.sub(r"^\(?[A-Ha-h][).:]\s+", "", part)) for part in parts)
+    parts = [part.strip() for part in re.split(r"[,;\n，；、]|\bor\b", prompt) if part.strip()]
+    choices = tuple(bare(re.sub(r"^\(?[A-Ha-h][).:]\s+", "", part)) for part in parts)
     low, high = CHOICE_COUNT_RANGE
     if not low <= len(choices) <= high or not all(choices):
         raise PromptError(
             f"A commonsense question needs {low} to {high} answers to choose from, separated by commas; "
             f"{len(choices)} were given."
         )
-    if len(set(choices)) < len(choices):
+    if len({normalise(choice) for choice in choices}) < len(choices):
         raise PromptError("Two of the answers to choose from are the same; make each one different.")
     return choices
 
@@ -227,41 +223,27 @@ def instruction_for(task: Task, prompt: str = "") -> str:
     return task.instruction
 
 
-def normalise(text: str) -> str:
-    """Return the text lower-case, with punctuation (but / and ') as spaces and single spaces."""
-    return " ".join(re.sub(r"[^a-z0-9'/ ]+", " ", text.lower()).split())
-
-
 def parse_answer(task: Task, text: str, labels: tuple[str, ...]) -> tuple[str | None, LabelStatus]:
     """Read a generated answer as a label.
 
-    A label counts when it is named as whole words and no other label is; a label inside a longer label
-    that is also named does not count as a second one. Where a clip brings its own choices, a capital letter
-    alone ("B", "(B)", "Answer: B") is the choice at that place. Open answers are the normalised text itself.
+    A label counts when it is affirmed and no other is (`engine.reading`): denied, doubted, asked or listed beside
+    others it does not. Markdown, LaTeX and JSON hide none; thoughts ("<think>") are left out. Where a clip brings its
+    own choices, "B", "(b)" or "Answer: B because ..." is the choice at that place. An open answer is its own text,
+    folded. An answer that opens as a refusal is one only if it names no label.
 
     Returns:
         (label, status); label is None unless status is "parsed".
     """
-    answer = normalise(text)
-    if not answer:
+    if not normalise(text):
         return None, "empty"
-    if any(refusal in text.lower() for refusal in _REFUSALS):
+    said = without_thoughts(text)
+    if not normalise(said):
+        return None, "unparsed"  # it was still thinking when it was cut off
+    if labels:
+        named, lettered = task.kind == "choice", task.kind == "choices"
+        label = read_label(said, labels, named=named, lettered=lettered)
+        if label is not None:
+            return label, "parsed"
+    if is_refusal(said, labelled=bool(labels), transcript=task.kind == "transcribe"):
         return None, "refused"
-    if not labels:
-        return answer, "parsed"
-    named = [label for label in labels if _names(answer, normalise(label))]
-    named = [a for a in named if not any(a != b and _names(normalise(b), normalise(a)) for b in named)]
-    if not named and task.kind == "choices":
-        named = _lettered(text, labels)
-    return (named[0], "parsed") if len(named) == 1 else (None, "unparsed")
-
-
-def _lettered(text: str, labels: tuple[str, ...]) -> list[str]:
-    """Return the choice whose letter is the whole answer; none where the text says anything else."""
-    found = _LETTER.fullmatch(text.strip())
-    place = ord(found[1]) - ord("A") if found else len(labels)
-    return list(labels[place : place + 1])
-
-
-def _names(answer: str, label: str) -> bool:
-    return f" {label} " in f" {answer} "
+    return (None, "unparsed") if labels else (normalise(said), "parsed")

@@ -73,6 +73,9 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     summarize = jobs.add_parser("summarize", help="answers to tables; loads no model")
     summarize.add_argument("--profile", default="mini", help="as for run; the answers know it")
     summarize.add_argument("--out", type=Path, help="results folder of the run")
+    summarize.add_argument(
+        "--reread", action="store_true", help="first read the stored answers' labels again from their text"
+    )
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -85,7 +88,7 @@ def run_benchmark_job(arguments: argparse.Namespace) -> int:
     if arguments.job == "summarize":
         from precompute.stages.summary import summarize
 
-        summarize(arguments.out)
+        summarize(arguments.out, reread=arguments.reread)
         sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
         return 0
     from precompute.settings import asks_corpora, take_profile

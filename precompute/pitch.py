@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 from jaxtyping import Float
 
 from engine.audio import SAMPLE_RATE_HZ
+from engine.compiled import import_librosa
 
 RANGE_HZ = (65.0, 400.0)
 RESOLUTION = 0.2  # of a semitone
@@ -16,7 +16,7 @@ VOICED_SHARE = 0.25  # of a position's frames, at least
 
 def track_pitch_hz(samples: Float[np.ndarray, "samples"], hop_s: float) -> Float[np.ndarray, "frames"]:  # noqa: F821
     """Return the fundamental frequency in Hz every `hop_s` seconds, 0 where nothing is voiced."""
-    hertz, voiced, _ = librosa.pyin(
+    hertz, voiced, _ = import_librosa().pyin(
         samples,
         fmin=RANGE_HZ[0],
         fmax=RANGE_HZ[1],

@@ -18,7 +18,7 @@ from statistics import median
 from engine.audio import AudioClip
 from engine.bench import Bench
 from engine.conditions import preset_layers
-from engine.decode import MAX_NEW_TOKENS, run_arms
+from engine.decode import run_arms
 from engine.erasure import Eraser, load_eraser
 from engine.errors import EngineError
 from engine.lanes import control_transcripts
@@ -29,7 +29,7 @@ from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import get_pair
 from engine.systems.registry import load_speech_llm
-from engine.tasks import TASKS
+from engine.tasks import MAX_NEW_TOKENS, TASKS
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.voices import test_voices
 from precompute.speed_benchmark import benchmark_arms

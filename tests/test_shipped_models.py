@@ -39,7 +39,7 @@ PAIR = "mini-ultravox"
 UNIT_MODEL = "mini-interleaved"
 SPEECH_LLMS = ("mini-ultravox", "mini-qwen2-audio")
 FIRST_PAIR = ("mini-ultravox", "mini-cascade", "mini-llama")
-LARGEST_FILE_BYTES, ALL_ASSETS_BYTES = 9_000_000, 80_000_000
+LARGEST_FILE_BYTES, ALL_ASSETS_BYTES = 9_000_000, 150_000_000
 NEAR_CHANCE = 0.05  # a probe is scored on a few thousand held-out positions, neighbours of which are alike
 NEEDS_A_VOICE = pytest.mark.skipif(not is_available(), reason="no espeak-ng wheel to say a held-out sentence")
 

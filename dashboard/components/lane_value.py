@@ -7,18 +7,23 @@ from typing import Any
 
 from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import Part, word_difference
-from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord, Verdict
+from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord
+from engine.scoring import is_exactly
 from engine.systems.services import UNAVAILABLE
 from engine.tasks import TASKS
 
 
 def answer_value(answer: AnyAnswer) -> dict[str, Any]:
     """Return an answer as the view reads it; `service` says what a service told beside it, None of other systems."""
-    value: dict[str, Any] = {"text": answer.text, "label": answer.label, "status": answer.status}
+    value: dict[str, Any] = {
+        "text": answer.text,
+        "label": answer.label,
+        "status": answer.status,
+        "note": answer.note,
+    }
     if isinstance(answer, BehaviourAnswer):
         service = {
             "model_version": answer.model_version,
-            "note": answer.note,
             "why": UNAVAILABLE["forced_choice"],
         }
         return value | {"forced_choice": None, "log_likelihood": None, "service": service}
@@ -74,7 +79,7 @@ def _is_right(lane: Lane, result: RunResult) -> bool | None:
     if result.gold is None or lane.answer.label is None:
         return None
     if TASKS[result.task].kind in ("choice", "choices"):
-        return lane.answer.label.casefold() == result.gold.casefold()
+        return is_exactly(lane.answer.label, result.gold)
     kind = result.agreement.kind
     if lane.role == "text_oracle" or kind in ("same answer", "different answers", "not comparable"):
         return None
@@ -87,12 +92,6 @@ def comparison_value(other: RunResult) -> dict[str, Any]:
     title = "clean run" if other.noise is None else f"run with {other.noise} noise"
     lanes = {lane.role: answer_value(lane.answer) for lane in other.lanes}
     return {"title": title, "agreement": other.agreement.kind, "lanes": lanes}
-
-
-def verdict_value(verdict: Verdict) -> dict[str, Any]:
-    """Return the verdict on what was heard, as the view and the JSON have it."""
-    numbers = {name: finite(number, 4) for name, number in verdict.numbers.items()}
-    return {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers}
 
 
 def words_value(words: Sequence[SpokenWord]) -> list[list[Any]]:

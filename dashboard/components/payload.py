@@ -18,7 +18,6 @@ from dashboard.components.lane_value import (
     answer_value,
     comparison_value,
     lane_value,
-    verdict_value,
     words_value,
 )
 from dashboard.components.packing import (
@@ -29,6 +28,7 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
+from engine.hearing_verdict import HearingVerdict
 from engine.readouts import LOGIT
 from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
 from engine.tasks import TASKS
@@ -91,7 +91,7 @@ def clip_payload(
     base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else comparison_value(comparison)
     base["not_measured"] = dict(result.not_measured)
-    base["verdict"] = None if result.verdict is None else verdict_value(result.verdict)
+    base["verdict"] = _verdict(result.hearing_verdict)
     base["human"] = human
     base["readouts"] = [list(one) for one in readouts]
     base["readout"] = readout
@@ -142,7 +142,7 @@ def _precisions(lens: LensReadout) -> Iterator[Precision]:
 
 
 def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
-    noise = None
+    noise, verdict = None, result.hearing_verdict
     if result.noise is not None:
         achieved = finite(result.snr_db_achieved, 2)
         noise = {"kind": result.noise, "asked_db": result.snr_db, "achieved_db": achieved}
@@ -160,6 +160,7 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
             "duration_s": result.waveform.size / SAMPLE_RATE_HZ,
             "changes": list(result.audio_changes),
             "warnings": list(result.warnings),
+            "speech": "" if verdict is None or verdict.is_warning else verdict.sentence,
         },
         "noise": noise,
         "seed": result.seed,
@@ -168,6 +169,14 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
         "reference": result.reference,
         "gold": result.gold,
     }
+
+
+def _verdict(verdict: HearingVerdict | None) -> dict[str, Any] | None:
+    """Return the line above the answers; that somebody speaks is a fact of the clip and needs none."""
+    if verdict is None or verdict.kind == "speech":
+        return None
+    numbers = {name: finite(number, 4) for name, number in verdict.numbers.items()}
+    return {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers}
 
 
 def _arm(arm: ArmResult) -> dict[str, Any]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-import re
 from difflib import SequenceMatcher
 from typing import Literal, TypedDict
+
+from engine.spelling import normalise
 
 PartKind = Literal["same", "missing", "extra"]
 
@@ -45,5 +46,5 @@ def word_difference(heard: str, reference: str) -> list[Part]:
 
 
 def _bare(word: str) -> str:
-    """Return the word in lower case without punctuation; pure punctuation stays as it is."""
-    return re.sub(r"[^\w']+", "", word.casefold()) or word
+    """Return the word as it is compared; pure punctuation stays as it is."""
+    return normalise(word) or word

@@ -120,7 +120,7 @@ def take_clip(path: str | None) -> ClipUpdate:
     if not path:
         return ClipUpdate(SKIP, "", "")
     try:
-        return ClipUpdate(SKIP, clip_line(load_clip(path)), "")
+        return ClipUpdate(SKIP, clip_line(load_clip(path, whole=True)), "")
     except ClipError as error:
         return ClipUpdate(SKIP, problem(str(error)), "")
 
@@ -131,7 +131,9 @@ def take_other_file(path: str) -> ClipUpdate:
     Raises:
         ClipError: it cannot be used as a clip.
     """
-    return take_clip(path)._replace(audio=path) if load_clip(path) else ClipUpdate(SKIP, SKIP, SKIP)
+    return (
+        take_clip(path)._replace(audio=path) if load_clip(path, whole=True) else ClipUpdate(SKIP, SKIP, SKIP)
+    )
 
 
 def take_example(index: int) -> tuple[Update, ...]:

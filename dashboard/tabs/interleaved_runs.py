@@ -101,7 +101,7 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
             f"The true transcript is longer than {MAX_REFERENCE_CHARACTERS} characters; shorten it."
         )
     with using():
-        return _read(asked, load_clip(asked.audio), progress)
+        return _read(asked, load_clip(asked.audio, whole=True), progress)
 
 
 def _read(asked: Asked, clip: AudioClip, progress: session.Progress) -> InterleavedResult:

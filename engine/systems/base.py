@@ -20,6 +20,7 @@ from engine.audio import AudioClip
 from engine.remote import Tell
 from engine.result import SpokenWord
 from engine.systems.catalogue import SystemSpec
+from engine.systems.control_tokens import as_text, cut_ids
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,8 @@ DATE_STRING = "26 Jul 2024"
 def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, template: str) -> PromptFrame:
     """Split the chat prompt at the clip; the pieces are tokenised apart, as Ultravox does.
 
+    Control tokens are the template's alone: in the instruction they are text (`engine.systems.control_tokens`).
+
     Args:
         tokenizer: with a chat template.
         instruction: the question's words.
@@ -227,7 +230,7 @@ def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, templa
     Returns:
         Ids before and after the clip, no special token added beyond the template's own.
     """
-    content = template.replace("{instruction}", instruction)
+    content = template.replace("{instruction}", as_text(tokenizer, instruction))
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": content}],
         tokenize=False,
@@ -236,6 +239,4 @@ def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, templa
     )
     # The template's own mark comes first; a mark typed into the words stays words.
     before, after = str(prompt).split(CLIP_MARK, 1)
-    return PromptFrame(
-        tokenizer.encode(before, add_special_tokens=False), tokenizer.encode(after, add_special_tokens=False)
-    )
+    return PromptFrame(cut_ids(tokenizer, before), cut_ids(tokenizer, after))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,8 @@ from engine.systems.base import Reply
 from engine.systems.catalogue import SystemSpec
 from engine.wav_request import check_request_size, wav_of
 
+# What a model may refuse to be told, as the field is called; the question can be asked without it.
+_OPTIONAL = ("max_tokens", "max_completion_tokens", "seed", "temperature")
 # Azure answers a blocked prompt with an error of this code; others end the answer with it.
 _BLOCKED = "content_filter"
 
@@ -43,9 +46,9 @@ class EndpointSettings:
         base_url: up to and with "/v1".
         model: id, as the endpoint's /models lists it.
         separator: between a transcript and the question, for a text LLM.
-        temperature, seed: None leaves the field out, for models that refuse it.
+        temperature, seed: None leaves the field out. A field that the endpoint refuses is left out by itself.
         max_tokens: of the answer; a reasoning model's thoughts count.
-        limit_field: what the endpoint calls it; OpenAI's reasoning models take the second name only.
+        limit_field: what the endpoint calls it; OpenAI's reasoning models take the second name only, and say so.
     """
 
     base_url: str
@@ -111,6 +114,7 @@ class Endpoint:
         self._key = key
         self._caller = caller or Caller(spec.name, settings.patience)
         self._http = http_client(settings.patience.timeout_s, key)
+        self._refused: frozenset[str] = frozenset()
 
     def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
         """Return the reply to `instruction` about a clip (or a transcript, for a text LLM).
@@ -119,13 +123,13 @@ class Endpoint:
             ServiceError: the clip is too large, or the endpoint gave no reply.
         """
         body = self._body(given, instruction)
-        called = self._caller.call(lambda: self._attempt(body), tell)
+        called = self._caller.call(lambda: self._ask_without_refused(body), tell)
         read = called.value
         return Reply(
             text=self._key.hide_in(read.text),
             refusal=read.refusal,
             model_version=self._key.hide_in(read.model_version),
-            note=read.note,
+            note=" ".join(part for part in (read.note, _left_out(self._refused)) if part),
             seconds=called.seconds,
             attempts=called.attempts,
             prompt_tokens=read.prompt_tokens,
@@ -156,6 +160,19 @@ class Endpoint:
             **{name: value for name, value in chosen.items() if value is not None},
         }
 
+    def _ask_without_refused(self, body: dict[str, Any]) -> _Read | Failure:
+        """Ask, and ask again at once without the optional fields that the endpoint refuses, if it names any."""
+        refused = self._refused
+        while True:
+            found = self._attempt(_without(body, refused))
+            more = found.fields - refused if isinstance(found, _FieldsRefused) else None
+            if not more:
+                break
+            refused |= more
+        if isinstance(found, _Read):
+            self._refused = refused  # of this endpoint: the next question goes out without them
+        return found
+
     def _attempt(self, body: dict[str, Any]) -> _Read | Failure:
         headers = {"authorization": f"Bearer {self._key.reveal()}"} if self._key.reveal() else {}
         url = f"{self.settings.base_url.rstrip('/')}/chat/completions"
@@ -173,7 +190,41 @@ class Endpoint:
         if code == _BLOCKED:
             return _Read("", _BLOCKED)
         wait_s = wait_asked(response.headers.get("retry-after"))
-        return failure_of_code(response.status_code, message=self._key.hide_in(message), wait_s=wait_s)
+        failure = failure_of_code(response.status_code, message=self._key.hide_in(message), wait_s=wait_s)
+        fields = _named_in(sent, body) if response.status_code in (400, 422) else frozenset()
+        return _FieldsRefused(failure.what, fields=fields) if fields else failure
+
+
+@dataclass(frozen=True)
+class _FieldsRefused(Failure):
+    """A request that was rejected with optional fields of it named in the reason."""
+
+    fields: frozenset[str] = frozenset()
+
+
+def _without(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
+    """Return the request without these fields; a refused "max_tokens" goes by its other name until that is, too."""
+    kept = {name: value for name, value in body.items() if name not in refused}
+    if "max_tokens" in refused and "max_completion_tokens" not in refused | body.keys():
+        kept["max_completion_tokens"] = body["max_tokens"]
+    return kept
+
+
+def _named_in(sent: Any, body: dict[str, Any]) -> frozenset[str]:
+    """Return which optional fields of a request the reason of its rejection names, wherever it does so.
+
+    OpenAI has "param", FastAPI and Mistral a "loc", others the name in a sentence only.
+    """
+    about = sent.get("error", sent) if isinstance(sent, dict) else sent
+    param = about.get("param") if isinstance(about, dict) else None
+    words = set(re.findall(r"\w+", param if param in body else json.dumps(sent)))
+    return frozenset(name for name in _OPTIONAL if name in body and name in words)
+
+
+def _left_out(refused: frozenset[str]) -> str:
+    """Say which settings the endpoint did not take, "" where it took all."""
+    names = sorted(refused - {"max_tokens"} if "max_completion_tokens" not in refused else refused)
+    return f"The endpoint refuses {' and '.join(names)}: asked without." if names else ""
 
 
 def _error_of(sent: Any) -> tuple[str, str]:

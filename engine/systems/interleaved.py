@@ -22,6 +22,7 @@ from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.base import Heard, Prepared
 from engine.systems.checkpoint import read_tensors, under
+from engine.systems.control_tokens import text_ids
 from engine.systems.eight_bit import from_eight_bits
 from engine.systems.fingerprints import fingerprint
 from engine.systems.spec import SystemSpec
@@ -147,7 +148,7 @@ class Interleaved:
 
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return "<speech> units <text> instruction"; an empty instruction leaves the text to the model."""
-        words = self.tokenizer.encode(instruction, add_special_tokens=False) if instruction else []
+        words = text_ids(self.tokenizer, instruction) if instruction else []
         return self._around(heard, [self.text_tag, *words])
 
     def prepare_speech(self, heard: Heard) -> Prepared:

@@ -3,8 +3,8 @@
 Its audio encoder gives at each position a posterior over letters (CTC). An LLM reads tokens, so the letters' posterior
 is read as one over tokens: every token that can be spelled is scored by how well its spelling explains a stretch of
 sound, times how common it is. The stretches are those of the most probable sequence of tokens; what is handed on for
-each is no token but the likeliest ones with their weights, of which the backbone gets the expected embedding. Words that
-no training clip held are heard as well as others, for they are made of the same letters.
+each is no token but the likeliest ones with their weights, of which the backbone gets the expected embedding. Words
+that no training clip held can be heard too, for they are made of the same letters.
 """
 
 from __future__ import annotations

@@ -28,11 +28,12 @@ from engine.systems.checkpoint import read_tensors
 from engine.systems.fingerprints import fingerprint
 from engine.systems.lora import LoraLinear, is_silent, shape_fits
 from engine.systems.text_llm import TextLLM
+from engine.tasks import LONG_ANSWER_TOKENS
 
 HOP_SAMPLES = 160
 SHORTEST_SAMPLES = 400  # one window of the features; a shorter clip has none
 FRAMES_PER_POSITION = 8  # of 10 ms
-LONGEST_ANSWER = 64  # tokens kept free behind a prompt
+LONGEST_ANSWER = LONG_ANSWER_TOKENS  # kept free behind a prompt
 ADAPTERS = "speech-lora"
 ADAPTED = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])\.(?:\w+\.)?weight")

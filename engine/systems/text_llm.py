@@ -31,6 +31,7 @@ from engine.systems.checkpoint import (
     under,
     weight_files,
 )
+from engine.systems.control_tokens import text_ids
 from engine.systems.fingerprints import fingerprint
 from engine.systems.residency import is_out_of_memory
 from engine.systems.tokenizer import read_tokenizer
@@ -87,9 +88,9 @@ class TextLLM:
         self.fingerprint = fingerprint([folder])
 
     def hear_text(self, text: str, words: tuple[SpokenWord, ...] = (), seconds: float = 0.0) -> Heard:
-        """Return a transcript as what was heard; an empty one leaves the clip's place empty."""
+        """Return a transcript as what was heard, all of it text; an empty one leaves the clip's place empty."""
         started = time.perf_counter()
-        ids = self.tokenizer.encode(text, add_special_tokens=False) if text.strip() else []
+        ids = text_ids(self.tokenizer, text) if text.strip() else []
         return Heard(self._embed(ids), 0.0, text, words, seconds + time.perf_counter() - started)
 
     def prepare(self, heard: Heard, instruction: str, *, template: str = USER_TEMPLATE) -> Prepared:

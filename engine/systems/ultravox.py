@@ -2,6 +2,8 @@
 
 Our own implementation of the published architecture (fixie-ai/ultravox at 648efe7, v0.4 to v0.6). The minis have its
 file layout; `ultravox_checkpoint` reads that and the older ones, and the base models from folders of their own.
+ultravox-smollm2 has one thing more: its projector was taught letters, and `letter_readout` hands them to the LLM as
+expected embeddings of its own tokens.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
 from engine.systems.fingerprints import fingerprint
+from engine.systems.letter_readout import SYMBOLS, LetterReadout
 from engine.systems.text_llm import TextLLM, make_ears
-from engine.systems.ultravox_checkpoint import Bases, read_ears, read_feature_extractor
+from engine.systems.ultravox_checkpoint import LETTER_READOUT, Bases, read_ears, read_feature_extractor
 
 HOP_SAMPLES = 160
 SHORTEST_SAMPLES = 320
@@ -93,6 +96,8 @@ class UltravoxEars(nn.Module):
             ln_mid=config.get("projector_ln_mid", False),
             norm_init=config.get("norm_init", 0.4),
         )
+        if LETTER_READOUT in config:
+            self.ctc_head = nn.Linear(d_text, SYMBOLS)
 
     def forward(
         self,
@@ -143,7 +148,12 @@ class Ultravox:
                 f"{spec.name}: audio_latency_block_size {self.ears.block} does not divide the window of "
                 f"{self._window_frames} frames; restore config.json."
             )
-        self._published = bases is not None
+        settings = files.config.get(LETTER_READOUT)
+        self._letters = settings and LetterReadout(
+            backbone.tokenizer, prior_scale=settings["prior_scale"], token_bonus=settings["token_bonus"]
+        )
+        self.temperature = settings["temperature"] if settings else 1.0
+        self._published = bases is not None and settings is None
         self._backbone = backbone
         self.tokenizer = backbone.tokenizer
         self.language_model = backbone.language_model
@@ -173,10 +183,24 @@ class Ultravox:
             chunk = mel[:, start : min(n_frames, start + self._window_frames)]
             length = torch.tensor([chunk.shape[-1]], device=chunk.device)
             chunk = self._filled(chunk, is_first=start == 0)
-            projected = self.ears(chunk[None], length, keep_beyond=self._published)
-            pieces.append(projected[0, : int(self.ears.token_counts(length)[0])])
-        embeddings = torch.cat(pieces)
-        return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started)
+            embedded = self.ears(chunk[None], length, keep_beyond=self._published)
+            pieces.append(embedded[0, : int(self.ears.token_counts(length)[0])])
+        projected = torch.cat(pieces)
+        if self._letters is None:
+            return Heard(projected, self.seconds_per_position, "", (), time.perf_counter() - started)
+        embeddings, ends_s = self._expected_embeddings(projected)
+        return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started, ends_s)
+
+    def _expected_embeddings(self, projected: Tensor) -> tuple[Float[Tensor, "tokens d_text"], np.ndarray]:
+        """Return what the letters' posterior says in the LLM's own tokens, and when each of these ends, in seconds."""
+        assert self._letters is not None
+        log_probabilities = self.ears.ctc_head(projected).float().log_softmax(-1)
+        found = self._letters.read(log_probabilities.cpu().numpy(), temperature=self.temperature)
+        table = cast(Tensor, self._backbone.embedding.weight)
+        tokens = torch.from_numpy(found.tokens).to(table.device)
+        weights = torch.from_numpy(found.weights).to(table.device, table.dtype)
+        embeddings = torch.einsum("pc,pcd->pd", weights, table[tokens])
+        return embeddings, found.ends * self.seconds_per_position
 
     @torch.inference_mode()
     def frames(self, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:

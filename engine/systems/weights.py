@@ -112,7 +112,10 @@ FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llam
 def weights_home() -> Path:
     """Return the folder of fetched weights: CASCADE_LENS_WEIGHTS, else one in the user's cache."""
     named = os.environ.get(HOME_VARIABLE, "").strip()
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "cascade-lens" / "weights"
+    if named:
+        return Path(named).expanduser()
+    home = os.path.expanduser("~")  # left as it is where the machine knows none; then beside the code
+    return (Path(__file__).parents[2] if home == "~" else Path(home)) / ".cache" / "cascade-lens" / "weights"
 
 
 def use_folders(folders: Mapping[str, Path]) -> None:

@@ -52,4 +52,3 @@ class WhisperEars:
             samples, sampling_rate=SAMPLE_RATE_HZ, padding="max_length", return_tensors="pt"
         )
         return features.input_features[0], max(1, -(-len(samples) // HOP_SAMPLES))
-

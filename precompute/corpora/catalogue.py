@@ -66,16 +66,22 @@ def seeded_part(read: Callable[[Path], Sample], task: str) -> Callable[[Path, in
 CORPORA: dict[str, CorpusSpec] = {
     spec.key: spec
     for spec in (
-        CorpusSpec("ag_news", (ag_news.SOURCE,), PAPER_ITEMS, True, ag_news.read_ag_news),
-        CorpusSpec("sst2", (sst2.SETFIT, sst2.VALIDATION), PAPER_ITEMS, True, sst2.read_sst2),
+        CorpusSpec("ag_news", (ag_news.SOURCE, ag_news.CSV), PAPER_ITEMS, True, ag_news.read_ag_news),
+        CorpusSpec("sst2", (sst2.SETFIT, sst2.VALIDATION, sst2.GLUE), PAPER_ITEMS, True, sst2.read_sst2),
         CorpusSpec(
             "csqa",
-            (commonsense_qa.SOURCE,),
+            (commonsense_qa.SOURCE, commonsense_qa.PUBLISHED),
             PAPER_ITEMS,
             True,
             commonsense_qa.read_commonsense_qa,
         ),
-        CorpusSpec("triviaqa", (trivia_qa.SOURCE,), PAPER_ITEMS, True, trivia_qa.read_trivia_qa),
+        CorpusSpec(
+            "triviaqa",
+            (trivia_qa.SOURCE, trivia_qa.OWN_JSON, trivia_qa.FLASHRAG),
+            PAPER_ITEMS,
+            True,
+            trivia_qa.read_trivia_qa,
+        ),
         CorpusSpec(
             "meld",
             (meld.PARQUET, meld.FILMS),

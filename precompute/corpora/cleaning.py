@@ -13,6 +13,11 @@ _BARE_ENTITY = re.compile(r"(?<![&\w;])(#\d{2,4};|(?:quot|amp|lt|gt|nbsp|mdash);
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _AGENCIES = "Reuters|AP|AFP|USATODAY.com|SPACE.com|washingtonpost.com|Ziff Davis|MacCentral|TheStreet.com"
 _AGENCY = re.compile(rf"\((?:{_AGENCIES})\)\s*(?:(?:{_AGENCIES})\s+-+\s+)?")
+# The bytes of one UTF-8 character above ASCII, each read as a character of Windows-1252.
+_HIGH = "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0))
+_MISREAD = re.compile(rf"[Â-ß][{re.escape(_HIGH)}]|[à-ï][{re.escape(_HIGH)}]{{2}}|ð[{re.escape(_HIGH)}]{{3}}")
+_STRAIGHT = str.maketrans("‘’“”", "''\"\"")
+_MAC_APOSTROPHE = re.compile(r"(?<=[a-z])Õ(?=[a-z])")
 _APART = re.compile(r"\s+('(?:s|re|ve|ll|d|m|t)\b)")
 
 # The Penn treebank's signs, as SST-2 has them in lower case.
@@ -41,8 +46,19 @@ def clean_review(text: str) -> str:
 
 
 def clean_line(text: str) -> str:
-    """Return the text on one line, with entities as letters."""
-    return _one_line(html.unescape(text))
+    """Return the text on one line, with entities as letters and apostrophes that a wrong encoding broke mended.
+
+    "thatâ€™s" was UTF-8 read as Windows-1252, "donÕt" Mac Roman read as Latin-1; what is no such form stays.
+    """
+    text = _MISREAD.sub(_reread, html.unescape(text))
+    return _one_line(_MAC_APOSTROPHE.sub("'", text))
+
+
+def _reread(found: re.Match[str]) -> str:
+    try:
+        return found[0].encode("cp1252").decode("utf-8").translate(_STRAIGHT)
+    except UnicodeError:
+        return found[0]
 
 
 def _one_line(text: str) -> str:

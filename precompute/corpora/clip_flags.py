@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
+from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
+from engine.hearing_verdict import speech_s
 from precompute.corpora.item import Item
 
 VERY_SHORT_S = 0.5  # ours: about one word; no source gives a limit
@@ -61,14 +62,6 @@ def flags_of(item_id: str, clip: AudioClip) -> ClipFlags:
     )
 
 
-def speech_s(clip: AudioClip) -> float:
-    """Return the seconds in which Silero's detector, as faster-whisper brings it, finds speech."""
-    from faster_whisper.vad import get_speech_timestamps
-
-    spans = get_speech_timestamps(clip.samples, speech_pad_ms=0)
-    return sum(span["end"] - span["start"] for span in spans) / SAMPLE_RATE_HZ
-
-
 def flag_recordings(items: Iterable[Item], folder: Path) -> tuple[ClipFlags, ...]:
     """Return the flags of every item's recording below the folder; one that cannot be used says why."""
     return tuple(_flag(item, folder) for item in items)
@@ -98,7 +91,7 @@ def unflagged(items: Iterable[Item], flags: Iterable[ClipFlags]) -> tuple[Item, 
 
 def _flag(item: Item, folder: Path) -> ClipFlags:
     try:
-        clip = load_clip(folder / item.file, item.item_id)
+        clip = load_clip(folder / item.file, item.item_id, whole=True)
     except ClipError as error:
         return ClipFlags(item.item_id, float("nan"), False, False, False, str(error))
     return flags_of(item.item_id, clip)

@@ -67,7 +67,7 @@ def open_corpora(folder: Path | None, keys: Sequence[str], limit: int | None) ->
 
 
 def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir())
 
 
 def text_items(opened: OpenedCorpora) -> tuple[Item, ...]:

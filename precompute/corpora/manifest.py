@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from engine.audio import load_clip
 from engine.errors import ClipError, EngineError, PromptError
 from engine.request import Question
-from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS, Task, normalise, parse_choices
+from engine.spelling import normalise
+from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS, Task, parse_choices
 from precompute.corpora.item import Item, item_key
 
 NEEDED = ("audio", "question", "choices", "gold", "group")
@@ -53,9 +55,9 @@ def read_manifest(file: Path) -> Corpus:
     """
     task = _task_name(file)
     rows = _rows(file)
-    items = [_item(task, file.parent, row, number) for number, row in enumerate(rows, start=2)]
+    items = [_item(task, file.parent, row, number) for number, row in rows]
     seen: set[str] = set()
-    for number, item in enumerate(items, start=2):
+    for (number, _), item in zip(rows, items, strict=True):
         if item.item_id in seen:
             raise ManifestError(
                 f"{file.name}, line {number}: this clip with this question stands there twice."
@@ -69,29 +71,53 @@ def _task_name(file: Path) -> str:
     return f"own-{name}" if name in TASKS or name == "manifest" else name
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the manifest's rows, each with the number of its line."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(
             f'There is no readable manifest "{file.name}"; give a CSV file in UTF-8.'
         ) from error
-    reader = csv.DictReader(text.splitlines(keepends=True))
-    columns = [name.strip() for name in reader.fieldnames or ()]
+    try:
+        (names, _), *cells = _table(text) or [([], 1)]
+    except csv.Error as error:
+        raise ManifestError(f"{file.name} breaks off or is no CSV file.") from error
+    columns = [name.strip() for name in names]
+    # A spreadsheet writes columns that were once used: nameless and empty, they are nothing.
+    columns += [""] * max((len(row) - len(columns) for row, _ in cells), default=0)
+    used = {
+        name: any(row[i].strip() for row, _ in cells if i < len(row))
+        for i, name in enumerate(columns)
+        if not name
+    }
     missing = [name for name in NEEDED if name not in columns]
-    strange = [name for name in columns if name not in (*NEEDED, *OPTIONAL)]
+    strange = [name for name in columns if name not in (*NEEDED, *OPTIONAL) and used.get(name, True)]
     if missing or strange:
         fault = f"lacks the column {missing[0]}" if missing else f'has an unknown column "{strange[0][:40]}"'
         allowed = f"{', '.join(NEEDED)} and, if known, {', '.join(OPTIONAL)}"
-        raise ManifestError(f"{file.name} {fault}; its columns are {allowed}.")
-    reader.fieldnames = columns
-    try:
-        rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-    except csv.Error as error:
-        raise ManifestError(f"{file.name} breaks off or is no CSV file.") from error
+        raise ManifestError(
+            f"{file.name} {fault}; its columns, separated by commas, semicolons or tabs, are {allowed}."
+        )
+    rows = [
+        (line, {name: (row[i] if i < len(row) else "").strip() for i, name in enumerate(columns) if name})
+        for row, line in cells
+    ]
     if not 0 < len(rows) <= MAX_ROWS:
         raise ManifestError(f"{file.name} has {len(rows):,} rows; 1 to {MAX_ROWS:,} are allowed.")
     return rows
+
+
+def _table(text: str) -> list[tuple[list[str], int]]:
+    r"""Return the rows that hold something, each with the number of its last line; separated as the first line is.
+
+    A European Excel separates by semicolons. Lines end at "\n" and "\r" alone: a cell may hold U+2028.
+    """
+    first = text.split("\n", 1)[0]
+    separators = [sign for sign in ",;\t" if NEEDED[0] in [name.strip(' "\r') for name in first.split(sign)]]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=(separators or [","])[0])
+    return [(row, reader.line_num) for row in reader if any(cell.strip() for cell in row)]
 
 
 def _item(task: str, folder: Path, row: dict[str, str], number: int) -> Item:
@@ -100,7 +126,7 @@ def _item(task: str, folder: Path, row: dict[str, str], number: int) -> Item:
     if not row["audio"] or audio.is_absolute() or ".." in audio.parts:
         raise ManifestError(f"{where}: audio must name a file below the manifest's folder.")
     try:
-        load_clip(folder / audio)
+        load_clip(folder / audio, whole=True)
         digest = hashlib.sha256((folder / audio).read_bytes()).hexdigest()
         question = _question(task, row)
     except (ClipError, PromptError) as error:
@@ -116,7 +142,7 @@ def _item(task: str, folder: Path, row: dict[str, str], number: int) -> Item:
     return Item(
         item_id=item_key(task, digest, question.instruction, *question.labels),
         task=task,
-        text=normalise(row.get("transcript", "")),
+        text=" ".join(row.get("transcript", "").split()),
         prompt=question.instruction,
         gold=gold,
         aliases=tuple(alias for alias in aliases if alias),

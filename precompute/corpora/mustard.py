@@ -102,7 +102,7 @@ def _from_films(source: Source, folder: Path) -> tuple[dict[str, Row], dict[str,
     if others:
         raise CorpusError(f"{source.name}: sarcasm_data.json lies below the folder twice; keep one.")
     try:
-        rows: dict[str, Row] = json.loads(file.read_text(encoding="utf-8"))
+        rows: dict[str, Row] = json.loads(file.read_text(encoding="utf-8-sig"))
         columns = set.intersection(*(set(row) for row in rows.values()))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CorpusError(

@@ -5,6 +5,7 @@ Nothing is downloaded here: the files lie in a folder, laid out as they were pub
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import re
@@ -47,12 +48,13 @@ class Source:
         revision: its commit; "" where it has none (a GitHub file, an archive).
         split: which part; a reader of the tables must know.
         files: pattern of the split's files below the folder.
-        columns: those that are read.
-        n_rows: rows of the split.
+        columns: those that are read; of a table without a header all of them, in order.
+        n_rows: rows of the split; 0 where parts of it are published too, and any number is read.
         licence: as the publisher states it.
         size: of the files that are read, in words.
         labels: names of the numbers in the column "label", from 0; empty where there is none.
         label_counts: label -> rows of the whole split, where that is known.
+        has_header: whether the first line of a CSV or TSV names its columns.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Source:
     size: str
     labels: tuple[str, ...] = ()
     label_counts: Mapping[str, int] = field(default_factory=dict)
+    has_header: bool = True
 
     @property
     def remedy(self) -> str:
@@ -95,7 +98,8 @@ def find_files(source: Source, folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"{source.name}: there is no such folder; make it and {source.remedy}.")
     _check_revision(source, folder)
-    files = sorted(folder.glob(source.files))
+    # A Mac leaves "._" files beside those that it unpacks.
+    files = sorted(file for file in folder.glob(source.files) if not file.name.startswith("."))
     if not files:
         raise CorpusError(f"{source.name}: the folder has no {source.files}; {source.remedy}.")
     return files
@@ -109,17 +113,14 @@ def read_rows(source: Source, folder: Path) -> Iterator[Row]:
     """
     files = find_files(source, folder)
     try:
-        if files[0].suffix == ".jsonl":
-            yield from _json_rows(source, files)
-        else:
-            yield from _parquet_rows(source, files)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        yield from _READERS.get(files[0].suffix, _parquet_rows)(source, files)
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise CorpusError(f"{source.name}: {source.files} cannot be read; {source.remedy} anew.") from error
 
 
 def check_rows(source: Source, n_found: int) -> None:
-    """Raise a CorpusError unless there are as many rows as were published."""
-    if n_found != source.n_rows:
+    """Raise a CorpusError unless there are as many rows as were published; a source without a number may have any."""
+    if source.n_rows and n_found != source.n_rows:
         raise CorpusError(
             f"{source.name}: {n_found:,} rows are here and {source.split} has {source.n_rows:,}; "
             f"{source.remedy}, all of them."
@@ -206,8 +207,38 @@ def _check_revision(source: Source, folder: Path) -> None:
 
 
 def _json_rows(source: Source, files: Sequence[Path]) -> Iterator[Row]:
-    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for file in files for line in lines_of(file)]
     check_columns(source, sorted(set.intersection(*(set(row) for row in rows))) if rows else ())
+    check_rows(source, len(rows))
+    yield from rows
+
+
+def lines_of(file: Path) -> list[str]:
+    r"""Return the lines of a text that hold something, split at "\n" alone: a row may hold U+2028 or U+0085.
+
+    Raises:
+        OSError, UnicodeDecodeError: it cannot be read, or is no UTF-8 (a byte-order mark is no fault).
+    """
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        lines = stream.read().split("\n")
+    return [line.removesuffix("\r") for line in lines if line.strip()]
+
+
+def _separated_rows(source: Source, files: Sequence[Path]) -> Iterator[Row]:
+    """Yield the rows of CSV files, or of TSV files as GLUE writes them: without any quoting."""
+    rows: list[Row] = []
+    for file in files:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            if file.suffix == ".tsv":
+                table = [line.split("\t") for line in lines_of(file)]
+            else:
+                table = [row for row in csv.reader(stream, strict=True) if any(row)]
+        header = table.pop(0) if source.has_header and table else list(source.columns)
+        check_columns(source, header)
+        uneven = next((row for row in table if len(row) != len(header)), None)
+        if uneven is not None:
+            raise ValueError(f"a row of {len(uneven)} cells below {len(header)} columns")
+        rows += [dict(zip(header, row, strict=True)) for row in table]
     check_rows(source, len(rows))
     yield from rows
 
@@ -232,3 +263,14 @@ def _check_class_names(source: Source, metadata: Mapping[bytes, bytes]) -> None:
             f"{source.name}: the labels are {', '.join(map(str, found))} here and should be "
             f"{', '.join(source.labels)}; {source.remedy}."
         )
+
+
+def _listed_rows(source: Source, files: Sequence[Path]) -> Iterator[Row]:
+    """Yield the objects in the list "Data" of JSON files, as TriviaQA's authors publish it."""
+    rows = [row for file in files for row in json.loads(file.read_text(encoding="utf-8-sig"))["Data"]]
+    check_columns(source, sorted(set.intersection(*(set(row) for row in rows))) if rows else ())
+    check_rows(source, len(rows))
+    yield from rows
+
+
+_READERS = {".json": _listed_rows, ".jsonl": _json_rows, ".csv": _separated_rows, ".tsv": _separated_rows}

@@ -1,22 +1,25 @@
 """SST-2: whether a line of a film review is positive or negative; the words decide.
 
-Two publications are read, whichever lies in the folder:
+Three publications are read, whichever lies in the folder:
 
 - `SetFit/sst2`, `test.jsonl`: the 1,821 labelled test sentences. The paper's 1,000 items fit.
-- `stanfordnlp/sst2` or `nyu-mll/glue` (config sst2), `validation-*.parquet`: 872 rows, so no 1,000.
+- `stanfordnlp/sst2` or `nyu-mll/glue` (config sst2), `validation-*.parquet`: 872 rows, so no 1,000;
+- GLUE's own `SST-2` folder: `dev.tsv`, the same 872 rows.
 
-The test split of the second kind hides its labels (-1) and is refused; its train split holds phrases cut
+The test split of the last two hides its labels and is refused; the train split holds phrases cut
 out of sentences, not sentences, and is not read. Licence: none stated on any of the cards.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.corpora.cleaning import clean_review
 from precompute.corpora.item import Item, item_key, question_of
 from precompute.corpora.source import (
+    HIDDEN_LABEL,
     PAPER_ITEMS,
     CorpusError,
     Row,
@@ -53,6 +56,9 @@ VALIDATION = Source(
     size="under 1 MB",
     labels=LABELS,
 )
+GLUE = replace(
+    VALIDATION, dataset="GLUE's SST-2 folder", files="**/dev.tsv", split="the validation split (dev.tsv)"
+)
 HIDDEN_TEST = Source(
     name="SST-2",
     dataset=VALIDATION.dataset,
@@ -65,12 +71,11 @@ HIDDEN_TEST = Source(
     size="under 1 MB",
     labels=LABELS,
 )
-SOURCES = (SETFIT, VALIDATION, HIDDEN_TEST)
+GLUE_TEST = replace(HIDDEN_TEST, dataset=GLUE.dataset, files="**/test.tsv", columns=("index", "sentence"))
+SOURCES = (SETFIT, VALIDATION, GLUE, HIDDEN_TEST, GLUE_TEST)
 
 
-def read_sst2(
-    folder: Path, limit: int = PAPER_ITEMS, sources: tuple[Source, Source, Source] = SOURCES
-) -> Sample:
+def read_sst2(folder: Path, limit: int = PAPER_ITEMS, sources: tuple[Source, ...] = SOURCES) -> Sample:
     """Return a seeded sample of the first publication that lies in the folder.
 
     Raises:
@@ -83,7 +88,8 @@ def read_sst2(
 
 
 def _item(source: Source, row: Row) -> Item:
-    gold = label_of(source, row["label"])
+    number = row.get("label", HIDDEN_LABEL)
+    gold = label_of(source, int(number) if isinstance(number, str) and number in "01" else number)
     named = row.get("label_text", gold)
     if named != gold:
         raise CorpusError(

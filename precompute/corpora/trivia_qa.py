@@ -1,8 +1,13 @@
 """TriviaQA: a spoken question of fact with a free answer; the words decide.
 
-Wants the folder of `mandarjoshi/trivia_qa` (formerly `trivia_qa`) at the revision below:
-`rc.nocontext/validation-*.parquet`, columns `question`, `question_id`, `answer`. Licence: none stated. The
-answers of the test split are withheld ("<unk>") and it is refused.
+Three publications are read, whichever lies in the folder:
+
+- `mandarjoshi/trivia_qa` (formerly `trivia_qa`) at the revision below: `rc.nocontext/validation-*.parquet`, columns
+  `question`, `question_id`, `answer`;
+- the authors' own JSON, whole or in part: `*-dev.json` or `triviaqa_sample.json` with `Data`;
+- rows of FlashRAG, `triviaqa*.jsonl` or `test.jsonl`: `id`, `question`, `golden_answers`, the answer first.
+
+Licence: none stated. The answers of the test split are withheld ("<unk>") and it is refused.
 
 The 17,944 rows are no 17,944 questions: each question stands there once for its web pages and once for its
 Wikipedia pages where it has both, so rows of one `question_id` are one item.
@@ -10,9 +15,10 @@ Wikipedia pages where it has both, so rows of one `question_id` are one item.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from engine.tasks import normalise
+from engine.spelling import normalise
 from precompute.corpora.cleaning import clean_line
 from precompute.corpora.item import Item, question_of
 from precompute.corpora.source import PAPER_ITEMS, CorpusError, Row, Sample, Source, draw, read_rows
@@ -30,16 +36,57 @@ SOURCE = Source(
     licence="none stated",
     size="about 7 MB",
 )
+OWN_JSON = replace(
+    SOURCE,
+    dataset="TriviaQA 1.0",
+    revision="",
+    split="the validation split",
+    files="**/*-dev.json",  # web-dev, wikipedia-dev, unfiltered-web-dev
+    columns=("Question", "QuestionId", "Answer"),
+    n_rows=0,
+)
+SAMPLE = replace(OWN_JSON, split="the authors' sample", files="**/triviaqa_sample.json")
+FLASHRAG = replace(
+    SOURCE,
+    dataset="FlashRAG's TriviaQA",
+    revision="",
+    split="FlashRAG's rows",
+    files="**/*t*.jsonl",
+    columns=("id", "question", "golden_answers"),
+    n_rows=0,
+)
 
 
-def read_trivia_qa(folder: Path, limit: int = PAPER_ITEMS, source: Source = SOURCE) -> Sample:
+def read_trivia_qa(
+    folder: Path,
+    limit: int = PAPER_ITEMS,
+    source: Source = SOURCE,
+    others: tuple[Source, ...] = (OWN_JSON, SAMPLE, FLASHRAG),
+) -> Sample:
     """Return a seeded sample of the validation split; every published alias of an answer is right.
 
     Raises:
         CorpusError: the files are not those of the source, or the answers are withheld.
     """
-    items = [_item(source, row) for row in read_rows(source, folder)]
+    present = [one for one in others if any(folder.glob(one.files))]
+    source = source if any(folder.glob(source.files)) or not present else present[0]
+    items = [_item(source, _as_on_the_hub(row)) for row in read_rows(source, folder)]
     return draw(source, TASK, items, limit)
+
+
+def _as_on_the_hub(row: Row) -> Row:
+    """Return a row of FlashRAG or of the authors' JSON as the hub has it; others come back as they are."""
+    if "golden_answers" in row:
+        gold, *aliases = row["golden_answers"] or [""]
+        asked = str(row["question"])
+        if len(asked) > 1 and asked[0] == asked[-1] == '"':  # a cell of a CSV that kept its quotes
+            asked = asked[1:-1].replace('""', '"')
+        return {"question_id": row["id"], "question": asked, "answer": {"value": gold, "aliases": aliases}}
+    if "QuestionId" in row:
+        answer = row.get("Answer") or {}
+        named = {"value": answer.get("Value"), "aliases": answer.get("Aliases", ())}
+        return {"question_id": row["QuestionId"], "question": row["Question"], "answer": named}
+    return row
 
 
 def _item(source: Source, row: Row) -> Item:

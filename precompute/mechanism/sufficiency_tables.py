@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.spelling import normalise
 from engine.stats.agreement import bootstrap_kappa, cohen_kappa
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import ALIKE, bootstrap_share, per_group
-from engine.tasks import normalise
 from precompute.mechanism.lens_tables import group_numbers, n_items
 from precompute.stages.cells import class_of_label
 

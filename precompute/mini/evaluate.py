@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import jiwer
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
@@ -22,8 +21,9 @@ from engine.request import RunRequest
 from engine.result import RunResult
 from engine.run import run
 from engine.scoring import is_right
+from engine.spelling import normalise
+from engine.stats.scores import word_errors
 from engine.tasks import TASKS as TASK_TABLE
-from engine.tasks import normalise
 from precompute.mini.held_out import TASKS, HeldOutItem, gold_of, held_out_items, say_item
 from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
@@ -177,9 +177,7 @@ def word_error_rows(voices: Sequence[Voice], name: str, n_items: int) -> list[Ro
             ("mini-Whisper", result.lanes[1].heard),
             ("mini-Ultravox, asked to repeat", result.lanes[0].answer.text),
         ):
-            counted = jiwer.process_words(said, normalise(text) or "(nothing)")
-            errors = counted.substitutions + counted.deletions + counted.insertions
-            heard[system].append((errors, len(said.split())))
+            heard[system].append(word_errors(said, text))
     logger.info("%s: %d clips transcribed", name, len(texts))
     return [_wer_row(system, name, counts) for system, counts in heard.items()]
 

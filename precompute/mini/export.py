@@ -34,7 +34,7 @@ def export_backbone(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     model.config.dtype = torch.float16
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    _save(model.state_dict(), folder)
+    save_halves(model.state_dict(), folder)
 
 
 def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> None:
@@ -42,7 +42,7 @@ def export_ears(ears: UltravoxEars, config: dict[str, Any], folder: Path) -> Non
     _empty(folder)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(folder)
-    _save(ears.state_dict(), folder)
+    save_halves(ears.state_dict(), folder)
 
 
 def export_qwen2_audio(model: TrainedQwen2Audio, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -53,7 +53,7 @@ def export_qwen2_audio(model: TrainedQwen2Audio, tokenizer: PreTrainedTokenizerF
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_S).save_pretrained(folder)
-    _save(model.published(), folder)
+    save_halves(model.published(), folder)
 
 
 def export_interleaved(
@@ -81,7 +81,7 @@ def export_interleaved(
     shutil.copyfile(centres, folder / UNITS_FOLDER / CENTRES_FILE)
     tensors = {PREFIX + name: tensor for name, tensor in model.state_dict().items()}
     if not eight_bits:
-        return _save(tensors, folder)
+        return save_halves(tensors, folder)
     save_torch_state_dict(to_eight_bits(tensors), folder, max_shard_size=SHARD_BYTES, safe_serialization=True)
     _write_revision(sorted(folder.glob("*.safetensors")), folder)
 
@@ -108,7 +108,8 @@ def _empty(folder: Path) -> None:
         file.unlink()
 
 
-def _save(tensors: dict[str, Tensor], folder: Path) -> None:
+def save_halves(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Write tensors in float16 as shards that a Space takes, and the revision that their content gives."""
     halves = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in tensors.items()}
     save_torch_state_dict(halves, folder, max_shard_size=SHARD_BYTES, safe_serialization=True)
     _write_revision(sorted(folder.glob("*.safetensors")), folder)

@@ -6,13 +6,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import jiwer
 import numpy as np
 
 from engine.audio import clip_from_samples
+from engine.stats.scores import pooled_word_error_rate
 from engine.systems.cascade import Transcriber
 from engine.systems.speech_units import UnitEncoder, merge_repeats, nearest
-from engine.tasks import normalise
 from engine.unit_voice import UnitVoice, write_unit_voice
 from engine.voice import speak
 from precompute.mini.held_out import held_out_items, say_item
@@ -59,5 +58,5 @@ def intelligibility(
             ("units", voice.say(ids.tolist())),
             ("shuffled units", voice.say(shuffled.tolist())),
         ):
-            heard[key].append(normalise(transcriber.transcribe(sound)[0]) or "(nothing)")
-    return {key: float(jiwer.wer(said, texts)) for key, texts in heard.items()}
+            heard[key].append(transcriber.transcribe(sound)[0])
+    return {key: pooled_word_error_rate(said, texts) for key, texts in heard.items()}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jiwer
-
+from engine.stats.scores import pooled_word_error_rate
 from engine.systems.cascade import Transcriber
-from engine.tasks import normalise
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.transcriber import MAX_TARGET_POSITIONS
 from precompute.mini.voices import test_voices
@@ -25,5 +23,5 @@ def word_error_rate(folder: Path, n_clips: int) -> float:
     for item in held_out_items("speaker", n_clips):
         clip, _, _ = say_item(item, test_voices())
         said.append(item.sentence.text)
-        heard.append(normalise(transcriber.transcribe(clip)[0]) or "(nothing)")
-    return float(jiwer.wer(said, heard))
+        heard.append(transcriber.transcribe(clip)[0])
+    return pooled_word_error_rate(said, heard)

@@ -14,10 +14,10 @@ import numpy as np
 from engine.stats.agreement import answer_classes, kappa_of_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, per_group
+from engine.stats.scores import word_errors
 from engine.systems.catalogue import is_service
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import KindOf, MatchOf, Paired, in_order, pair_up
-from precompute.stages.system_tables import word_errors
 
 MATCHED = ("exact", "ancestor", "self")
 _OPEN = "Not defined: open answers have no fixed set of labels."

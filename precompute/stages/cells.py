@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import TableError
 from engine.records import read_table
-from engine.tasks import asked_task, labels_for, normalise
+from engine.result import CUT_OFF
+from engine.spelling import normalise
+from engine.tasks import asked_task, labels_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +79,7 @@ class Answer:
         label: as it was read, None without one; `label_class` is what it is counted as.
         forced_right: whether the most probable allowed answer is right; None without forced choice.
         is_exact: whether the label is the right answer and nothing besides; `right` may be wider for open answers.
+        is_cut: it ended at the token limit.
     """
 
     label: str | None
@@ -86,6 +89,7 @@ class Answer:
     heard: str
     forced_right: bool | None
     is_exact: bool
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,4 +223,5 @@ def _answer(clip: Clip, row: Row) -> Answer:
         heard=row.heard,
         forced_right=None if row.forced_label is None else normalise(row.forced_label) in right,
         is_exact=row.label is not None and normalise(row.label) in right,
+        is_cut=row.note.startswith(CUT_OFF),
     )

@@ -171,4 +171,5 @@ def answer_row(key: str, stage: str, who: str, answer: Answer, seconds: float) -
         forced_choice=json.dumps(forced, ensure_ascii=False),
         log_likelihood=round(answer.log_likelihood, DIGITS),
         seconds=seconds,
+        note=answer.note,
     )

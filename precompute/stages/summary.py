@@ -30,6 +30,7 @@ from precompute.stages.backbone_tables import confound_rows, shared_error_rows
 from precompute.stages.cells import cells_of, read_run
 from precompute.stages.pair_tables import agreement_rows
 from precompute.stages.pairs import KindOf, MatchOf, kind_in_catalogue, match_in_catalogue
+from precompute.stages.reread import changes_in_words, read_again
 from precompute.stages.system_tables import NOT_RECORDED, accuracy_rows, cost_rows
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "jiwer")
 logger = logging.getLogger(__name__)
 
 
-def summarize(out: Path, *, match: MatchOf | None = None, kind_of: KindOf = kind_in_catalogue) -> str:
+def summarize(
+    out: Path, *, reread: bool = False, match: MatchOf | None = None, kind_of: KindOf = kind_in_catalogue
+) -> str:
     """Write every table of a results folder and its manifest, and return what was written, in one sentence.
 
     Args:
         out: the folder, with answers.parquet and clips.parquet, and run.json where the run left one.
+        reread: read the answers' labels again from their text first, and write them back to answers.parquet.
         match: how the backbones of two systems agree: exact, ancestor, self, paper or none; by default what the
             run recorded, whose checkpoints need not be here.
         kind_of: speech_llm, cascade or text_llm.
@@ -62,6 +66,11 @@ def summarize(out: Path, *, match: MatchOf | None = None, kind_of: KindOf = kind
     match = match or _recorded_match(record)
     answers, clips = read_run(out)
     _reopen(out)
+    if reread:
+        answers, changed = read_again(answers, clips)
+        for line in changes_in_words(changed):
+            logger.info("%s", line)
+        write_table(answers, file_of(out, "answers"), "answers")
     cells = cells_of(answers, clips)
     tables = {
         "accuracy": accuracy_rows(cells, seed=BOOTSTRAP_SEED),

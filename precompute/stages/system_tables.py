@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import jiwer
 import numpy as np
 
 from engine.musan import HEARD_IN_TRAINING, ULTRAVOX_NOTE
 from engine.noise import MUSAN
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, per_group
-from engine.stats.scores import macro_f1, majority_baseline
+from engine.stats.scores import macro_f1, majority_baseline, word_errors
 from engine.systems.catalogue import SYSTEMS, is_service
 from engine.systems.services import UNAVAILABLE
-from engine.tasks import normalise
 from precompute.stages.cells import Answer, Cell, Clip
 
 if TYPE_CHECKING:
@@ -56,7 +53,7 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
     statuses = Counter(answer.status for answer in answers)
     wer = _word_error_rate(clips, answers) if writes else math.nan
     notes = [
-        *_notes(cell, clips, statuses, len(forced), is_service(system)),
+        *_notes(cell, clips, statuses, len(forced), sum(a.is_cut for a in answers), is_service(system)),
         *_wer_note(wer, writes),
         *_other_accuracies(clips, answers, groups, seed),
     ]
@@ -85,7 +82,7 @@ def _accuracy_row(cell: Cell, system: str, *, writes: bool, seed: int) -> dict[s
 
 
 def _notes(
-    cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int, is_remote: bool
+    cell: Cell, clips: list[Clip], statuses: Counter[str], n_forced: int, n_cut: int, is_remote: bool
 ) -> list[str]:
     notes = []
     if cell.is_open:
@@ -96,6 +93,7 @@ def _notes(
         notes.append(f"Forced choice on {n_forced:,} of {len(clips):,} clips.")
     if any(clip.by_place for clip in clips):
         notes.append("Choices differ by clip and count by their place.")
+    notes += [f"Answers cut off at the token limit: {n_cut:,}."] if n_cut else []
     notes += [
         f"Answers {status}: {statuses[status]:,}." for status in ("empty", "failed") if statuses[status]
     ]
@@ -144,19 +142,6 @@ def _word_error_rate(clips: list[Clip], answers: list[Answer]) -> float:
     ]
     n_words = sum(words for _, words in counted)
     return sum(errors for errors, words in counted if words) / n_words if n_words else math.nan
-
-
-@lru_cache(maxsize=100_000)
-def word_errors(reference: str, heard: str) -> tuple[int, int]:
-    """Return (word errors, words said) after `normalise`; (0, 0) where the words said are not known."""
-    said, written = normalise(reference), normalise(heard)
-    n_words = len(said.split())
-    if not said or said == written:
-        return 0, n_words
-    if not written:
-        return n_words, n_words
-    counted = jiwer.process_words(said, written)
-    return counted.substitutions + counted.deletions + counted.insertions, n_words
 
 
 def _hardware(system: str, record: Mapping[str, Any]) -> str:

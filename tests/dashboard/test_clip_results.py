@@ -20,9 +20,10 @@ from dashboard.tabs import clip_runs as runs
 from engine.audio import load_clip
 from engine.errors import ModelFilesError
 from engine.examples import EXAMPLES
+from engine.hearing_verdict import HearingVerdict
 from engine.human_errors import HumanError
 from engine.request import RunRequest
-from engine.result import RunResult, Verdict
+from engine.result import RunResult
 from engine.stored_result import MAX_BYTES, read_stored, stored_file, write_stored
 from tests.dashboard.test_clip_page import PAIR, last, values
 
@@ -73,15 +74,15 @@ def test_a_result_of_other_settings_is_marked(
 
 
 def test_the_verdict_stands_in_view_and_json(result: RunResult) -> None:
-    assert clip_payload(result, "")["verdict"] is None and result_to_json(result)["verdict"] is None
-    verdict = Verdict("heard otherwise", "The two heard other words.", {"word_errors": 0.5})
+    assert clip_payload(result, "")["verdict"] is None and result_to_json(result)["hearing_verdict"] is None
+    verdict = HearingVerdict("heard otherwise", "The two heard other words.", {"word_error_rate": 0.5})
+    judged = replace(result, hearing_verdict=verdict)
     told = {
-        "kind": "heard otherwise",
-        "sentence": "The two heard other words.",
-        "numbers": {"word_errors": 0.5},
-    }
-    judged = replace(result, verdict=verdict)
-    assert clip_payload(judged, "")["verdict"] == told and result_to_json(judged)["verdict"] == told
+        "kind": "heard otherwise", "sentence": "The two heard other words.", "numbers": {"word_error_rate": 0.5},
+    }  # fmt: skip
+    assert clip_payload(judged, "")["verdict"] == told and result_to_json(judged)["hearing_verdict"] == told
+    spoken = replace(result, hearing_verdict=HearingVerdict("speech", "2.0 s of speech."))
+    assert clip_payload(spoken, "")["verdict"] is None  # it stands among the facts
 
 
 def test_the_grid_shows_the_readout_and_the_json_has_both(result: RunResult) -> None:
@@ -163,7 +164,9 @@ def lasting(result: RunResult) -> RunResult:
 
 def test_a_stored_result_comes_back_whole_and_small(result: RunResult, tmp_path: Path) -> None:
     sound = np.full(16_000, 0.1, np.float32)
-    kept = replace(lasting(result), verdict=Verdict("heard alike", "Alike.", {"word_errors": 0.0}))
+    kept = replace(
+        lasting(result), hearing_verdict=HearingVerdict("heard alike", "Alike.", {"word_error_rate": 0.0})
+    )
     file = stored_file(tmp_path, EXAMPLE.key, PAIR)
     assert write_stored(file, kept, "2026-11-30") == file.stat().st_size < MAX_BYTES
     found = read_stored(file, sound)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from playwright.sync_api import Page, expect
@@ -173,6 +176,29 @@ def test_a_recording_from_the_microphone_runs(page_strict: Page) -> None:
     assert shown["audio"]["duration_s"] == pytest.approx(seconds, abs=0.01)
     assert [system["role"] for system in shown["systems"]] == ["speech_llm", "cascade", "text_oracle"]
     assert shown["gold"] is None
+
+
+DROP = """([name, type, data]) => {
+  const carried = new DataTransfer();
+  carried.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, { type }));
+  const dropped = new DragEvent('drop', { dataTransfer: carried, bubbles: true, cancelable: true });
+  document.querySelector('#audio .upload-container').dispatchEvent(dropped);
+}"""
+
+
+def test_a_dropped_webm_is_taken_where_a_wav_is(page_strict: Page, tmp_path: Path) -> None:
+    """Browsers call it a film, and Gradio's box for sound refuses films."""
+    with av.open(str(tmp_path / "a.webm"), "w") as output:
+        stream = output.add_stream("libopus", rate=48_000)
+        stream.layout = "mono"
+        samples = 0.1 * np.random.default_rng(0).standard_normal((1, 48_000))
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        output.mux([*stream.encode(frame), *stream.encode(None)])
+    data = base64.b64encode((tmp_path / "a.webm").read_bytes()).decode()
+    expect(page_strict.locator("#audio input[type=file]")).to_be_attached()
+    page_strict.evaluate(DROP, ["a.webm", "video/webm", data])
+    expect(page_strict.locator("#clip-note")).to_contain_text("48 kHz mono", timeout=RUN_MS)
 
 
 def test_a_typed_sentence_is_spoken_and_runs(page_strict: Page) -> None:

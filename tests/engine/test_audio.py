@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from av.stream import Disposition
 
 from engine.audio import (
     MAX_DURATION_S,
@@ -37,10 +39,30 @@ def encode(file: Path, codec: str, rate_hz: int, container: str, samples: np.nda
             output.mux(packet)
 
 
+def write_tracks(
+    file: Path, tracks: list[np.ndarray], *, chosen: int | None = None, gap: tuple[float, float] | None = None
+) -> None:
+    """Opus tracks of 20 ms packets in one file; from `gap[0]` seconds on, stamps are `gap[1]` seconds late."""
+    with av.open(str(file), "w", format="matroska") as output:
+        streams = [output.add_stream("libopus", rate=48_000) for _ in tracks]
+        for number, stream in enumerate(streams):
+            stream.layout = "mono"
+            stream.metadata["title"] = f"Take {number + 1}"
+            stream.disposition = Disposition.default if number == chosen else Disposition(0)
+        for stream, samples in zip(streams, tracks, strict=True):
+            frame = av.AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                if gap and packet.pts * packet.time_base >= gap[0]:
+                    packet.pts += round(gap[1] / packet.time_base)
+                    packet.dts = packet.pts
+                output.mux(packet)
+
+
 def refusal(file: Path) -> str:
     """The message, after checking that it is one short line without a path."""
     with pytest.raises(ClipError) as caught:
-        load_clip(file)
+        load_clip(file, whole=True)
     message = str(caught.value)
     assert "/" not in message and "\n" not in message and "Error" not in message and len(message) < 200
     return message
@@ -142,6 +164,99 @@ def test_samples_over_full_scale_are_lowered_and_told() -> None:
     )
     enormous = clip_from_samples(tone(0.5, 22_050).astype(np.float64) * 1e38, 22_050, "a")
     assert np.isfinite(enormous.samples).all() and enormous.peak <= 1.0
+
+
+def test_float_beyond_full_scale_is_not_called_clipped() -> None:
+    """A quarter of the values lies beyond 1: a float file may hold that, and nothing was cut."""
+    assert clip_from_samples(tone(1.0, 16_000, amplitude=1.1), 16_000, "a").warnings == ()
+    left_clipped = np.stack([np.clip(tone(1.0, 16_000, 2.0), -1, 1), tone(1.0, 16_000, 0.2)], axis=1)
+    (warning,) = clip_from_samples(left_clipped, 16_000, "a").warnings
+    assert "clipped" in warning  # though the mean of both channels is far below full scale
+
+
+def test_a_change_that_rounds_to_nothing_is_no_news() -> None:
+    assert clip_from_samples(tone(0.5, 16_000, amplitude=1.004), 16_000, "a").changes == ()
+    assert clip_from_samples(tone(30.0, 16_000)[:-1], 16_000, "a").changes == ()
+    assert clip_from_samples(np.append(tone(30.0, 16_000), 0), 16_000, "a").changes == ()
+
+
+def test_a_constant_offset_is_told_and_hides_nothing() -> None:
+    quiet = tone(0.5, 16_000, amplitude=0.001) + np.float32(0.05)
+    offset, level = sorted(clip_from_samples(quiet, 16_000, "a").warnings)[::-1]
+    assert "offset of 5.0%" in offset and "-60 dB" in level
+    assert clip_from_samples(tone(0.5, 16_000), 16_000, "a").warnings == ()
+
+
+def stereo(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.stack([left, right], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["opposite", "opposite with hiss", "opposite and weaker", "with offsets"])
+def test_channels_that_take_each_other_out_are_not_mixed(tmp_path: Path, kind: str) -> None:
+    """The mean of opposite channels is silence: a clip as loud as one channel, and a sentence."""
+    rng, left = np.random.default_rng(0), tone(1.0, 16_000)
+    hiss = 0.01 * rng.standard_normal((2, 16_000))
+    right = {"opposite and weaker": -0.6 * left, "with offsets": -left + 0.2}.get(kind, -left)
+    both = stereo(left, right) + (hiss.T if "hiss" in kind else 0)
+    soundfile.write(tmp_path / "a.wav", both, 16_000, subtype="FLOAT")
+    for clip in (load_clip(tmp_path / "a.wav"), clip_from_samples(both, 16_000, "a")):
+        assert abs(np.std(clip.samples) - 0.4 / np.sqrt(2)) < 0.02
+        assert any("take each other out" in change and "channel alone" in change for change in clip.changes)
+
+
+def test_a_channel_without_sound_takes_no_part(tmp_path: Path) -> None:
+    left, nothing = tone(1.0, 16_000), np.full(16_000, 0.1)
+    clip = clip_from_samples(stereo(nothing, left), 16_000, "a")
+    np.testing.assert_allclose(clip.samples, left, atol=1e-6)
+    assert clip.changes[1] == "Only the right channel holds sound, so it alone is used."
+    six = np.zeros((16_000, 6), np.float32)
+    six[:, 2] = six[:, 4] = left
+    soundfile.write(tmp_path / "six.wav", six, 16_000)
+    assert "Only the channels 3 and 5 of 6 hold sound" in load_clip(tmp_path / "six.wav").changes[1]
+    for other in (left, tone(1.0, 16_000, frequency_hz=500), np.roll(left, 7)):
+        assert len(clip_from_samples(stereo(left, other), 16_000, "a").changes) == 1
+
+
+@pytest.mark.parametrize(("chosen", "used"), [(None, 2), (0, 2), (1, 2), (2, 3)])
+def test_of_several_tracks_the_default_or_the_first_with_sound_is_named(
+    tmp_path: Path, chosen: int | None, used: int
+) -> None:
+    file = tmp_path / "tracks.mkv"
+    tracks = [np.zeros(48_000, np.float32), tone(1.0, 48_000), tone(1.0, 48_000, frequency_hz=700)]
+    write_tracks(file, tracks, chosen=chosen)
+    clip = load_clip(file, whole=True)
+    assert f"The file has 3 sound tracks; track {used} (Take {used}) is used." in clip.changes
+    spectrum = np.abs(np.fft.rfft(clip.samples[:16_000]))
+    assert int(np.argmax(spectrum)) == {2: 300, 3: 700}[used]
+
+
+def test_tracks_that_are_all_silent_are_refused(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "tracks.mkv", [np.zeros(48_000, np.float32)] * 2)
+    assert "silent" in refusal(tmp_path / "tracks.mkv")
+
+
+def test_a_gap_in_a_recording_is_filled_with_silence_and_told(tmp_path: Path) -> None:
+    write_tracks(tmp_path / "gap.webm", [tone(2.0, 48_000)], gap=(1.0, 0.5))
+    clip = load_clip(tmp_path / "gap.webm", whole=True)
+    assert abs(clip.duration_s - 2.5) < 0.05 and clip.warnings == ()
+    assert "Silence fills a gap in the recording, 0.5" in clip.changes[1]
+    assert np.max(np.abs(clip.samples[17_000:23_000])) < 1e-3 < 0.3 < np.max(np.abs(clip.samples[26_000:]))
+
+
+def test_a_gap_longer_than_a_clip_is_closed_and_told(tmp_path: Path) -> None:
+    """Time stamps are no promise: one that jumps by an hour makes no clip of an hour."""
+    write_tracks(tmp_path / "gap.webm", [tone(2.0, 48_000)], gap=(1.0, 3600.0))
+    clip = load_clip(tmp_path / "gap.webm", whole=True)
+    assert abs(clip.duration_s - 2.0) < 0.05 and clip.warnings == ()
+    assert "The time stamps leave out 3,600" in clip.changes[1]
+
+
+def test_a_long_file_is_taken_in_part_unless_it_must_be_whole(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.flac", tone(61.0, 16_000), 16_000)
+    clip = load_clip(tmp_path / "long.flac")
+    assert clip.duration_s == MAX_DURATION_S
+    assert clip.changes == ("Only the first 30 s of 61.0 s are used.",)
+    assert "61.0 s long and the limit is 30 s" in refusal(tmp_path / "long.flac")
 
 
 def test_a_very_quiet_clip_is_told() -> None:

@@ -155,3 +155,23 @@ def test_the_echo_of_a_click_is_as_loud_as_the_click_and_dies_away() -> None:
     # 60 dB in half a second: a quarter of a second later the energy is 30 dB down.
     assert 10 * np.log10(early / late) == pytest.approx(30.0, abs=2.0)
     assert np.allclose(wet[100 + 8000 :], 0.0, atol=1e-6)
+
+
+def test_a_constant_offset_counts_neither_for_speech_nor_for_noise() -> None:
+    """Asked for 10 dB, a clip with an offset got -9 dB while the page said 10: the offset counted as speech."""
+    speech = burst(0.02)
+    for clip, own in (
+        (AudioClip(speech.samples + np.float32(0.1), "a"), HISS),
+        (speech, AudioClip(HISS.samples * np.float32(0.01) + np.float32(0.5), "a")),
+    ):
+        noisy = add_noise(clip, OWN, 10.0, seed=0, own=own)
+        added = noisy.clip.samples.astype(float) - clip.samples
+        assert 10 * np.log10(np.var(speech.samples) / np.var(added)) == pytest.approx(10, abs=0.05)
+        assert noisy.snr_db_achieved == pytest.approx(10, abs=0.05) and noisy.clip.changes == clip.changes
+
+
+def test_what_was_done_to_the_noise_file_is_told() -> None:
+    own = AudioClip(HISS.samples, "cafe.flac", ("Only the first 30 s of 60.0 s are used.",), ("Clipped.",))
+    noisy = add_noise(burst(), OWN, 10.0, seed=0, own=own).clip
+    assert noisy.changes[-1] == "Noise file: Only the first 30 s of 60.0 s are used."
+    assert noisy.warnings == ("Quiet.", "Noise file: Clipped.")

@@ -61,6 +61,21 @@ def test_a_key_in_an_address_is_refused_without_showing_it(url: str) -> None:
     assert "pass" not in str(caught.value)
 
 
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company's HTTP_PROXY kept a local vLLM from being reached."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with serving(Sent({"well": True})) as service, http_client(10.0, NO_SECRET) as client:
+        assert client.post(f"{service.url}/v1", json={}).json() == {"well": True}
+
+
+def test_a_proxy_of_another_kind_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for proxy in ("socks5://127.0.0.1:9", "gopher://x", "http://[::1"):
+        monkeypatch.setenv("ALL_PROXY", proxy)
+        with pytest.raises(ServiceError, match="proxy that the environment names cannot be used"):
+            http_client(10.0, NO_SECRET)
+
+
 def test_a_services_own_words_are_one_line_and_short() -> None:
     what = failure_of_code(400, message="too\nlong \x1b[31m\u202e" + "x" * 500).what
     assert (

@@ -273,3 +273,10 @@ def test_the_clearest_layer_is_the_most_precise_one_and_the_last_where_none_is()
 def test_warming_up_is_a_run() -> None:
     warm_up("mini-ultravox")
     assert len(run_module._heard) == 2
+
+
+def test_a_clip_without_speech_carries_the_verdict_beside_its_answers() -> None:
+    result = run(REQUEST)
+    assert result.hearing_verdict is not None and result.hearing_verdict.kind == "no speech"
+    assert result.hearing_verdict.sentence in result.warnings
+    assert result.hearing_verdict.numbers["duration_s"] == pytest.approx(1.7, abs=0.01)

@@ -7,16 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import PromptError, UnknownKeyError
+from engine.spelling import bare_words, normalise
 from engine.tasks import (
     CORPUS_TASKS,
     FREE_FORMS,
+    MAX_NEW_TOKENS,
     MAX_PROMPT_CHARACTERS,
     TASKS,
     asked_task,
     get_task,
     instruction_for,
     labels_for,
-    normalise,
     parse_answer,
     parse_choices,
 )
@@ -59,7 +60,9 @@ def test_a_single_named_label_is_parsed(text: str, label: str) -> None:
         (" .,!?\n", "empty"),
         ("((", "empty"),
         ("I cannot hear the Sports news", "refused"),
-        ("I'm sorry, World", "refused"),
+        ("I'm sorry.", "refused"),
+        ("<think>World? No,", "unparsed"),
+        ("体育", "unparsed"),
         ("((noise))", "refused"),
         ("((NOISE))", "refused"),
     ],
@@ -70,7 +73,7 @@ def test_whatever_is_no_single_label_has_a_class_of_its_own(text: str, status: s
 
 def test_a_word_inside_another_word_is_no_label() -> None:
     assert parse_answer(SPEAKER, "A woman.", SPEAKER.labels) == ("woman", "parsed")
-    assert parse_answer(SPEAKER, "a man, not a woman", SPEAKER.labels) == (None, "unparsed")
+    assert parse_answer(SPEAKER, "a man, not a woman", SPEAKER.labels) == ("man", "parsed")
 
 
 def test_a_label_inside_a_longer_named_label_does_not_count_twice() -> None:
@@ -98,11 +101,96 @@ def test_a_label_is_given_exactly_when_the_status_is_parsed(text: str) -> None:
 @given(st.text(max_size=40))
 def test_normalising_twice_changes_nothing_more(text: str) -> None:
     once = normalise(text)
-    assert normalise(once) == once and set(once) <= set("abcdefghijklmnopqrstuvwxyz0123456789'/ ")
+    assert normalise(once) == once
 
 
-def test_normalise_keeps_slash_and_apostrophe_only() -> None:
-    assert normalise("  Don't; Sci/Tech -  2nd!\n") == "don't sci/tech 2nd"
+@pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ("  Don't; Sci/Tech -  2nd!\n", "don't sci/tech 2nd"),
+        ("Sci / Tech", "sci/tech"),
+        ("don\u2019t", "don't"),
+        ("São Paulo", "sao paulo"),
+        ("Beyoncé", "beyonce"),
+        ("-5", "-5"),
+        ("\u22125", "-5"),
+        ("2-3", "2 3"),
+        ("C++, C#", "c++ c#"),
+        ("1,000.5", "1000.5"),
+        ("R&B", "r and b"),
+        ("東京", "東京"),
+        ("Привет, мир!", "привет мир"),
+        ("мой", "мой"),
+        ("हिन्दी", "हिन्दी"),
+        ("\uff26\uff35\uff2c\uff2c", "full"),
+        ("?! ((", ""),
+    ],
+)
+def test_texts_are_compared_folded_in_any_script(text: str, compared: str) -> None:
+    """Fault: one ASCII filter made "s o paulo", "5" of "-5", and nothing of another script."""
+    assert normalise(text) == compared
+
+
+def test_words_are_given_on_as_they_are_written() -> None:
+    """Fault: models were asked about "beyonc"."""
+    assert parse_choices("Beyoncé, St. Louis or -5") == ("Beyoncé", "St. Louis", "-5")
+    assert parse_choices("北京、上海") == ("北京", "上海") and parse_choices("C, C++, C#") == (
+        "C",
+        "C++",
+        "C#",
+    )
+    assert bare_words("“Don’t,” said São Paulo – at -5!") == ["Don’t", "said", "São", "Paulo", "at", "-5"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "status"),
+    [
+        ("transcribe", "i cannot find my phone", "parsed"),
+        ("transcribe", "they were unable to land", "parsed"),
+        ("transcribe", "i'm sorry i am late", "parsed"),
+        ("transcribe", "i cannot answer that", "parsed"),
+        ("transcribe", "I'm sorry, but I can't transcribe audio.", "refused"),
+        ("trivia", "I’m sorry, but I can’t answer that.", "refused"),
+        ("trivia", "I am sorry, I cannot help.", "refused"),
+        ("trivia", "As an AI model, I am not able to listen to audio.", "refused"),
+        ("trivia", "I don't know.", "refused"),
+        ("trivia", "I Can't Help Myself", "parsed"),
+        ("trivia", "I Don't Know How to Love Him", "parsed"),
+        ("topic", "It was unable to land", "unparsed"),
+        ("topic", "Unfortunately, I cannot listen to audio files.", "refused"),
+    ],
+)
+def test_a_refusal_is_a_form_at_the_opening(key: str, text: str, status: str) -> None:
+    """Fault: a transcription with "I cannot" in it was a refusal."""
+    assert parse_answer(TASKS[key], text, TASKS[key].labels)[1] == status
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "label"),
+    [
+        ("-5, 5", "5", "5"),
+        ("-5, 5", "−5", "-5"),
+        ("-5, 5", "minus 5", None),
+        ("10, 5", "10.5", None),
+        ("C, C++, C#", "**C#**", "C#"),
+        ("Beyoncé, Adele", "Beyonce", "Beyoncé"),
+        ("北京, 上海", "北京", "北京"),
+        ("北京, 上海", "不是北京", None),
+        ("yes, no", "No.", "no"),
+        ("yes, no", "not yes", None),
+        ("happy, not happy", "not happy", "not happy"),
+        ("St. Louis, New York", "It is St. Louis.", "St. Louis"),
+    ],
+)
+def test_choices_with_signs_accents_and_other_scripts_are_read(
+    prompt: str, text: str, label: str | None
+) -> None:
+    assert parse_answer(CHOICES, text, parse_choices(prompt))[0] == label
+
+
+def test_the_limit_of_an_answer_depends_on_the_task() -> None:
+    """Fault: 30 s of speech, 120 words, were cut at 40 tokens."""
+    assert TASKS["transcribe"].max_new_tokens >= 180 and TASKS["topic"].max_new_tokens == MAX_NEW_TOKENS
 
 
 @pytest.mark.parametrize(
@@ -118,9 +206,9 @@ def test_normalise_keeps_slash_and_apostrophe_only() -> None:
     ],
 )
 def test_choices_are_read_however_they_are_written(prompt: str) -> None:
-    assert parse_choices(prompt) == ("fridge", "oven", "shelf")
-    assert labels_for(CHOICES, prompt) == ("fridge", "oven", "shelf")
-    assert instruction_for(CHOICES, prompt) == "Choose one answer: fridge, oven, shelf."
+    assert tuple(map(str.lower, parse_choices(prompt))) == ("fridge", "oven", "shelf")
+    assert labels_for(CHOICES, prompt) == parse_choices(prompt)
+    assert instruction_for(CHOICES, prompt) == f"Choose one answer: {', '.join(parse_choices(prompt))}."
 
 
 def test_or_inside_a_word_does_not_split() -> None:

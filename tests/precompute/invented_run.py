@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from engine.records import write_table
-from engine.tasks import TASKS, normalise
+from engine.spelling import normalise
+from engine.tasks import TASKS
 
 KINDS = {"talker": "speech_llm", "twin": "cascade", "other": "cascade", "oracle": "text_llm"}
 SHARED = {"talker": 0.6, "twin": 0.9, "other": 0.2, "oracle": 0.9}  # how often the backbone's mistake is made

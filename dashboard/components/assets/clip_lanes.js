@@ -44,7 +44,7 @@ function drawVerdict() {
 function drawFacts() {
   const { audio, noise, match, seed, benchmark, not_measured: away } = state.data;
   const facts = [el('span', 'cl-name', audio.name), el('span', '', `${audio.duration_s.toFixed(2)} s`)];
-  for (const change of audio.changes) facts.push(el('span', '', change));
+  for (const told of [...audio.changes, audio.speech]) if (told) facts.push(el('span', '', told));
   if (noise) {
     const reached = noise.achieved_db === null ? '' : `, ${fixed(noise.achieved_db, 1)} dB reached`;
     const asked = noise.asked_db === null ? '' : ` ${fixed(noise.asked_db, 0)} dB asked`;
@@ -52,7 +52,8 @@ function drawFacts() {
   }
   if (away.match) facts.push(withAttributes(el('span', '', 'match: not known, a service answers'), { title: away.match }));
   else facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
-  for (const warning of audio.warnings) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
+  const told = state.data.verdict && state.data.verdict.sentence; // above already
+  for (const warning of audio.warnings.filter((one) => one !== told)) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
   if (benchmark) facts.push(el('span', 'cl-benchmark', benchmark));
   find('.cl-facts').replaceChildren(...facts);
 }
@@ -89,11 +90,12 @@ function choices(answer) {
   return answer.forced_choice.length ? [choiceBars(answer)] : [];
 }
 
-/** What a service tells beside its answer: a refusal or a cut, and which model it was. */
-function serviceLines({ service }) {
-  if (!service) return [];
+/** What is told beside an answer: a service's refusal or a cut at the token limit, and which model a service ran. */
+function noteLines({ note, service }) {
+  const told = note ? el('p', 'cl-small cl-warning cl-note', note) : null;
+  if (!service) return [told];
   const model = service.model_version ? `answered by ${service.model_version}` : 'the service does not say which model answered';
-  return [service.note ? el('p', 'cl-small cl-warning cl-note', service.note) : null, el('p', 'cl-small cl-model', model)];
+  return [told, el('p', 'cl-small cl-model', model)];
 }
 
 /** Heard text: words it lacks in a dashed box, words nobody said underlined with a wave. */
@@ -122,7 +124,7 @@ function answerLines(lane) {
   const lines = [line];
   const said = answer.text.trim();
   if (answer.status === 'parsed' && said && said.toLowerCase() !== answer.label.toLowerCase()) lines.push(el('p', 'cl-small cl-said', `said “${said}”`));
-  lines.push(...serviceLines(answer).filter(Boolean));
+  lines.push(...noteLines(answer).filter(Boolean));
   const before = state.data.comparison && state.data.comparison.lanes[lane.role];
   if (before) {
     const same = answerWords(before) === answerWords(answer);

@@ -112,6 +112,56 @@ def test_fields_that_some_models_refuse_can_be_left_out_or_renamed() -> None:
     assert body["max_completion_tokens"] == 64 and not {"temperature", "seed", "max_tokens"} & body.keys()
 
 
+SAID = {
+    "openai": lambda name: {"error": {"message": f"Unsupported parameter: '{name}'", "param": name}},
+    "openai, in words": lambda name: {
+        "error": {"message": f"Unrecognized request argument supplied: {name}"}
+    },
+    "fastapi": lambda name: {"detail": [{"loc": ["body", name], "msg": "Extra inputs are not permitted"}]},
+    "mistral": lambda name: {"object": "error", "message": {"detail": [{"loc": ["body", name]}]}},
+    "google": lambda name: [{"error": {"message": f'Unknown name "{name}": Cannot find field.'}}],
+    "a sentence": lambda name: {"error": f"{name} is not allowed here"},
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("name", ["seed", "temperature"])
+def test_a_refused_setting_is_left_out_and_told(name: str, said: str) -> None:
+    code = 422 if said == "fastapi" else 400
+    with (
+        serving(Sent(SAID[said](name), code), Sent(ANSWER), Sent(ANSWER)) as service,
+        endpoint(service.url) as system,
+    ):
+        replies = [system.ask("the queen", question) for question in ("Which topic?", "Again?")]
+    first, second, third = (request.body for request in service.asked)
+    assert name in first and first.keys() - second.keys() == {name} and second.keys() == third.keys()
+    for reply in replies:
+        assert (reply.text, reply.note) == ("Sports", f"The endpoint refuses {name}: asked without.")
+
+
+def test_a_refused_limit_goes_by_its_other_name_before_it_is_left_out() -> None:
+    refuse = [
+        Sent(SAID["openai"](name), 400) for name in ("max_tokens", "max_completion_tokens", "temperature")
+    ]
+    reply, service = asked(refuse[0], Sent(ANSWER))
+    assert service.asked[1].body["max_completion_tokens"] == 512 and "max_tokens" not in service.asked[1].body
+    assert reply.note == ""
+    reply, service = asked(*refuse, Sent(ANSWER))
+    assert service.asked[-1].body.keys() == {"model", "messages", "stream", "seed"}
+    assert "max_completion_tokens and max_tokens and temperature" in reply.note and reply.attempts == 1
+
+
+def test_a_refusal_of_anything_else_is_not_asked_again() -> None:
+    for sent in (SAID["openai"]("messages"), SAID["openai"]("model"), {"error": "the seedling is too long"}):
+        with (
+            serving(Sent(sent, 400)) as service,
+            endpoint(service.url) as system,
+            pytest.raises(ServiceError, match="rejects"),
+        ):
+            system.ask("the queen", "Which topic?")
+        assert len(service.asked) == 1
+
+
 def test_without_a_key_none_is_sent() -> None:
     _, service = asked(Sent(ANSWER), key=NO_SECRET)
     assert "authorization" not in service.asked[0].headers

@@ -1,0 +1,105 @@
+"""How two texts are compared, in any script: folded, never shown and never sent to a model.
+
+Labels, right answers, agreement and alignment compare by `normalise`; word errors follow the field's custom and have
+a normaliser of their own (`engine.stats.scores.word_errors`). What models are given keeps its own spelling.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import NamedTuple
+
+# The typographic forms of one mark, as keyboards, subtitles and language models write them.
+_MARKS = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201b\u02bc\u00b4\u0060\u2032\u02b9\uff07", "'"),
+        **dict.fromkeys("\u2212\ufe63\uff0d", "-"),
+        "\u2044": "/",
+        "&": " and ",
+    }
+)
+# Letters that no decomposition takes apart (openai/whisper's basic normaliser has the same).
+_LETTERS = str.maketrans(
+    {"œ": "oe", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"}
+)
+_ACCENTED = re.compile(r"(?<=[A-Za-zͰ-Ͽ])[\u0300-\u036f]+")
+_THOUSANDS = re.compile(r"(?<=\d)[,\u00a0\u202f](?=\d{3}(?!\d))")
+
+# A word: letters and digits of any script, apostrophes and strokes within; a number keeps its sign, point and per cent,
+# and "C++" and "C#" are not "C". Other symbols (an emoji) are words of their own.
+_ALNUM = r"[^\W_](?:[^\W_]|[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0dff\u0e31-\u0e4e\u3099\u309a])*"  # noqa: E501
+_TOKEN = re.compile(
+    rf"""
+    (?P<word>
+        (?:(?<![^\W_])[-+]?[$€£¥₹]?[-+]?(?=\.?\d))?(?:(?<![^\W_.])\.(?=\d))?
+        {_ALNUM}(?:(?:'|[ \t]*/[ \t]*|(?<=\d)\.(?=\d)){_ALNUM})*(?:\+\+|\#|%)?
+    )
+    |(?P<mark>[^\w\s]|_|\n)
+    """,
+    re.VERBOSE,
+)
+
+
+class Token(NamedTuple):
+    """A word or a mark of a text.
+
+    Attributes:
+        spelt: folded; of a mark the mark itself.
+        written: as it stands in the text, in NFKC.
+        is_word: False for punctuation and the end of a line.
+    """
+
+    spelt: str
+    written: str
+    is_word: bool
+
+
+def tokens_of(text: str) -> list[Token]:
+    """Return the words and marks of a text in order; blanks are left out, ends of lines stay."""
+    text = unicodedata.normalize("NFKC", text.translate(_MARKS)).translate(_MARKS)
+    text = _THOUSANDS.sub("", text)
+    found = []
+    for match in _TOKEN.finditer(text):
+        written = match.group()
+        if match["word"]:
+            found.append(Token(_fold(written), written, True))
+        else:
+            found.append(Token(written, written, unicodedata.category(written) == "So"))
+    return found
+
+
+def _fold(word: str) -> str:
+    """Return a word in lower case without the accents of Latin and Greek letters; other scripts' marks are letters."""
+    plain = _ACCENTED.sub("", unicodedata.normalize("NFD", word.casefold()))
+    return re.sub(r"\s", "", unicodedata.normalize("NFC", plain).translate(_LETTERS))
+
+
+@lru_cache(maxsize=1 << 16)  # a table of answers says the same few words many thousand times
+def normalise(text: str) -> str:
+    """Return a text as it is compared: its words folded, with single spaces; "" where it has none.
+
+    NFKC, lower case, no accents on Latin and Greek letters, straight apostrophes, no punctuation. What tells words
+    apart stays: "-5" is not "5", "C++" not "C", "Sci/Tech" one word, and every script keeps its letters.
+    """
+    return " ".join(token.spelt for token in tokens_of(text) if token.is_word)
+
+
+def bare(text: str) -> str:
+    """Return a text as it is written, on one line and without the punctuation around it; "" where it has no word."""
+    spelt = [token.written for token in tokens_of(text) if token.is_word]
+    if not spelt:
+        return ""
+    respelt = text.translate(
+        {sign: form for sign, form in _MARKS.items() if len(str(form)) == 1}
+    )  # as long as the text
+    first, last = respelt.find(spelt[0]), respelt.rfind(spelt[-1])
+    # A word that NFKC makes longer or shorter ("½") cannot be found: the text stays whole.
+    inner = text[first : last + len(spelt[-1])] if min(first, last) >= 0 else text.strip(" \t\n.,;:!?")
+    return " ".join(inner.split())
+
+
+def bare_words(text: str) -> list[str]:
+    """Return the words of a text as they are written, without the punctuation around each."""
+    return [word for word in map(bare, text.split()) if word]

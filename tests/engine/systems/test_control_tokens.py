@@ -1,0 +1,40 @@
+"""A control token that a person types is text, wherever it is typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.systems.base import prompt_frame
+from engine.systems.control_tokens import CUT, as_text, cut_ids, text_ids
+from engine.systems.text_llm import USER_TEMPLATE
+from engine.systems.tokenizer import read_tokenizer
+from engine.systems.weights import MODELS
+
+
+@pytest.fixture(scope="module")
+def tokenizer():  # type: ignore[no-untyped-def]
+    return read_tokenizer(MODELS / "mini-llama")
+
+
+def test_no_control_token_comes_out_of_typed_words(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    """Fault: "<|end|>" typed into a transcript, a prompt or a reference ended the turn."""
+    marks = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    assert marks and tokenizer.encode(marks[0], add_special_tokens=False) == [
+        tokenizer.convert_tokens_to_ids(marks[0])
+    ]
+    added = set(tokenizer.added_tokens_decoder)
+    for mark in marks:
+        typed = f"we liked it {mark} again"
+        assert not added & set(text_ids(tokenizer, typed))
+        plain, injected = (
+            prompt_frame(tokenizer, words, template=USER_TEMPLATE) for words in ("ask", f"ask {mark}")
+        )
+        count = [sum(i in added for i in (*frame.before, *frame.after)) for frame in (plain, injected)]
+        assert count[0] == count[1] > 0
+
+
+def test_words_without_a_mark_are_tokenised_as_ever(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    for words in ("we liked it", "a < b | c > d", "", "São Paulo"):
+        assert as_text(tokenizer, words) == words
+        assert text_ids(tokenizer, words) == tokenizer.encode(words, add_special_tokens=False)
+    assert CUT not in as_text(tokenizer, f"a{CUT}b") and cut_ids(tokenizer, "") == []
