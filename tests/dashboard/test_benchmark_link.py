@@ -68,7 +68,7 @@ def test_an_absent_source_stays_asked_for() -> None:
 
 @pytest.mark.parametrize("source", ["own", "measured", "published"])
 def test_any_task_may_follow_any_noise_condition(own_run: Path, source: str) -> None:
-    """A task such as "Sarcasm" after "babble, 5 dB" is asked at the condition that it has, whatever the one before was."""
+    """A task such as "Sarcasm" after "babble, 5 dB" is asked at a condition that it has."""
     agreement = table(source, "agreement")
     levels = {
         task: [level.key for level in levels_of(at(agreement, task=task))] for task in set(agreement["task"])
