@@ -112,7 +112,7 @@ def test_other_words_are_heard_otherwise_and_both_figures_and_words_are_shown() 
 
 
 def test_words_for_what_the_cascade_heard_nothing_in_are_heard_otherwise() -> None:
-    alone = heard("two words", cascade="...")
+    alone = heard("two words", cascade="[music]")
     assert alone.kind == "heard otherwise" and "word_error_rate" not in alone.numbers
     assert "no words at all" in alone.sentence
     assert heard("", cascade="").kind == "speech"
