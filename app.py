@@ -1,6 +1,6 @@
-"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile mini] [--results DIR]`.
+"""Start the page: `python app.py [--host 127.0.0.1] [--port 7860] [--profile laptop] [--results DIR]`.
 
-`--interleaved DIR` puts another checkpoint on the interleaved tab.
+`--fetch` fetches the profile's models and ends. `--interleaved DIR` puts another checkpoint on the interleaved tab.
 Works as a Hugging Face Space as it stands. Models load after the page is up, never before.
 """
 
@@ -21,7 +21,7 @@ with without_proxies():  # it makes a client when it is imported, which fails on
     import gradio as _  # noqa: F401
 
 from dashboard.layout import build_dashboard, launch_options
-from dashboard.preparing import prepare, take_profile
+from dashboard.preparing import fetch_only, prepare, take_profile
 from dashboard.security import close_doors
 from dashboard.tables import use_results
 from dashboard.unit_model import use_unit_model
@@ -41,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=None, help="port; the first free one from 7860")
     parser.add_argument(
         "--profile",
-        default="mini",
-        help="which models: mini (ship), small, paper, or a YAML file of your own",
+        help="laptop (the default; fetches 0.3 GB), mini (ships), small, paper, or a YAML file of your own",
     )
+    parser.add_argument("--fetch", action="store_true", help="fetch the profile's models and end")
     parser.add_argument("--results", type=Path, help="a folder of `python -m precompute`, as the own run")
     parser.add_argument(
         "--memory-gib", type=float, help="memory that models may take together; what is free by default"
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if trouble:
         parser.error(trouble)
+    if chosen.fetch:
+        sys.exit(fetch_only())
     try:
         with without_proxies():
             demo.launch(

@@ -50,10 +50,24 @@ def _of_shipped_run(task: str, pair: str, level: Level) -> str | None:
     together = at(table("measured", "agreement"), task=task, level=level)
     both = together[(together["system_a"] == row.speech_llm) & (together["system_b"] == row.cascade)]
     kappa = f", kappa {_figure(both.iloc[0], 'kappa')}" if len(both) and both["kappa"].notna().all() else ""
+    readings = _readings(both.iloc[0]) if kappa else ""
     return (
         f"On {speech['n_items']:,} held-out {TASKS[task].name.lower()} questions {level.phrase} "
         f"({speech['n_clips']:,} clips): accuracy of the speech LLM {_figure(speech, 'accuracy')}, of the cascade "
-        f"{_figure(cascade, 'accuracy')}{kappa} (95 % intervals). Precomputed with these weights."
+        f"{_figure(cascade, 'accuracy')}{kappa} (95 % intervals).{readings} Precomputed with these weights."
+    )
+
+
+def _readings(row: Any) -> str:
+    """Return kappa in the other two readings of unparsed answers, where there are any."""
+    others = row["kappa_unparsed_agree"], row["kappa_both_parsed"]
+    if any(value != value for value in others):
+        return ""
+    if {f"{value:.2f}" for value in others} == {f"{row['kappa']:.2f}"}:
+        return ""
+    return (
+        f" Two unparsed answers never agree in kappa; if they did {others[0]:.2f}, "
+        f"where both are parsed {others[1]:.2f}."
     )
 
 

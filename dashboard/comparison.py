@@ -17,7 +17,7 @@ from dashboard.tables import Level, answers_to, at, changed_ns, folder_of, level
 from engine.noise import BABBLES
 from engine.records import file_of
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, per_group, ratio
+from engine.stats.intervals import bootstrap_mean, per_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ def difference(source: str, task: str, level: Level, first: str, second: str) ->
     both = _side_by_side(source, task, level, first, second)
     if not len(both):
         return _undefined("No clip was answered by both.")
-    return bootstrap(_gaps(both), ratio, seed=SEED)
+    return bootstrap_mean(_gaps(both), seed=SEED, within=(-1.0, 1.0))
 
 
 def _gaps(both: pd.DataFrame) -> np.ndarray:

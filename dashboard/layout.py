@@ -15,6 +15,7 @@ from dashboard.tabs.benchmark import benchmark_tab, bind_benchmark
 from dashboard.tabs.claims import STYLE as CLAIMS_STYLE
 from dashboard.tabs.claims import bind_claims, claims_tab
 from dashboard.tabs.clip import clip_tab
+from dashboard.tabs.clip_handlers import follow_profile
 from dashboard.tabs.events import QUICK
 from dashboard.tabs.interleaved import STYLE as INTERLEAVED_STYLE
 from dashboard.tabs.interleaved import bind_interleaved, interleaved_tab
@@ -56,6 +57,7 @@ addEventListener('change', (event) => {
 </script>"""
 
 MOST_WAITING = 20
+FOLLOWED_EVERY_S = 2.0  # what is being fetched, while it is
 CLEAN_UP_S = (600, 1800)  # every ten minutes, files older than half an hour
 
 
@@ -84,14 +86,26 @@ def _banner(state: ProfileState | None) -> str:
     )
 
 
+def _opened() -> tuple[Any, ...]:
+    """Return the header, and whether the page goes on asking for what is new."""
+    state = state_of_profile()
+    return header(state), gr.Timer(active=bool(state and state.now))
+
+
+def _followed(pair: str) -> tuple[Any, ...]:
+    """Return header, note and pairs as they are now; the timer ends when nothing more is coming."""
+    note, pairs, is_coming = follow_profile(pair)
+    return header(state_of_profile()), note, pairs, gr.skip() if is_coming else gr.Timer(active=False)
+
+
 def build_dashboard() -> gr.Blocks:
     """Return the page with its events and endpoints, queue set, not yet launched."""
     with gr.Blocks(
         title="Cascade Lens", analytics_enabled=False, delete_cache=CLEAN_UP_S, fill_width=True
     ) as page:
         title = gr.HTML(header(None))
-        # The profile is taken after this is built, and its systems become ready one by one.
-        page.load(with_plain_errors(lambda: header(state_of_profile())), None, [title], **QUICK)
+        # The profile is taken after this is built, and its systems become ready while the page is open.
+        coming = gr.Timer(FOLLOWED_EVERY_S, active=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Clip", id="clip") as clip:
                 rail = clip_tab(page)
@@ -105,6 +119,9 @@ def build_dashboard() -> gr.Blocks:
                 ledger = claims_tab()
             with gr.Tab("Truth", id="truth") as truth:
                 checks = truth_tab()
+        shown = [title, rail.profile_note, rail.pair, coming]
+        page.load(with_plain_errors(_opened), None, [title, coming], **QUICK)
+        coming.tick(with_plain_errors(_followed), [rail.pair], shown, **QUICK)
         bind_benchmark(page, parts, rail, tabs, benchmark, clip)
         bind_mechanism(page, layers, rail, tabs, mechanism)
         bind_interleaved(page, units, tabs, interleaved)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.audio import SAMPLE_RATE_HZ
+from engine.proof import RunProof
 from engine.result import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
 
 
@@ -89,10 +90,13 @@ def _lens(lens: LensReadout) -> dict[str, Any]:
     return {
         "layers": list(lens.layers),
         "seconds_per_position": lens.seconds_per_position,
+        "position_ends_s": None if lens.position_ends_s is None else lens.position_ends_s.round(3).tolist(),
         "top_tokens": [[[lens.token_text[one] for one in cell] for cell in layer] for layer in ids],
         "top_probabilities": np.asarray(lens.top_probabilities).astype(float).round(6).tolist(),
         "precision": [_finite(value) for value in lens.precision],
         "control": [_finite(value) for value in lens.control],
+        "set_precision": [_finite(value) for value in lens.set_precision],
+        "set_control": [_finite(value) for value in lens.set_control],
         "n_control_clips": lens.n_control_clips,
         "words_from": lens.words_from,
         "degenerate_layers": list(lens.degenerate_layers),
@@ -110,10 +114,22 @@ def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
         "plain": _arm(outcome.plain),
         "erased": _arm(outcome.erased),
         "random_control": _arm(outcome.random_control),
-        "concept_measure": outcome.concept_measure,
-        "probe_before": _finite(outcome.probe_before),
-        "probe_after": _finite(outcome.probe_after),
-        "probe_chance": _finite(outcome.probe_chance),
+        "fitted_on": outcome.fitted_on,
+        "proof": None if outcome.proof is None else _proof(outcome.proof),
+        "proof_missing": outcome.proof_missing,
+    }
+
+
+def _proof(proof: RunProof) -> dict[str, Any]:
+    return {
+        "sentence": proof.sentence,
+        "verdict": proof.verdict,
+        "measure": proof.measure,
+        "clips": proof.clips,
+        "layers": [
+            {"layer": layer, **{name: _finite(value) for name, value in asdict(found).items()}}
+            for layer, found in proof.layers.items()
+        ],
     }
 
 
@@ -124,7 +140,6 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "log_likelihood_change": _finite(arm.log_likelihood_change),
         "right_log_likelihood_change": _finite(arm.right_log_likelihood_change),
         "relative_change_of_state": _finite(arm.relative_change_of_state),
-        "concept_score": _finite(arm.concept_score),
     }
 
 

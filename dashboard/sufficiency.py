@@ -49,10 +49,17 @@ def _sentence(task: str, pair: str, layer: int) -> str | None:
         return f"{which}: {row['note'] or 'kappa is not defined.'}{caveat}"
     mismatched = row["kappa_mismatched"]
     chance = "" if mismatched != mismatched else f"; from other clips' texts {_plain(mismatched)}"
+    both = row["kappa_both_parsed"], row["kappa_unparsed_agree"]
+    readings = (
+        f" Two unparsed answers never agree here; if they did {_plain(both[1])}, both parsed {_plain(both[0])}."
+        if all(value == value for value in both)
+        and {_plain(value) for value in both} != {_plain(row["kappa"])}
+        else ""
+    )
     return (
         f"{which}: kappa with the speech LLM {_figure(row, 'kappa', '')}, from the transcriber's text "
         f"{_figure(row, 'kappa_cascade', 'cascade_')}{chance}. 95 % intervals over {row['n_items']:,} "
-        f"questions; precomputed with these weights.{caveat}"
+        f"questions; precomputed with these weights.{readings}{caveat}"
     )
 
 

@@ -35,7 +35,7 @@ def answer_batch(
     """Return the answers that `answer_one` gives, several prompts to a forward pass.
 
     Args:
-        system: who is asked; `engine.batching.check_batches` says whether its batches equal its singles here.
+        system: who is asked; `engine.checks.check_batches` says whether its batches equal its singles here.
         heard: one for each question, in any order; neighbours of like length waste least.
         questions: what is asked of each.
         batch_size: prompts to a pass; 1 takes the very path of the page.

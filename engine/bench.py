@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
-from engine.concepts import LIVE_MEASURES, concept_score
 from engine.conditions import Method
 from engine.decode import Pass
 from engine.erasure import Eraser
 from engine.hooks import RowEdits, Scope
-from engine.result import Answer, ArmResult, ErasureOutcome, SpokenWord
+from engine.result import Answer, ArmResult, ErasureOutcome
+
+NO_PROOF = (
+    "Whether it is gone was not measured: the erasers on disk carry no proof (python -m precompute erasers)."
+)
+NO_PROOF_HERE = (
+    "Whether it is gone was not measured for these layers together: it is for each layer alone, and for the lowest "
+    "of the nine."
+)
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,12 @@ class Bench:
         return RowEdits(rows, span, n_prompt, self.scope)
 
 
-@dataclass(frozen=True)
-class ClipFacts:
-    """What a probe's reading is compared with: the clip's words, sound and position width."""
-
-    words: tuple[SpokenWord, ...]
-    samples: Float[np.ndarray, "samples"]  # noqa: F821 - jaxtyping axis name
-    width_s: float
-    span: tuple[int, int]
-
-
 def outcomes(
     bench: Bench,
     passed: Pass,
     edits: RowEdits | None,
     answers: Sequence[Answer],
     right_scores: Sequence[float | None],
-    facts: ClipFacts,
 ) -> tuple[ErasureOutcome, ...]:
     """Return one outcome for each condition.
 
@@ -78,7 +71,6 @@ def outcomes(
         edits: the rows' edits, with the changes they made; None where every arm is the plain row.
         answers: the parsed answer of every row.
         right_scores: log-probability of the right answer in every row, None where it is not known.
-        facts: of the clip.
     """
     results = []
     for index, (condition, eraser) in enumerate(bench.erasers.items()):
@@ -89,14 +81,14 @@ def outcomes(
                 log_likelihood_change=passed.first_answer_scores[row] - passed.first_answer_scores[0],
                 right_log_likelihood_change=_difference(right_scores[row], right_scores[0]),
                 relative_change_of_state=edits.relative_change(row) if edits else 0.0,
-                concept_score=_live_score(bench, eraser, passed, row, facts),
             )
             for row in rows
         ]
+        proof = eraser.proof and eraser.proof.of_run(bench.layers, bench.method, bench.scope)
         results.append(
             ErasureOutcome(
                 condition=condition,
-                kept_rank=max(eraser.kept_rank[layer] for layer in bench.layers),
+                kept_rank=eraser.rank(bench.layers, bench.method),
                 layers=bench.layers,
                 scope=bench.scope,
                 method=bench.method,
@@ -104,38 +96,13 @@ def outcomes(
                 plain=arms[0],
                 erased=arms[1],
                 random_control=arms[2],
-                concept_measure=LIVE_MEASURES[condition],
-                probe_before=_mean(eraser.probe_before, bench.layers),
-                probe_after=_mean(eraser.probe_after, bench.layers),
-                probe_chance=_mean(eraser.probe_chance, bench.layers),
+                fitted_on=eraser.fitted_on(bench.layers, bench.method),
+                proof=proof,
+                proof_missing="" if proof else NO_PROOF_HERE if eraser.proof else NO_PROOF,
             )
         )
     return tuple(results)
 
 
-def _live_score(bench: Bench, eraser: Eraser, passed: Pass, row: int, facts: ClipFacts) -> float | None:
-    scores = []
-    start, stop = facts.span
-    for layer in bench.layers:
-        states = passed.states[layer][row, start:stop].cpu()
-        predicted = states @ eraser.probe_weight[layer].T + eraser.probe_bias[layer]
-        scores.append(
-            concept_score(
-                eraser.condition,
-                predicted.numpy(),
-                targets=eraser.targets,
-                words=facts.words,
-                samples=facts.samples,
-                width_s=facts.width_s,
-            )
-        )
-    known = [score for score in scores if score is not None]
-    return float(np.mean(known)) if known else None
-
-
 def _difference(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
-
-
-def _mean(by_layer: Mapping[int, float], layers: Sequence[int]) -> float:
-    return float(np.mean([by_layer[layer] for layer in layers]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from engine.tables import Column
 
 
-def words(name: str, meaning: str, *, optional: bool = False) -> Column:
+def words(name: str, meaning: str, *, optional: bool = False, later: bool = False) -> Column:
     """Return a column of words."""
-    return Column(name, "str", "", meaning, optional)
+    return Column(name, "str", "", meaning, optional, later)
 
 
 def count(name: str, unit: str, meaning: str) -> Column:
@@ -15,9 +15,17 @@ def count(name: str, unit: str, meaning: str) -> Column:
     return Column(name, "int", unit, meaning)
 
 
-def number(name: str, unit: str, meaning: str) -> Column:
+def number(name: str, unit: str, meaning: str, *, later: bool = False) -> Column:
     """Return a column of numbers, each of which may be undefined."""
-    return Column(name, "float", unit, meaning, True)
+    return Column(name, "float", unit, meaning, True, later)
+
+
+def ends(name: str, of: str, *, later: bool = False) -> tuple[Column, Column]:
+    """Return the columns of a further interval in a row."""
+    return (
+        number(f"{name}_low", "as the figure", f"Lower end of the 95 % interval of {of}.", later=later),
+        number(f"{name}_high", "as the figure", f"Upper end of the 95 % interval of {of}.", later=later),
+    )
 
 
 # What a service sends beside an answer; tables from before there were services lack these.
@@ -50,7 +58,7 @@ VOICE = words("voice", "Who speaks.")
 GOLD = words("gold", "The right answer.")
 AUDIO = Column("audio_s", "float", "s", "Length of the clip.")
 LOW = number(
-    "low", "as the figure", "Lower end of the 95 % interval: 1,000 resamples of groups of related items."
+    "low", "as the figure", "Lower end of the 95 % interval: 10,000 resamples of groups of related items."
 )
 HIGH = number("high", "as the figure", "Upper end of the same interval.")
 NOTE = words("note", "Why a figure of this row is not defined, and what else to know about it.")

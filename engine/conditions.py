@@ -17,7 +17,7 @@ from engine.systems.weights import weights_home
 Method = Literal["linear", "affine"]
 SCOPES = ("audio", "prompt", "all")
 METHODS = ("linear", "affine")
-FORMAT = "cascade-lens-eraser-1"
+FORMAT = "cascade-lens-eraser-2"
 
 
 @dataclass(frozen=True)

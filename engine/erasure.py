@@ -8,19 +8,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.conditions import CONDITIONS, Method, eraser_file, eraser_metadata
+from engine.conditions import CONDITIONS, FORMAT, Method, eraser_file, eraser_metadata
 from engine.errors import ErasureError, UnknownKeyError
 from engine.hooks import Projection
+from engine.proof import Proof
 from engine.systems.catalogue import MODELS
+
+PLAIN_STATES, EDITED_STATES = "plain states", "states edited below"  # what an eraser was fitted on
+_FACTORS = ("left", "right", "mean")
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Erasers of some layers: x - left @ (right @ (x - mean)).
+
+    Attributes:
+        left, right, mean: layer -> [d_model, rank], [rank, d_model], [d_model].
+    """
+
+    left: Mapping[int, Tensor]
+    right: Mapping[int, Tensor]
+    mean: Mapping[int, Tensor]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Return the fitted layers, rising."""
+        return tuple(sorted(self.left))
 
 
 @dataclass(frozen=True)
@@ -29,13 +53,13 @@ class Eraser:
 
     Attributes:
         layers: fitted layers.
-        left, right, mean: layer -> [d_model, rank], [rank, d_model], [d_model].
-        kept_rank: layer -> directions removed.
-        probe_weight, probe_bias: layer -> linear probe fitted before the erasure, [targets, d_model], [targets].
-        probe_before, probe_after, probe_chance: held-out score of a freshly fitted probe, by layer.
-        targets: what the probe's outputs mean, such as words or letters.
-        measure: what the score is, in words.
+        left, right, mean: of erasers fitted on plain states: layer -> [d_model, rank], [rank, d_model], [d_model].
+        kept_rank: layer -> directions removed by these.
+        targets: what is erased, such as words or letters.
         fit: what it was fitted on, in words.
+        chained: method -> erasers of the preset's layers, each fitted on states that those below it had edited.
+        proof: what fresh probes read of the concept on other clips; None where it was not measured.
+        clips: of the fit, so that anyone can fit it again: seed, number, and hashes of recipes, sound and labels.
     """
 
     condition: str
@@ -44,14 +68,45 @@ class Eraser:
     right: Mapping[int, Tensor]
     mean: Mapping[int, Tensor]
     kept_rank: Mapping[int, int]
-    probe_weight: Mapping[int, Tensor]
-    probe_bias: Mapping[int, Tensor]
-    probe_before: Mapping[int, float]
-    probe_after: Mapping[int, float]
-    probe_chance: Mapping[int, float]
     targets: tuple[str, ...]
-    measure: str
     fit: str
+    chained: Mapping[str, Factors] = field(default_factory=dict)
+    proof: Proof | None = None
+    clips: Mapping[str, Any] = field(default_factory=dict)
+
+    def fitted_on(self, layers: Sequence[int], method: Method) -> str:
+        """Return what the erasers that these layers get were fitted on.
+
+        Several layers get erasers fitted on the states that those below them leave, where the layers are the lowest
+        of the preset (all nine of them, mostly); any others get the ones fitted on plain states.
+        """
+        chain = self.chained.get(method)
+        return (
+            EDITED_STATES
+            if chain and len(layers) > 1 and tuple(layers) == chain.layers[: len(layers)]
+            else PLAIN_STATES
+        )
+
+    def factors(self, layers: Sequence[int], method: Method) -> Factors:
+        """Return the erasers that these layers get.
+
+        Raises:
+            ErasureError: a layer has no eraser.
+        """
+        if self.fitted_on(layers, method) == EDITED_STATES:
+            return self.chained[method]
+        unknown = [layer for layer in layers if layer not in self.left]
+        if unknown:
+            raise ErasureError(
+                f'The eraser "{self.condition}" has no layer {unknown[0]}; it has layers '
+                f"{self.layers[0]} to {self.layers[-1]}."
+            )
+        return Factors(self.left, self.right, self.mean)
+
+    def rank(self, layers: Sequence[int], method: Method) -> int:
+        """Return how many directions are taken out at these layers, the most over them."""
+        factors = self.factors(layers, method)
+        return max(int(factors.right[layer].shape[0]) for layer in layers)
 
     def projections(
         self, layers: Sequence[int], method: Method, strength: float = 1.0
@@ -59,19 +114,19 @@ class Eraser:
         """Return what to apply at these layers; "affine" keeps the training mean, "linear" does not.
 
         Args:
-            layers: where.
+            layers: where, all at once.
             method: which.
             strength: as in `Projection`, 0 to 1.
 
         Raises:
             ErasureError: a layer has no eraser.
         """
-        self._require(layers)
+        factors = self.factors(layers, method)
         return {
             layer: Projection(
-                self.left[layer],
-                self.right[layer],
-                self.mean[layer] if method == "affine" else None,
+                factors.left[layer],
+                factors.right[layer],
+                factors.mean[layer] if method == "affine" else None,
                 strength=strength,
             )
             for layer in layers
@@ -81,22 +136,13 @@ class Eraser:
         self, layers: Sequence[int], method: Method, seed: int, strength: float = 1.0
     ) -> dict[int, Projection]:
         """Return random orthogonal projections of the same kept rank and strength at the same layers."""
-        self._require(layers)
-        controls = {}
+        factors, controls = self.factors(layers, method), {}
         for layer in layers:
-            d_model = self.left[layer].shape[0]
-            basis = random_subspace(d_model, self.kept_rank[layer], seed * 1000 + layer)
-            mean = self.mean[layer] if method == "affine" else None
+            d_model, rank = factors.left[layer].shape
+            basis = random_subspace(d_model, rank, seed * 1000 + layer)
+            mean = factors.mean[layer] if method == "affine" else None
             controls[layer] = Projection(basis, basis.T, mean, strength=strength)
         return controls
-
-    def _require(self, layers: Sequence[int]) -> None:
-        unknown = [layer for layer in layers if layer not in self.left]
-        if unknown:
-            raise ErasureError(
-                f'The eraser "{self.condition}" has no layer {unknown[0]}; it has layers '
-                f"{self.layers[0]} to {self.layers[-1]}."
-            )
 
 
 def random_subspace(d_model: int, rank: int, seed: int) -> Float[Tensor, "d_model rank"]:
@@ -137,20 +183,61 @@ def _read(file: Path, fingerprint: str, _modified: int) -> Eraser:
     record = json.loads(metadata["record"])
     layers = tuple(record["layers"])
     with safe_open(file, framework="pt") as stored:
-        tensors = {
-            name: {layer: stored.get_tensor(f"{name}.{layer}").float() for layer in layers}
-            for name in ("left", "right", "mean", "probe_weight", "probe_bias")
-        }
-    numbers = {
-        name: {int(layer): value for layer, value in record[name].items()}
-        for name in ("kept_rank", "probe_before", "probe_after", "probe_chance")
-    }
+
+        def factors(prefix: str, fitted: Sequence[int]) -> Factors:
+            return Factors(
+                *(
+                    {layer: stored.get_tensor(f"{prefix}{name}.{layer}").float() for layer in fitted}
+                    for name in _FACTORS
+                )
+            )
+
+        plain = factors("", layers)
+        chained = {method: factors(f"{method}.", fitted) for method, fitted in record["chained"].items()}
     return Eraser(
         condition=record["condition"],
         layers=layers,
+        left=plain.left,
+        right=plain.right,
+        mean=plain.mean,
+        kept_rank={int(layer): rank for layer, rank in record["kept_rank"].items()},
         targets=tuple(record["targets"]),
-        measure=record["measure"],
         fit=record["fit"],
-        **tensors,
-        **numbers,
+        chained=chained,
+        proof=Proof.from_json(record["proof"]) if record["proof"] else None,
+        clips=record["clips"],
     )
+
+
+def save_eraser(eraser: Eraser, fingerprint: str, folder: Path) -> None:
+    """Write an eraser where `load_eraser` finds it, whole or not at all; factors in float32.
+
+    Args:
+        eraser: what was fitted.
+        fingerprint: of the weights that it was fitted on.
+        folder: of the model's erasers.
+    """
+    sets = {"": Factors(eraser.left, eraser.right, eraser.mean)}
+    sets |= {f"{method}.": factors for method, factors in eraser.chained.items()}
+    tensors = {
+        f"{prefix}{name}.{layer}": getattr(factors, name)[layer].float().contiguous()
+        for prefix, factors in sets.items()
+        for layer in factors.layers
+        for name in _FACTORS
+    }
+    record = {
+        "condition": eraser.condition,
+        "layers": eraser.layers,
+        "targets": eraser.targets,
+        "fit": eraser.fit,
+        "clips": dict(eraser.clips),
+        "scope": "audio positions",
+        "kept_rank": dict(eraser.kept_rank),
+        "chained": {method: factors.layers for method, factors in eraser.chained.items()},
+        "proof": eraser.proof.to_json() if eraser.proof else None,
+    }
+    metadata = {"format": FORMAT, "fingerprint": fingerprint, "record": json.dumps(record)}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{eraser.condition}.part"
+    save_file(tensors, part, metadata=metadata)
+    part.replace(folder / f"{eraser.condition}.safetensors")

@@ -88,8 +88,9 @@ def did_it_hear(request: RunRequest, progress: Progress | None = None) -> Hearin
     """Ask a request's question about its clip and under each control; nothing is erased.
 
     The other clip is a shipped example with other words, drawn by the request's seed. It and the silence are as
-    long as the clip: they fill as many positions of the prompt, so whatever they change was heard. Text only
-    leaves the clip's place empty (not filled with a transcript: that would be a cascade). It shortens the
+    long as the clip: they fill as many positions of the prompt, so whatever they change was heard; of a system whose
+    positions are as long as words, what it made of them is repeated or cut to as many. Text only leaves
+    the clip's place empty (not filled with a transcript: that would be a cascade). It shortens the
     prompt, which alone moves the logits of any model, deaf or not; it is shown and does not count.
 
     Args:
@@ -117,13 +118,27 @@ def _ask(
 ) -> tuple[list[Answer], list[Float[Tensor, "vocab"]]]:  # noqa: F821 - jaxtyping axis name
     """Return answer and first-token logits for each sound, and for the question alone."""
     heard = [system.hear(sound) for sound in sounds]
-    nothing: Heard = replace(heard[0], embeddings=heard[0].embeddings[:0])
+    heard = [heard[0], *(_with_positions_of(heard[0], one) for one in heard[1:])]
+    nothing: Heard = replace(heard[0], embeddings=heard[0].embeddings[:0], position_ends_s=None)
     answers, logits = [], []
     for one in (*heard, nothing):
         passed, found, _ = answer_arms(system, system.prepare(one, question.instruction), question)
         answers.append(found[0])
         logits.append(passed.prompt_logits[0])
     return answers, logits
+
+
+def _with_positions_of(clip: Heard, other: Heard) -> Heard:
+    """Return what was heard of another sound in as many positions as the clip has, repeated or cut."""
+    n_positions = len(clip.embeddings)
+    if len(other.embeddings) == n_positions:
+        return other
+    repeats = -(-n_positions // len(other.embeddings))
+    return replace(
+        other,
+        embeddings=other.embeddings.repeat(repeats, 1)[:n_positions],
+        position_ends_s=clip.position_ends_s,
+    )
 
 
 def _judge(

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 Scope = Literal["audio", "prompt", "all"]
+Group = Literal["audio", "prompt text", "generated"]  # of positions: an eraser moves each by another share
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 # Hooks sit on modules that systems and threads share: who runs a backbone holds this, so that no run is edited
 # or recorded by another's hooks.
@@ -68,6 +70,9 @@ class Projection:
         return (exact - self.strength * ((centred @ self.right.T) @ self.left.T)).to(states.dtype)
 
 
+ByGroup = Mapping[Group, Edit]  # positions of a group that is not in it stay as they are
+
+
 @dataclass
 class RowEdits:
     """Edits of a batch: each row has its own by layer, or none.
@@ -77,17 +82,18 @@ class RowEdits:
         span: the clip's positions, first and one after the last.
         n_prompt: length of the prompt.
         scope: audio positions only, the whole prompt, or the generated positions too.
-        change: filled while running: per row and layer, summed |change| / |state| over edited prompt positions.
+        change: filled while running: per row, layer and group, summed |change| / |state| over edited positions;
+            "generated" counts those of the answer and those at which answers are scored.
         count: how many terms are in each sum.
     """
 
-    rows: Sequence[Mapping[int, Edit] | None]
+    rows: Sequence[Mapping[int, Edit | ByGroup] | None]
     span: tuple[int, int]
     n_prompt: int
     scope: Scope
-    change: list[dict[int, float]] = field(init=False)
-    count: list[dict[int, int]] = field(init=False)
-    _here: dict[tuple[int, int], Edit] = field(init=False, default_factory=dict)
+    change: list[dict[tuple[int, Group], float]] = field(init=False)
+    count: list[dict[tuple[int, Group], int]] = field(init=False)
+    _here: dict[tuple[int, int, Group], Edit] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.change = [{} for _ in self.rows]
@@ -102,34 +108,61 @@ class RowEdits:
 
         A batch may hold several copies of each row side by side (one for each label scored).
         """
-        start, stop = {"audio": self.span, "prompt": (0, self.n_prompt), "all": (0, 2**31)}[self.scope]
-        begin = max(0, start - first_position)
-        end = min(states.shape[1], stop - first_position)
-        if begin >= end:
+        parts = self._parts(first_position, states.shape[1])
+        if not parts:
             return states
+        whole = slice(parts[0][1].start, parts[-1][1].stop)
         copies = states.shape[0] // len(self.rows)
         edited = states.clone()
         for index, row in enumerate(self.rows):
-            if row is None or layer not in row:
+            edit = None if row is None else row.get(layer)
+            if edit is None:
                 continue
             rows = slice(index * copies, (index + 1) * copies)
-            before = states[rows, begin:end]
-            after = self._placed(index, layer, states.device)(before)
-            edited[rows, begin:end] = after
-            if first_position < self.n_prompt:
-                ratio = (after - before).float().norm(dim=-1) / before.float().norm(dim=-1).clamp(min=1e-9)
-                change, count = self.change[index], self.count[index]
-                change[layer] = change.get(layer, 0.0) + float(ratio.sum())
-                count[layer] = count.get(layer, 0) + ratio.numel()
+            by_group = isinstance(edit, Mapping)
+            # One edit for all positions is one product, as it is without groups.
+            for group, part in parts if by_group else [(parts[0][0], whole)]:
+                if not by_group or group in edit:
+                    placed = self._placed(index, layer, group, states.device)
+                    edited[rows, part] = placed(states[rows, part])
+            self._count(index, layer, parts, states[rows], edited[rows])
         return edited
 
-    def _placed(self, index: int, layer: int, device: torch.device) -> Edit:
-        """Return a row's projection on the states' device; erasers lie on the CPU and travel once for all passes."""
-        if (index, layer) not in self._here:
+    def _parts(self, first_position: int, n_positions: int) -> list[tuple[Group, slice]]:
+        """Return the edited stretches of a pass that begins at this position, in order, each within one group."""
+        (start, stop), end = self.span, first_position + n_positions
+        borders: list[tuple[Group, int, int]] = [
+            ("prompt text", 0, start),
+            ("audio", start, stop),
+            ("prompt text", stop, self.n_prompt),
+            ("generated", self.n_prompt, max(end, self.n_prompt)),
+        ]
+        edited: dict[Scope, tuple[Group, ...]] = {"audio": GROUPS[:1], "prompt": GROUPS[:2], "all": GROUPS}
+        found = []
+        for group, first, last in borders:
+            first, last = max(first, first_position), min(last, end)
+            if first < last and group in edited[self.scope]:
+                found.append((group, slice(first - first_position, last - first_position)))
+        return found
+
+    def _count(
+        self, index: int, layer: int, parts: Sequence[tuple[Group, slice]], before: Tensor, after: Tensor
+    ) -> None:
+        change, count = self.change[index], self.count[index]
+        for group, part in parts:
+            was, moved = before[:, part].float(), (after[:, part] - before[:, part]).float()
+            ratio = moved.norm(dim=-1) / was.norm(dim=-1).clamp(min=1e-9)
+            change[layer, group] = change.get((layer, group), 0.0) + float(ratio.sum())
+            count[layer, group] = count.get((layer, group), 0) + ratio.numel()
+
+    def _placed(self, index: int, layer: int, group: Group, device: torch.device) -> Edit:
+        """Return a row's edit on the states' device; erasers lie on the CPU and travel once for all passes."""
+        if (index, layer, group) not in self._here:
             row = self.rows[index]
             assert row is not None
-            self._here[index, layer] = row[layer].to(device)
-        return self._here[index, layer]
+            edit = row[layer]
+            self._here[index, layer, group] = (edit[group] if isinstance(edit, Mapping) else edit).to(device)
+        return self._here[index, layer, group]
 
     def only(self, row: int) -> RowEdits:
         """Return the edits of one row as a batch of its own, with nothing counted yet."""
@@ -137,12 +170,16 @@ class RowEdits:
 
     def relative_change(self, row: int) -> float:
         """Return the mean of |change| / |state| over this row's edited prompt positions and layers."""
-        n_terms = sum(self.count[row].values())
-        return sum(self.change[row].values()) / n_terms if n_terms else 0.0
+        prompt = [place for place in self.count[row] if place[1] != "generated"]
+        n_terms = sum(self.count[row][place] for place in prompt)
+        return sum(self.change[row][place] for place in prompt) / n_terms if n_terms else 0.0
 
-    def relative_change_by_layer(self, row: int) -> dict[int, float]:
-        """Return the same for each layer that this row edits."""
-        return {layer: total / self.count[row][layer] for layer, total in self.change[row].items()}
+    def change_by_group(self, row: int) -> dict[int, dict[Group, float]]:
+        """Return layer -> group of positions -> mean of |change| / |state|, of what this row edited."""
+        found: dict[int, dict[Group, float]] = {}
+        for (layer, group), total in self.change[row].items():
+            found.setdefault(layer, {})[group] = total / self.count[row][layer, group]
+        return found
 
 
 @contextmanager

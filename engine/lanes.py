@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.answering import answer_arms, answer_behaviour, answer_one
 from engine.audio import AudioClip
-from engine.bench import Bench, ClipFacts, outcomes
+from engine.bench import Bench, outcomes
 from engine.conditions import Method, preset_layers
 from engine.erasure import Eraser
 from engine.hooks import Scope
@@ -44,7 +44,6 @@ Reader = WhiteBoxModel | BehaviourModel
 def speech_lane(
     speech: WhiteBoxSystem,
     heard: Heard,
-    clip: AudioClip,
     question: Question,
     request: RunRequest,
     erasers: dict[str, Eraser],
@@ -57,7 +56,6 @@ def speech_lane(
     Args:
         speech: who answers.
         heard: what it made of the clip.
-        clip: as it was heard.
         question: what is asked.
         request: right answer, layers, scope, method, seed and strength.
         erasers: condition -> eraser, in the order asked for.
@@ -76,13 +74,13 @@ def speech_lane(
         speech,
         at_span(passed.states, prepared),
         seconds_per_position=heard.seconds_per_position,
+        position_ends_s=heard.position_ends_s,
         words=words[0],
         words_from=words[1],
         other_transcripts=control_transcripts(),
     )
-    facts = ClipFacts(words[0], clip.samples, heard.seconds_per_position, prepared.span)
     lane = _lane_read_by_lens(speech.spec, lens, answers[0], (heard.seconds, seconds))
-    return lane, lens, outcomes(bench, passed, edits, answers, right_scores, facts)
+    return lane, lens, outcomes(bench, passed, edits, answers, right_scores)
 
 
 def _bench(request: RunRequest, erasers: dict[str, Eraser], n_layers: int) -> Bench:

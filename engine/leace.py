@@ -46,7 +46,11 @@ def fit_leace(x: Float[Tensor, "n d_model"], z: Float[Tensor, "n targets"]) -> L
 
 
 def leace_of(moments: Moments) -> Leace:
-    """Return the eraser of the rows behind these moments; who has the rows checks it on them, as `fit_leace` does."""
+    """Return the eraser of the rows behind these moments.
+
+    Raises:
+        AssertionError: erased, those rows would still correlate with the concept.
+    """
     fitter = LeaceFitter(
         *moments.xz.shape,
         affine=True,
@@ -62,11 +66,23 @@ def leace_of(moments: Moments) -> Leace:
     assert eraser.bias is not None
     # The library keeps a row of zeros for each direction under its tolerance; they are no rank.
     kept = eraser.proj_right.abs().amax(1) > 0
-    return Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
+    fitted = Leace(eraser.proj_left[:, kept], eraser.proj_right[kept], eraser.bias)
+    spread = moments.xx.diagonal().sqrt()[:, None]
+    spread = spread.clamp(
+        min=float(spread.max()) * 1e-6 + 1e-9
+    )  # a dimension that does not vary holds rounding only
+    before, after = (
+        float((cross / spread).abs().amax())
+        for cross in (moments.xz, moments.xz - fitted.left @ (fitted.right @ moments.xz))
+    )
+    assert after <= 10 * SVD_TOLERANCE * before, (
+        f"the erased states still correlate with the concept: {after:.2e} of {before:.2e}"
+    )
+    return fitted
 
 
 def bare_eraser(condition: str, found: Mapping[int, Leace], targets: tuple[str, ...], fit: str) -> Eraser:
-    """Return erasers just fitted, layer by layer, as an Eraser that carries no probe."""
+    """Return erasers just fitted, layer by layer, on plain states, as an Eraser that proves nothing yet."""
     return Eraser(
         condition=condition,
         layers=tuple(sorted(found)),
@@ -74,13 +90,7 @@ def bare_eraser(condition: str, found: Mapping[int, Leace], targets: tuple[str, 
         right={layer: one.right.float() for layer, one in found.items()},
         mean={layer: one.mean.float() for layer, one in found.items()},
         kept_rank={layer: len(one.right) for layer, one in found.items()},
-        probe_weight={},
-        probe_bias={},
-        probe_before={},
-        probe_after={},
-        probe_chance={},
         targets=targets,
-        measure="",
         fit=fit,
     )
 

@@ -19,12 +19,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from engine.concepts import overlapping
-from engine.result import LensReadout, SpokenWord
+from engine.result import LensReadout, SpokenWord, even_ends
 from engine.systems.base import WhiteBoxModel
 from engine.systems.control_tokens import text_ids
 
 TOP_K = 10
 DEGENERATE_SHARE = 0.5
+_NAN = float("nan")
 HEAD_ROWS = 16_384  # of the unembedding, widened at a time: 268 MB at a width of 4,096
 
 
@@ -62,6 +63,7 @@ def read_lens(
     states: Mapping[int, Float[Tensor, "positions d_model"]],
     *,
     seconds_per_position: float,
+    position_ends_s: Float[np.ndarray, "positions"] | None = None,  # noqa: F821 - jaxtyping axis name
     words: Sequence[SpokenWord],
     words_from: str,
     other_transcripts: Sequence[str],
@@ -71,26 +73,33 @@ def read_lens(
     Args:
         system: the model the states come from.
         states: layer -> states at the audio positions, first to last.
-        seconds_per_position: clock width of one position.
+        seconds_per_position: clock width of one position, the mean one where they differ.
+        position_ends_s: when each position ends, where they are not all of one width.
         words: the words on the clock, for hits, ranks and precision.
         words_from: where these words come from.
-        other_transcripts: transcripts of other clips, for the control.
+        other_transcripts: transcripts of other clips, for the control (`as_varied_as`).
     """
     layers = tuple(sorted(states))
     n_positions = len(states[layers[0]])
-    spoken = overlapping(words, n_positions, seconds_per_position)
+    even = even_ends(n_positions, seconds_per_position)
+    spoken = overlapping(words, even if position_ends_s is None else position_ends_s)
     candidates = [candidate_ids(system.tokenizer, word.text) for word in words]
     wanted = [[i for w in here for i in candidates[w]] for here in spoken]
     read = [_read_layer(system, states[layer], wanted) for layer in layers]
     top_ids, top_probabilities, entropies, ranks = (np.stack(rows) for rows in zip(*read, strict=True))
     text = {int(i): _token_text(system.tokenizer, int(i)) for i in np.unique(top_ids)}
     tops = [[text[int(i)] for i in row] for row in top_ids[:, :, 0]]
-    transcripts = (" ".join(word.text for word in words), *other_transcripts)
-    bags = [split_tokens(system.tokenizer, transcript) for transcript in transcripts]
-    precision = np.array([[token_precision(row, bag) for bag in bags] for row in tops])
+    own = split_tokens(system.tokenizer, " ".join(word.text for word in words))
+    others = [split_tokens(system.tokenizer, transcript) for transcript in other_transcripts]
+    bags = [own, *(as_varied_as(own, others, first) for first in range(len(others)))]
+    multisets, sets = (
+        np.array([[_NAN if bag is None else measure(row, bag) for bag in bags] for row in tops])
+        for measure in (token_precision, set_precision)
+    )
     return LensReadout(
         layers=layers,
         seconds_per_position=seconds_per_position,
+        position_ends_s=position_ends_s,
         top_ids=top_ids,
         top_probabilities=top_probabilities.astype(np.float32),
         entropy_nats=entropies.astype(np.float32),
@@ -99,8 +108,10 @@ def read_lens(
         words=tuple(words),
         words_from=words_from,
         word_rank=ranks,
-        precision=tuple(precision[:, 0].tolist()),
-        control=tuple(precision[:, 1:].mean(1).tolist()),
+        precision=tuple(multisets[:, 0].tolist()),
+        control=tuple(multisets[:, 1:].mean(1).tolist()),
+        set_precision=tuple(sets[:, 0].tolist()),
+        set_control=tuple(sets[:, 1:].mean(1).tolist()),
         n_control_clips=len(other_transcripts),
         degenerate_layers=tuple(
             layer for layer, row in zip(layers, tops, strict=True) if _is_degenerate(row)
@@ -140,11 +151,35 @@ def split_tokens(tokenizer: PreTrainedTokenizerBase, transcript: str) -> list[st
     return [t for t in (_plain(_token_text(tokenizer, i)) for i in ids) if t]
 
 
+def as_varied_as(own: Sequence[str], others: Sequence[Sequence[str]], first: int) -> list[str] | None:
+    """Return tokens of other transcripts that stand for one as long as the clip's own.
+
+    Precision grows with the bag: a long clip's own bag holds more of whatever is read than one short sentence of
+    another clip does. So the other sentences are taken one after another, from number `first` on and round, until
+    they have as many distinct tokens as the clip's own.
+
+    Args:
+        own: tokens of the clip's transcript.
+        others: tokens of each other transcript.
+        first: which of them begins.
+
+    Returns:
+        The tokens, repeated ones among them; None where all others together have fewer distinct ones.
+    """
+    wanted, taken, known = len(set(own)), [], set[str]()
+    for token in (token for other in (*others[first:], *others[:first]) for token in other):
+        if len(known) == wanted and token not in known:
+            break
+        taken.append(token)
+        known.add(token)
+    return taken if len(known) == wanted else None
+
+
 def token_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
     """Return bag-of-tokens precision: the share of read tokens that the transcript holds, as multisets.
 
-    Runs of one token count once (a word owns several positions); tokens without a letter or digit are
-    left out. Range 0 to 1; nan when no token is left. The paper leaves matching unstated (section 5.2).
+    Runs of one token count once (a word owns several positions), and a token counts as often as the transcript has
+    it; tokens without a letter or digit are left out. Range 0 to 1; nan when no token is left.
     """
     read: list[str] = []
     previous = None
@@ -154,9 +189,19 @@ def token_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str])
             read.append(plain)
         previous = plain
     if not read:
-        return float("nan")
+        return _NAN
     common = Counter(read) & Counter(transcript_tokens)
     return sum(common.values()) / len(read)
+
+
+def set_precision(top_tokens: Iterable[str], transcript_tokens: Sequence[str]) -> float:
+    """Return the share of positions whose token is among the transcript's: what stands beside the paper's figures.
+
+    The paper says "bag-of-tokens precision" and leaves matching unstated (section 5.2); this is its plain reading:
+    each position counts, one of a run as well. What is left out, range and nan: as `token_precision`.
+    """
+    read, bag = [plain for token in top_tokens if (plain := _plain(token))], set(transcript_tokens)
+    return sum(token in bag for token in read) / len(read) if read else _NAN
 
 
 def lens_text(readout: LensReadout, layer: int) -> str:

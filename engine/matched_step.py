@@ -2,8 +2,10 @@
 
 A random projection of equal rank often takes less out of a state than the eraser does, and an eraser could
 destroy answers for that alone. Here the random step is lengthened (or shortened) to the share of the state that
-the eraser's run moved at this layer. What the eraser would do to the control's own states is no measure: they
-still hold the concept at every layer, and the control would be moved several times as far.
+the eraser's run moved at this layer, in each group of positions by itself: an eraser fitted on audio moves the
+prompt's text much further than the audio, and a control that moved both alike would be milder where it matters.
+What the eraser would do to the control's own states is no measure: they still hold the concept at every layer,
+and the control would be moved several times as far.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.hooks import Projection
+from engine.hooks import ByGroup, Group, Projection
 
 SMALLEST = 1e-9  # of a step: a state that the random subspace does not see is not moved
 
@@ -43,9 +45,19 @@ class MatchedStep(Projection):
         return (exact + torch.where(length > SMALLEST, moved, torch.zeros_like(moved))).to(states.dtype)
 
 
-def match_changes(controls: Mapping[int, Projection], shares: Mapping[int, float]) -> dict[int, Projection]:
-    """Return at each layer the random control's step at this share of the state: the mean of the eraser's run."""
+def match_changes(
+    controls: Mapping[int, Projection], shares: Mapping[int, Mapping[Group, float]]
+) -> dict[int, ByGroup]:
+    """Return at each layer, for each group of positions, the random control's step at the share the eraser moved it.
+
+    Args:
+        controls: random projections by layer.
+        shares: of the eraser's run, as `RowEdits.change_by_group` gives them.
+    """
     return {
-        layer: MatchedStep(control.left, control.right, control.mean, share=shares[layer])
+        layer: {
+            group: MatchedStep(control.left, control.right, control.mean, share=share)
+            for group, share in shares[layer].items()
+        }
         for layer, control in controls.items()
     }

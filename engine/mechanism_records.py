@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.columns import (
     CLIP,
     CLIP_COLUMNS,
@@ -20,6 +22,7 @@ from engine.columns import (
     SNR,
     TASK,
     count,
+    ends,
     number,
     words,
 )
@@ -27,7 +30,16 @@ from engine.tables import Column
 
 ARMS = ("plain", "erased", "rank_matched", "change_matched")
 PROBE_TARGETS = ("energy", "pitch", "letters", "text", "speaker", "emotion")
-LENS_MEASURES = ("precision", "current_1", "current_5", "current_10", "next_1", "next_5", "next_10")
+LENS_MEASURES = (
+    "precision",
+    "set_precision",
+    "current_1",
+    "current_5",
+    "current_10",
+    "next_1",
+    "next_5",
+    "next_10",
+)
 ALL_TASKS = "all tasks"
 
 _SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
@@ -42,8 +54,8 @@ _LAYERS = words("layers", "Where it is erased: nine layers, layer i, up to layer
 _CONDITION = words("condition", "What is erased: text, ctc, boc or acoustic; none for plain.")
 _ARM = words(
     "arm",
-    "plain; erased; rank_matched: random directions, as many; change_matched: the same directions, "
-    "each state moved as far as the eraser moves it.",
+    "plain; erased; rank_matched: random directions, as many; change_matched: the same directions, states "
+    "of each group of positions (clip, prompt text, answer) moved as far as the eraser moved them.",
 )
 _RANK = count("kept_rank", "directions", "Directions taken out, the most over the layers.")
 _LL = number(
@@ -51,20 +63,36 @@ _LL = number(
 )
 _RIGHT_LL = number("right_log_likelihood_change", "nats", "Of the right answer's tokens.")
 _RELATIVE = number("relative_change", "share", "Mean of |change| / |state| over edited prompt positions.")
-_BEFORE = number("probe_before", "as the probe", "Held-out score of a probe of the concept, before erasing.")
-_AFTER = number(
-    "probe_after", "as the probe", "Of a probe fitted anew after erasing, at its own layer: what is left."
+# Tables from before erasures were proven on other clips lack these.
+_FITTED_ON = replace(
+    words(
+        "fitted_on", "What the erasers were fitted on: plain states, or states edited below; none for plain."
+    ),
+    later=True,
 )
-_CHANCE = number("probe_chance", "as the probe", "Of a probe that knows nothing.")
+_PROVEN = (
+    number(
+        "probe_erased",
+        "as the probe",
+        "Of a probe fitted anew on other clips that were erased alike, at the layer where it reads most; absent where "
+        "it was not measured.",
+    ),
+    number("probe_low", "as the probe", "Lower end of its 95 % interval over sentences."),
+    number("probe_high", "as the probe", "Upper end of its 95 % interval over sentences."),
+    number("probe_plain", "as the probe", "Of the probe fitted on those clips' plain states at that layer."),
+    number("probe_random", "as the probe", "The same after as many random directions were taken out."),
+    number("probe_chance", "as the probe", "Of the best guess that is the same everywhere."),
+    words(
+        "probe_verdict",
+        "not found, still read, cannot be said (plain reads too little), or not measured.",
+    ),
+)
+PROOF = tuple(replace(column, later=True) for column in _PROVEN)
+NOT_PROVEN: dict[str, float | str] = {
+    column.name: "not measured" if column.dtype == "str" else float("nan") for column in PROOF
+}
 _N_SEEDS = count("n_seeds", "seeds", "Random draws behind the row; 1 for what is not random.")
 _N_FRAMES = count("n_frames", "positions", "Scored positions; 0 where a clip is read as a whole.")
-
-
-def _interval(name: str, of: str) -> tuple[Column, Column]:
-    return (
-        number(f"{name}_low", "as the figure", f"Lower end of the 95 % interval of {of}."),
-        number(f"{name}_high", "as the figure", f"Upper end of the 95 % interval of {of}."),
-    )
 
 
 def _hits(name: str, of: str) -> tuple[Column, ...]:
@@ -81,8 +109,12 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     "lens_clips": (
         *(_SYSTEM, _LAYER, TASK, ITEM, GROUP, CLIP, NOISE, SNR),
         words("text", "The tokens read at this layer, as a line."),
-        number("precision", "share", "Bag-of-tokens precision against the clip's own words."),
-        number("control", "share", "The same against the words of other clips, mean."),
+        number("precision", "share", "Bag-of-tokens precision against the clip's own words, as multisets."),
+        number("control", "share", "The same against as many distinct tokens of other clips, mean."),
+        Column(
+            "set_precision", "float", "share", "The paper's: positions whose token is a word's.", True, True
+        ),
+        Column("set_control", "float", "share", "The same against those of other clips, mean.", True, True),
         *_hits("current", "the word being spoken"),
         *_hits("next", "the word that follows"),
         *_hits("mismatched", "the word of another transcript, all of them together"),
@@ -105,7 +137,7 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         words("text", "The first 60 characters that the system generated."),
         _CORRECT,
         number("forced_correct", "0 or 1", "Whether the most probable allowed answer is right."),
-        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE),
+        *(_LL, _RIGHT_LL, _RELATIVE, _FITTED_ON, *PROOF),
     ),
     "probe_clips": CLIP_COLUMNS,
     "probe_scores": (
@@ -127,31 +159,47 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "lens": (
         *(_SYSTEM, TASK, _LAYER),
-        words("measure", "precision, or current_k and next_k: recall at k of the word spoken and the next."),
+        words(
+            "measure",
+            "precision (multisets, runs merged), set_precision (the paper's: positions whose token is a word's), or "
+            "current_k and next_k: recall at k of the word spoken and the next.",
+        ),
         number("score", "share", "Mean over clips for precision; over positions for recall."),
         *(LOW, HIGH),
-        number("control", "share", "The same with the words of other transcripts."),
+        number(
+            "control",
+            "share",
+            "The same with other transcripts' words; for precision, as many distinct tokens.",
+        ),
         *(N_ITEMS, N_GROUPS, N_CLIPS),
         count("n_positions", "positions", "Positions that ask for a word; 0 for precision."),
         NOTE,
     ),
     "noise_lens": (
         *(_SYSTEM, NOISE, SNR, _LAYER),
-        number("precision", "share", "Bag-of-tokens precision, mean over clips."),
+        number("precision", "share", "Bag-of-tokens precision as multisets, mean over clips."),
         *(LOW, HIGH),
-        number("control", "share", "The same against the words of other clips."),
+        number("control", "share", "The same against as many distinct tokens of other clips."),
         *(N_ITEMS, N_GROUPS, N_CLIPS, NOTE),
     ),
     "sufficiency": (
         *(_SYSTEM, TASK, _LAYER, N_ITEMS, N_GROUPS, N_CLIPS),
-        number("kappa", "-1 to 1", "Of the LLM that reads the layer's text with the speech LLM."),
+        number(
+            "kappa",
+            "-1 to 1",
+            "Of the LLM that reads the layer's text with the speech LLM; two answers without a label never agree.",
+        ),
         *(LOW, HIGH),
+        number("kappa_unparsed_agree", "-1 to 1", "The same if two unparsed answers agree.", later=True),
+        number("kappa_both_parsed", "-1 to 1", "The same where both gave a label.", later=True),
         number("kappa_cascade", "-1 to 1", "Of the Whisper cascade into the same LLM with the speech LLM."),
-        *_interval("cascade", "kappa_cascade"),
+        *ends("cascade", "kappa_cascade"),
         number("kappa_mismatched", "-1 to 1", "Mean kappa over pairings with other clips' texts: chance."),
-        number("agreement", "share", "Same answer as the speech LLM; no label is an answer, too."),
+        number(
+            "agreement", "share", "Same label as the speech LLM; two answers without one are not the same."
+        ),
         number("accuracy", "share", "Of the LLM that reads the layer's text."),
-        *_interval("accuracy", "accuracy"),
+        *ends("accuracy", "accuracy"),
         number("speech_accuracy", "share", "Of the speech LLM on the same clips."),
         number("cascade_accuracy", "share", "Of the Whisper cascade on the same clips."),
         NOTE,
@@ -163,22 +211,22 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         *(LOW, HIGH),
         number("spread", "share", "Standard deviation of accuracy over seeds."),
         number("change", "share", "Accuracy minus that of the plain system on the same clips."),
-        *_interval("change", "change"),
+        *ends("change", "change"),
         number("vs_rank_matched", "share", "Erased: accuracy minus that of the control of equal rank."),
-        *_interval("vs_rank_matched", "vs_rank_matched"),
+        *ends("vs_rank_matched", "vs_rank_matched"),
         number("vs_change_matched", "share", "Erased: accuracy minus that of the control of equal change."),
-        *_interval("vs_change_matched", "vs_change_matched"),
+        *ends("vs_change_matched", "vs_change_matched"),
         number("forced_choice_accuracy", "share", "Clips whose most probable allowed answer is right."),
         number("forced_choice_spread", "share", "Its standard deviation over seeds."),
         number("unparsed_rate", "share", "Answers without a label."),
-        *(_LL, _RIGHT_LL, _RELATIVE, _BEFORE, _AFTER, _CHANCE, NOTE),
+        *(_LL, _RIGHT_LL, _RELATIVE, _FITTED_ON, *PROOF, NOTE),
     ),
     "damage": (
         *(_SYSTEM, _LAYER, _CONDITION),
         words("target", "What a probe is fitted for anew: energy, pitch, letters or text."),
         words("unit", "What the scores are: R2 or 1 - CER."),
         number("plain", "as unit", "Before any erasure."),
-        *_interval("plain", "plain"),
+        *ends("plain", "plain"),
         number("erased", "as unit", "After erasing the condition at this layer."),
         *(LOW, HIGH),
         number("random", "as unit", "After erasing as many random directions; the mean over seeds."),

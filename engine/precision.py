@@ -63,3 +63,13 @@ def relative_gap(found: Tensor, expected: Tensor) -> float:
     """
     size = expected.abs()
     return float((((found - expected) / (size + size.median().clamp(min=1e-9))) ** 2).mean().sqrt())
+
+
+def pass_tolerance(dtype: torch.dtype, n_layers: int, width: int) -> float:
+    """Return how far the states of two passes may lie apart, relative to each number as `relative_gap` has it.
+
+    Each rounding is one of the weights' precision, and one of the float32 sum over `width` products behind it, whose
+    own roundings add up like a random walk.
+    """
+    each = unit_roundoff(dtype) + sqrt(width) * unit_roundoff(torch.float32)
+    return pass_roundings(n_layers) * each

@@ -52,9 +52,9 @@ SHARED_ERROR_KINDS = ("reasoning", "asr", "unknown")
 _SYSTEM_A = words("system_a", "First system: a speech LLM before a cascade before a text LLM, then by key.")
 _SYSTEM_B = words("system_b", "Second system.")
 _MATCH = words("match", "How the backbones of the two agree: exact, ancestor, self, paper or none.")
-_KAPPA = (
-    "Cohen's kappa; answers without a label are one class, and choices of a clip's own count by their place."
-)
+_KAPPA = "Cohen's kappa; two answers without a label never agree, and choices of a clip's own count by their place."
+_AGREES = "Kappa if no label were a label like any other, so that two unparsed answers agree."
+_PARSED = "Kappa of the clips on which both gave a label."
 _MCNEMAR = (
     "McNemar's test, exact below 25 discordant pairs. It takes clips for independent: where an item stands in "
     "several voices p is too small; see votes_p."
@@ -127,7 +127,14 @@ TABLES: dict[str, tuple[Column, ...]] = {
         number("kappa", "-1 to 1", _KAPPA),
         LOW,
         HIGH,
-        count("both_right", "clips", "Both gave a label and both are right."),
+        number("kappa_unparsed_agree", "-1 to 1", _AGREES, later=True),
+        number("kappa_both_parsed", "-1 to 1", _PARSED, later=True),
+        number("both_unparsed", "clips", "Neither gave a label.", later=True),
+        count(
+            "both_right",
+            "clips",
+            "Both gave a label and both are right; clips without both labels are in no class.",
+        ),
         count("a_only", "clips", "Both gave a label and only the first system is right."),
         count("b_only", "clips", "Both gave a label and only the second system is right."),
         count("both_wrong_same", "clips", "Both are wrong with the same label."),
@@ -174,9 +181,11 @@ TABLES: dict[str, tuple[Column, ...]] = {
         N_CLIPS,
         number("kappa_matched", "-1 to 1", "Kappa with the matched cascade."),
         number("kappa_mismatched", "-1 to 1", "Kappa with the mismatched cascade, on the same clips."),
-        number("delta", "-2 to 2", "Matched minus mismatched."),
+        number("delta", "-2 to 2", "Matched minus mismatched; two answers without a label never agree."),
         LOW,
         HIGH,
+        number("delta_unparsed_agree", "-2 to 2", "The same if two unparsed answers agree.", later=True),
+        number("delta_both_parsed", "-2 to 2", "The same where both gave a label.", later=True),
         NOTE,
     ),
     "cost": (

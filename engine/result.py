@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engine.hearing_verdict import HearingVerdict
+from engine.proof import RunProof
 
 CUT_OFF = "Cut off at the limit of"  # how the note of an answer begins that ended at the token limit
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
@@ -118,13 +119,19 @@ class Lane:
     revision: str
 
 
+def even_ends(n_positions: int, width_s: float) -> Float[np.ndarray, "positions"]:  # noqa: F821
+    """Return when each of so many positions of one width ends, in seconds."""
+    return np.arange(1, n_positions + 1) * width_s
+
+
 @dataclass(frozen=True)
 class LensReadout:
     """The logit lens at the audio positions: top tokens only, logits never leave the engine.
 
     Attributes:
         layers: recorded layers; 0 is the input of the first block, i the output of block i.
-        seconds_per_position: width of one position on the clock.
+        seconds_per_position: width of one position on the clock, the mean one where they differ.
+        position_ends_s: when each position ends, where they are not all of one width.
         top_ids: token ids by falling probability.
         top_probabilities: their probabilities after the full softmax.
         entropy_nats: entropy of the full distribution.
@@ -133,9 +140,10 @@ class LensReadout:
         words: the words on the clock that hits are judged against.
         words_from: "reference" when the true transcript is known, else the transcriber's name.
         word_rank: best rank (1 is the top) over the spoken words' candidate tokens; 0 where nothing is spoken.
-        precision: bag-of-tokens precision per layer against the clip's own words.
-        control: the same against the words of other clips (mismatched transcript), mean.
+        precision: bag-of-tokens precision per layer against the clip's own words (`engine.lens.token_precision`).
+        control: the same against words of other clips, as many distinct tokens as the clip's own, mean.
         degenerate_layers: layers where one token holds more than half of the positions.
+        set_precision, set_control: the same by the paper's plain reading, each position counted (`engine.lens`).
     """
 
     layers: tuple[int, ...]
@@ -152,6 +160,17 @@ class LensReadout:
     control: tuple[float, ...]
     n_control_clips: int
     degenerate_layers: tuple[int, ...]
+    position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
+    set_precision: tuple[float, ...] = ()
+    set_control: tuple[float, ...] = ()
+
+    @property
+    def centres_s(self) -> Float[np.ndarray, "positions"]:  # noqa: F821
+        """The middle of each position on the clock, in seconds."""
+        ends = self.position_ends_s
+        if ends is None:
+            ends = even_ends(self.top_ids.shape[1], self.seconds_per_position)
+        return (np.array([0.0, *ends[:-1]]) + ends) / 2
 
 
 @dataclass(frozen=True)
@@ -162,15 +181,12 @@ class ArmResult:
         log_likelihood_change: natural log-probability of the plain answer's tokens, this arm minus plain.
         right_log_likelihood_change: the same for the right answer's tokens; None when it is not known.
         relative_change_of_state: mean over edited layers and positions of |change| / |state|, 0 for plain.
-        concept_score: what a linear probe still reads of the concept from the clip's states here;
-            None when it does not apply (see `ErasureOutcome.concept_measure`).
     """
 
     answer: Answer
     log_likelihood_change: float
     right_log_likelihood_change: float | None
     relative_change_of_state: float
-    concept_score: float | None
 
 
 @dataclass(frozen=True)
@@ -184,10 +200,9 @@ class ErasureOutcome:
         scope: "audio", "prompt" or "all".
         method: "linear" or "affine".
         strength: how much of the directions is taken out, 0 to 1; the same for the control.
-        concept_measure: what `concept_score` is, with unit and chance level, in words.
-        probe_before, probe_after: held-out score of a linear probe on the fit data, measured when the
-            eraser was fitted and at full strength, mean over the edited layers; probe_chance the level of
-            knowing nothing.
+        fitted_on: what the erasers were fitted on: plain states, or states edited below.
+        proof: what fresh probes read on other clips that were erased in this way, at full strength; None where it
+            was not measured, and `proof_missing` says why.
     """
 
     condition: str
@@ -198,10 +213,9 @@ class ErasureOutcome:
     plain: ArmResult
     erased: ArmResult
     random_control: ArmResult
-    concept_measure: str
-    probe_before: float
-    probe_after: float
-    probe_chance: float
+    fitted_on: str
+    proof: RunProof | None
+    proof_missing: str = ""
     strength: float = 1.0
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from engine.agreement import compare
 from engine.answering import all_layers
 from engine.audio import AudioClip
+from engine.checks import batch_is_exact
 from engine.clock import words_on_clock
 from engine.decode import run_arms
 from engine.erasure import load_eraser
@@ -32,7 +33,6 @@ from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWo
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
 from engine.systems.catalogue import Pair, get_pair, get_spec, match_of, transcriber_name
 from engine.systems.registry import (
-    batch_is_exact,
     load_behaviour,
     load_cascade,
     load_served_cascade,
@@ -200,7 +200,7 @@ def _speech(
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
     }
     heard, batched = hear(speech, sound.clip), batch_is_exact(key)
-    return speech_lane(speech, heard, sound.clip, question, request, erasers, words, batched=batched)
+    return speech_lane(speech, heard, question, request, erasers, words, batched=batched)
 
 
 def _unless_blank(text: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
@@ -14,7 +15,10 @@ from engine.systems.base import Prepared, WhiteBoxModel
 
 @torch.inference_mode()
 def read_states(
-    system: WhiteBoxModel, prepared: Prepared, edits: RowEdits | None = None
+    system: WhiteBoxModel,
+    prepared: Prepared,
+    edits: RowEdits | None = None,
+    layers: Sequence[int] | None = None,
 ) -> list[dict[int, Tensor]]:
     """Return for each row of `edits` (one plain row without them) layer -> states [positions, d_model], float32.
 
@@ -22,12 +26,13 @@ def read_states(
         system: whose backbone runs.
         prepared: the prompt, the same for every row.
         edits: of the residual stream; what they count is filled in.
+        layers: whose states are wanted, None for all.
     """
     n_rows = len(edits.rows) if edits else 1
     with ExitStack() as stack:
         stack.enter_context(BACKBONE_LOCK)
         if edits and edits.layers():
             stack.enter_context(editing(system.decoder_layers, edits))
-        with recording(system.decoder_layers, all_layers(system)) as states:
+        with recording(system.decoder_layers, all_layers(system) if layers is None else layers) as states:
             system.language_model(inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1), use_cache=False)
     return [{layer: recorded[row] for layer, recorded in states.items()} for row in range(n_rows)]

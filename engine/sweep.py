@@ -14,16 +14,17 @@ from functools import partial
 from typing import Literal, TypeVar, cast
 
 from engine.answering import answer_arms
+from engine.checks import batch_is_exact
 from engine.conditions import Method, preset_layers
 from engine.erasure import Eraser, load_eraser
 from engine.errors import UnknownKeyError
-from engine.hooks import Projection, RowEdits, Scope
+from engine.hooks import ByGroup, Edit, RowEdits, Scope
 from engine.request import Question, RunRequest, check_request
 from engine.result import ArmResult
 from engine.run import clip_as_heard, hear
 from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import get_pair
-from engine.systems.registry import batch_is_exact, load_speech_llm
+from engine.systems.registry import load_speech_llm
 from engine.systems.residency import using
 
 MAX_ARMS = 24  # rows to a pass beside the plain one: more do not fit the cores' caches
@@ -32,7 +33,7 @@ N_CONTROLS = 3
 Reach = Literal["single layer", "cumulative"]
 REACHES: tuple[Reach, ...] = ("single layer", "cumulative")
 Progress = Callable[[float, str], None]
-Arm = Mapping[int, Projection]
+Arm = Mapping[int, Edit | ByGroup]
 One = TypeVar("One")
 
 
@@ -44,7 +45,7 @@ class SweepPoint:
         layer: the layer, or the last of those erased together.
         layers: all that are edited.
         kept_rank: directions taken out at each edited layer, the most over them.
-        erased: the chosen condition's arm; its concept score is not measured here.
+        erased: the chosen condition's arm.
         controls: random directions of equal rank, one arm for each seed of the sweep.
     """
 
@@ -122,7 +123,6 @@ def answer_pass(
             log_likelihood_change=scores[row] - scores[0],
             right_log_likelihood_change=None if after is None or before is None else after - before,
             relative_change_of_state=edits.relative_change(row),
-            concept_score=None,
         )
         for row, after in enumerate(right)
     ]
@@ -168,7 +168,7 @@ def sweep_layers(request: RunRequest, condition: str, reach: str, progress: Prog
         SweepPoint(
             layer=layers[-1],
             layers=layers,
-            kept_rank=max(eraser.kept_rank[layer] for layer in layers),
+            kept_rank=eraser.rank(layers, cast(Method, request.method)),
             erased=arms[index],
             controls=tuple(arms[len(places) + index * N_CONTROLS :][:N_CONTROLS]),
         )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.concepts import OTHER_WORD
 from engine.erasure import Eraser
-from engine.hooks import Edit, RowEdits
+from engine.hooks import ByGroup, Edit, RowEdits
 from engine.leace import bare_eraser, fit_leace
 from engine.matched_step import match_changes
 from engine.result import SpokenWord
@@ -112,7 +112,7 @@ def run_erased(
         ArmStates(PLAIN, 0, plain, 0.0),
         ArmStates(ERASED, 0, erased, edits.relative_change(1)),
     ]
-    shares = edits.relative_change_by_layer(1)
+    shares = edits.change_by_group(1)
     controls = [eraser.random_control(layers, "affine", seed) for seed in seeds]
     for arm, arms in (
         (RANK_MATCHED, controls),
@@ -129,7 +129,7 @@ def run_erased(
 def _run(
     system: WhiteBoxModel,
     prepared: Prepared,
-    rows: Sequence[Mapping[int, Edit] | None],
+    rows: Sequence[Mapping[int, Edit | ByGroup] | None],
     span: tuple[int, int],
 ) -> tuple[list[dict[int, Tensor]], RowEdits]:
     edits = RowEdits(rows, span, prepared.embeddings.shape[1], "audio")

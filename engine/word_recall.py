@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.concepts import overlapping
 from engine.lens import best_ranks, candidate_ids, unembed
-from engine.result import SpokenWord
+from engine.result import SpokenWord, even_ends
 from engine.systems.base import WhiteBoxModel
 
 TOPS = (1, 5, 10)
@@ -44,6 +44,7 @@ def rank_words(
     words: Sequence[SpokenWord],
     *,
     seconds_per_position: float,
+    position_ends_s: Float[np.ndarray, "positions"] | None = None,  # noqa: F821 - jaxtyping axis name
     other_transcripts: Sequence[str],
 ) -> WordRanks:
     """Return the ranks at every layer, from the lowest.
@@ -53,9 +54,11 @@ def rank_words(
         states: layer -> states at the audio positions.
         words: with their exact times.
         seconds_per_position: clock width of one position.
+        position_ends_s: when each position ends, where they are not all of one width.
         other_transcripts: for the control; a short one is repeated until it is as long as the clip's words.
     """
-    spoken = overlapping(words, len(states[min(states)]), seconds_per_position)
+    even = even_ends(len(states[min(states)]), seconds_per_position)
+    spoken = overlapping(words, even if position_ends_s is None else position_ends_s)
     texts = [word.text for word in words]
     asked = [
         _wanted(system, texts, spoken),

@@ -1,6 +1,6 @@
-"""python -m precompute plan | run | summarize | train | erasers | examples | evaluate | cards | slim | speed.
+"""python -m precompute plan | run | summarize | figures | train | erasers | examples | evaluate | cards | slim | speed.
 
-The first three are the benchmark; the others make and measure what ships.
+The first four are the benchmark; the others make and measure what ships.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def main() -> int:
     erasers.add_argument("--system", default="mini-ultravox", help="key of a speech LLM")
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
+    erasers.add_argument("--corpora", type=Path, help="say their train texts instead of the mini world's")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
@@ -56,6 +57,8 @@ def main() -> int:
     speed.add_argument("--scale", default="full", help="of random weights: full, or tiny to try the command")
     speed.add_argument("--out", type=Path, help="write the figures of random weights as CSV")
     add_benchmark_jobs(jobs)
+    figures = jobs.add_parser("figures", help="write README's figures from the tables that ship")
+    figures.add_argument("--check", action="store_true", help="only say whether they are those of the tables")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for chatty in ("faster_whisper", "torch"):  # torch adds its cache's counts when a run is stopped
@@ -84,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.job == "erasers":
         from precompute.mini.eraser_job import fit_all
 
-        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system) + "\n")
+        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora) + "\n")
     elif arguments.job == "examples":
         from precompute.mini.example_clips import write_examples
 
@@ -100,6 +103,10 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.cards import write_cards
 
         write_cards(MODELS, MODELS / EVALUATION)
+    elif arguments.job == "figures":
+        from precompute.readme import write_figures
+
+        sys.stdout.write(f"{write_figures(check=arguments.check)}\n")
     elif arguments.job == "slim":
         from precompute.mini.slim import slim
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from engine.errors import EngineError, UnknownKeyError
+from engine.systems.profiles import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
     from precompute.benchmark import Report
@@ -27,7 +28,9 @@ RESULTS = Path("results")
 def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the jobs; plan and run take the same options, so that one tells of the other."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--profile", default="mini", help="mini, small, paper, or a YAML file of one's own")
+    shared.add_argument(
+        "--profile", default=DEFAULT_PROFILE, help="laptop, mini, small, paper, or a YAML file of one's own"
+    )
     shared.add_argument("--out", type=Path, help=f"results folder ({RESULTS / 'PROFILE'})")
     shared.add_argument(
         "--quick", action="store_true", help="20 items a task, one voice, clean and babble 5 dB"
@@ -71,7 +74,7 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     plan.add_argument("--usd-audio-tokens", type=float, help="Gemini's price of a million tokens of audio")
     jobs.add_parser("run", parents=[shared], help="answer everything in the plan; resumes")
     summarize = jobs.add_parser("summarize", help="answers to tables; loads no model")
-    summarize.add_argument("--profile", default="mini", help="as for run; the answers know it")
+    summarize.add_argument("--profile", default=DEFAULT_PROFILE, help="as for run; the answers know it")
     summarize.add_argument("--out", type=Path, help="results folder of the run")
     summarize.add_argument(
         "--reread", action="store_true", help="first read the stored answers' labels again from their text"

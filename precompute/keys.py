@@ -18,7 +18,7 @@ from engine.request import Question
 
 CODE_VERSION = {
     **{"render": 1, "transcribe": 1, "listen": 1, "read": 1, "memory": 1},
-    **{"pitch": 1, "lens": 1, "erase": 1, "probe": 2, "damage": 2},
+    **{"pitch": 1, "lens": 2, "erase": 2, "probe": 2, "damage": 2},
     **{"phases": 1, "knowledge": 1, "erase_word": 1, "patch_word": 1},
 }
 DECODING = "greedy, at most 40 tokens"  # engine.decode, which a test holds to these words

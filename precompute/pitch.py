@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float
 
@@ -29,14 +31,21 @@ def track_pitch_hz(samples: Float[np.ndarray, "samples"], hop_s: float) -> Float
 
 def pitch_octaves(
     pitch_hz: Float[np.ndarray, "frames"],  # noqa: F821 - jaxtyping axis name
-    n_positions: int,
-    frames_per_position: int,
-) -> Float[np.ndarray, "n_positions"]:  # noqa: F821
-    """Return each position's mean pitch in octaves over 100 Hz; NaN where too little of it is voiced."""
-    out = np.full(n_positions, np.nan)
-    for position in range(n_positions):
-        here = pitch_hz[position * frames_per_position : (position + 1) * frames_per_position]
+    ends_s: Float[np.ndarray, "positions"],  # noqa: F821
+    frame_s: float,
+) -> Float[np.ndarray, "positions"]:  # noqa: F821
+    """Return each position's mean pitch in octaves over 100 Hz; NaN where too little of it is voiced.
+
+    Args:
+        pitch_hz: frame by frame, 0 where there is none.
+        ends_s: when each position ends.
+        frame_s: clock width of a frame.
+    """
+    out = np.full(len(ends_s), np.nan)
+    edges = np.round(np.array([0.0, *ends_s]) / frame_s).astype(int)
+    for position, (start, stop) in enumerate(pairwise(edges)):
+        here = pitch_hz[start:stop]
         voiced = here[here > 0]
-        if len(voiced) >= max(1.0, VOICED_SHARE * frames_per_position):
+        if len(voiced) >= max(1.0, VOICED_SHARE * (stop - start)):
             out[position] = np.log2(voiced.mean() / REFERENCE_HZ)
     return out

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.errors import UnknownKeyError
-from engine.systems.catalogue import SYSTEMS, SystemSpec, backbone_of, get_spec, is_service, systems
+from engine.systems.catalogue import (
+    FASTER_WHISPERS,
+    SYSTEMS,
+    SystemSpec,
+    backbone_of,
+    get_spec,
+    is_service,
+    systems,
+)
+from engine.systems.pinned_files import STANDS_ON
 from engine.systems.profiles import read_profile
-from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.weights import folder_of
 from engine.systems.whisper_settings import USUAL, WhisperSettings
 from precompute import keys
@@ -100,7 +108,7 @@ class Plan:
     def transcribe_key(self, spec: SystemSpec, clip: Clip) -> str:
         """Return the key of a cascade's transcript."""
         assert spec.transcriber is not None
-        told = (self.hearing.words,) if spec.transcriber in PUBLISHED_TRANSCRIBERS else ()
+        told = (self.hearing.words,) if spec.transcriber in FASTER_WHISPERS else ()
         return keys.transcribe_key(clip.recipe, folder_of(spec.transcriber, self.settings.models), *told)
 
     def read_key(self, spec: SystemSpec, clip: Clip, heard: str) -> str:
@@ -111,13 +119,15 @@ class Plan:
 
     def folders_of(self, spec: SystemSpec) -> tuple[Path, ...]:
         """Return the model folders that a system is made of; a service's own are not here."""
-        names = (spec.folder, spec.transcriber, self.backbone(spec), spec.audio_base)
+        backbone = self.backbone(spec)
+        names = (spec.folder, spec.transcriber, backbone, STANDS_ON.get(backbone), spec.audio_base)
         return tuple(folder_of(name, self.settings.models) for name in dict.fromkeys(names) if name)
 
     def weights_of(self, spec: SystemSpec) -> tuple[keys.Weights, ...]:
-        """Return what tells a system from another: its folders, and of a service the fingerprint."""
+        """Return what tells a system from another: folders, a bridge's temperature, a service's fingerprint."""
         if not spec.is_remote:
-            return self.folders_of(spec)
+            setting = () if spec.temperature is None else (f"temperature {spec.temperature:g}",)
+            return (*self.folders_of(spec), *setting)
         asked = spec.key if spec.kind == "speech_llm" else self.reader(spec)
         return (*self.folders_of(spec), fingerprint_of_service(asked))
 

@@ -141,6 +141,7 @@ def generation_row(
             system,
             {layer: states[0, start:stop] for layer, states in passed.states.items()},
             seconds_per_position=heard.seconds_per_position,
+            position_ends_s=heard.position_ends_s,
             words=words,
             words_from="reference",
             other_transcripts=control_transcripts(),

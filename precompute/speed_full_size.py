@@ -159,7 +159,6 @@ def random_eraser(system: SpeechLLM, condition: str, layers: Sequence[int]) -> E
     width = int(system.unembedding.weight.shape[1])  # type: ignore[union-attr, index]
     rank = min(ERASED_RANK, width // 2)
     left = {layer: random_subspace(width, rank, SEED + layer) for layer in layers}
-    zeros = dict.fromkeys(layers, 0.0)
     return Eraser(
         condition=condition,
         layers=tuple(layers),
@@ -167,13 +166,7 @@ def random_eraser(system: SpeechLLM, condition: str, layers: Sequence[int]) -> E
         right={layer: basis.T for layer, basis in left.items()},
         mean={layer: torch.zeros(width) for layer in layers},
         kept_rank=dict.fromkeys(layers, rank),
-        probe_weight={layer: torch.zeros(1, width) for layer in layers},
-        probe_bias={layer: torch.zeros(1) for layer in layers},
-        probe_before=zeros,
-        probe_after=zeros,
-        probe_chance=zeros,
         targets=("nothing",),
-        measure="none",
         fit="drawn at random, for its size",
     )
 

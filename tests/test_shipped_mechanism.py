@@ -98,38 +98,36 @@ def kappa(a: str, b: str, task: str) -> float:
     return figure("agreement", "kappa", system_a=a, system_b=b, task=task, noise="clean")
 
 
-def test_each_claims_number_is_that_of_the_tables() -> None:
-    """Read row by row: what the ledger shows, taken again from the table that it was computed from."""
-    claims = {row.claim: row for row in shipped("claims").itertuples()}
-    near, apart = claims["near_equivalence"], claims["divergence"]
-    ceiling = kappa("mini-cascade", "mini-cascade-weak", near.task)
-    assert near.measured == pytest.approx(kappa(near.system, near.other, near.task) - ceiling, abs=1e-5)
-    frozen = kappa("mini-ultravox", "mini-cascade", apart.task)
-    assert apart.measured == pytest.approx(kappa(apart.system, apart.other, apart.task) - frozen, abs=1e-5)
-    kept = claims["acoustic_kept"]
-    target, layer = kept.detail.split(", layer ")
-    assert kept.measured == pytest.approx(
-        figure("probes", "score", system=kept.system, target=target, layer=int(layer)), abs=1e-5
-    )
-    late = claims["late_text"]
-    high, low = (
-        figure("lens", "score", system=late.system, task="all tasks", measure="precision", layer=int(number))
-        for number in late.detail.removeprefix("layer ").split(" against layer ")
-    )
-    assert late.measured == pytest.approx(high - low, abs=1e-5)
-    paper = {"method": "linear", "scope": "all", "layers": "nine layers", "condition": "text"}
-    text = claims["text_erasure"]
-    arm = "rank_matched" if text.detail.startswith("random") else "erased"
-    assert text.measured == pytest.approx(
-        figure("erasure", "accuracy", system=text.system, task=text.task, arm=arm, **paper), abs=1e-5
-    )
-    random = claims["random_negligible"]
-    assert random.measured == pytest.approx(
-        figure("erasure", "change", system=random.system, task=random.task, arm="rank_matched", **paper),
-        abs=1e-5,
-    )
-    counts = shipped("claim_cells").groupby("claim")["side"].value_counts().unstack(fill_value=0)
-    for key, row in claims.items():
-        assert (row.holds, row.fails, row.open) == tuple(
-            counts.loc[key].get(side, 0) for side in ("holds", "fails", "open")
+def test_each_claims_cells_are_those_of_the_tables() -> None:
+    """Read row by row: what the ledger's cells show, taken again from the tables beside them."""
+    cells = dict(iter(shipped("claim_cells").groupby("claim")))
+    for cell in cells["near_equivalence"].itertuples():
+        assert cell.value == pytest.approx(kappa(cell.system, cell.other, cell.task), abs=1e-5)
+    for cell in cells["divergence"].itertuples():
+        frozen = kappa("mini-ultravox", "mini-cascade", cell.task)
+        assert cell.value == pytest.approx(kappa(cell.system, cell.other, cell.task) - frozen, abs=1e-5)
+    for cell in cells["acoustic_kept"].itertuples():
+        target, layer = cell.detail.split(", layer ")
+        assert cell.value == pytest.approx(
+            figure("probes", "score", system=cell.system, target=target, layer=int(layer)), abs=1e-5
         )
+    for cell in cells["late_text"].itertuples():
+        late, early = (
+            {"system": cell.system, "task": "all tasks", "measure": "precision", "layer": int(number)}
+            for number in cell.detail.removeprefix("layer ").split(" against layer ")
+        )
+        gain = figure("lens", "score", **late) - figure("lens", "score", **early)
+        beyond = figure("lens", "score", **late) - figure("lens", "control", **late)
+        assert cell.value == pytest.approx(gain / beyond, abs=1e-4)
+    paper = {"method": "linear", "scope": "all", "layers": "nine layers", "condition": "text"}
+    for cell in cells["text_erasure"].itertuples():
+        of_task = {"system": cell.system, "task": cell.task}
+        plain = figure("erasure", "accuracy", arm="plain", **of_task)
+        text, random = (
+            figure("erasure", "accuracy", arm=arm, **of_task, **paper) for arm in ("erased", "rank_matched")
+        )
+        assert cell.value == pytest.approx((random - text) / plain, abs=1e-4)
+    for cell in cells["random_negligible"].itertuples():
+        change = figure("erasure", "change", system=cell.system, task=cell.task, arm="rank_matched", **paper)
+        plain = figure("erasure", "accuracy", arm="plain", system=cell.system, task=cell.task)
+        assert cell.value == pytest.approx(-change / plain, abs=1e-4)

@@ -55,7 +55,7 @@ def matrix_html(source: str, agreement: pd.DataFrame, accuracy: pd.DataFrame, pa
     )
     body = "".join(_row(source, systems, position, cells, right, pair) for position in range(len(systems)))
     return (
-        heading("Agreement", "Cohen's kappa; choose a pair")
+        heading("Agreement", "Cohen's kappa, two unparsed answers never agreeing; choose a pair")
         + '<div class="bm-scroll" role="region" aria-label="Agreement matrix" tabindex="0">'
         + f'<table class="bm-matrix{" bm-many" if len(systems) > MANY else ""}"><thead><tr>'
         + '<th scope="col">System</th><th scope="col">Right</th>'
@@ -138,11 +138,24 @@ def _as_table(source: str, rows: list[Row]) -> str:
             row["match"],
             figure(row["kappa"]),
             between(row["low"], row["high"]) or ABSENT,
+            figure(row.get("kappa_unparsed_agree")),
+            figure(row.get("kappa_both_parsed")),
             count(row["n_items"], "item") or ABSENT,
             count(row["n_clips"], "clip") or ABSENT,
             "; ".join(filter(None, (row.get("place"), row.get("doubt"), row.get("note")))),
         )
         for row in rows
     ]
-    headers = ("First", "Second", "Match", "Kappa", "95 % interval", "Items", "Clips", "Note")
+    headers = (
+        "First",
+        "Second",
+        "Match",
+        "Kappa",
+        "95 % interval",
+        "If unparsed agree",
+        "Both parsed",
+        "Items",
+        "Clips",
+        "Note",
+    )
     return table_html("As a table", headers, cells)

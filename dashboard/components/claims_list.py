@@ -23,6 +23,7 @@ SIGNS = {
     "cannot be said": ("?", "open"),
     "open": ("?", "open"),
     "not measured": ("–", "none"),
+    "not published": ("–", "none"),
     "undefined": ("–", "none"),
 }
 PARTS = {
@@ -32,11 +33,13 @@ PARTS = {
     "Interleaved models (arXiv 2606.22473)": (INTERLEAVED,),
 }
 HOW = (
-    "A claim holds where the 95 % interval of every cell lies on its side of the line. It does not hold as stated "
-    "where that of at least one cell lies on the other side; its other cells may well hold. Else it cannot be said. "
-    "The number shown is the cell that decides: the one that is least on the claim's side. The cells of a claim are "
-    "one family, and nothing is corrected for their number: with every truth on its line, one cell in forty would "
-    "fail by chance."
+    "The cells of a claim are pooled: the number shown is their mean, with the 95 % interval of that mean (10,000 "
+    "paired resamples of groups of related items; cells with fewer than 20 groups are left out if there are others). "
+    "A claim holds where this interval lies on its side of the line, does not hold as stated where it lies on the "
+    "other, and else cannot be said; nor can it where an end lies so near the line that other resamples could turn it, "
+    "or where fewer than 20 groups are behind it. A claim with several statements needs each of them; the one least on "
+    "its side is shown. In how many cells it holds stands beside the verdict and decides nothing. Each rule is also "
+    "tried on the paper's own numbers, and what it says there is shown."
 )
 STAND_INS = (
     "Small models stand in for the papers': mini-Ultravox for Ultravox, mini-Qwen2-Audio for Qwen2-Audio, "
@@ -87,7 +90,7 @@ def _claim(source: str, claim: Row, cells: Sequence[Row]) -> str:
         f"<h3>{escape(claim['title'])}</h3><p>{escape(claim['says'])}</p>",
         f"<p>{_text(source, claim['published'])}</p><small>{escape(claim['source'])}</small>",
         _measured(source, claim),
-        f"<p>{_mark(claim['verdict'])}</p>{_counts(claim)}",
+        f"<p>{_mark(claim['verdict'])}</p>{_counts(claim)}{_on_paper(claim)}",
         f"<p>{_text(source, claim['caveat'])}</p>",
     )
     body = "".join(
@@ -120,9 +123,9 @@ def _digits(row: Row) -> int:
 
 
 def _needed_line(claim: Row) -> str:
-    """Return what would settle an open cell; nothing for one that is settled."""
+    """Return what would settle an open claim; nothing for one that is settled."""
     if is_number(claim["n_needed"]):
-        words = "would settle this cell, if the effect stayed as it is."
+        words = "would settle it, if the effect stayed as it is."
         return f"<small><b>{claim['n_needed']:,.0f}</b> {escape(claim['n_of'])} {words}</small>"
     return f"<small>{escape(NIL)}</small>" if NIL in claim["note"] else ""
 
@@ -147,6 +150,12 @@ def _counts(claim: Row) -> str:
     return f"<small>{said} of {tried} cell{'' if tried == 1 else 's'}</small>"
 
 
+def _on_paper(claim: Row) -> str:
+    """Return what the rule says of the paper's own numbers; "" for a run from before that was tried."""
+    said = claim["paper_verdict"]
+    return f"<small>On the paper's own numbers: {_mark(said)}</small>" if said else ""
+
+
 def _behind(source: str, claim: Row, cells: Sequence[Row]) -> str:
     rows = "".join(_cell(source, cell) for cell in cells)
     heads = "".join(f'<th scope="col">{head}</th>' for head in _CELL_HEADS)
@@ -156,6 +165,11 @@ def _behind(source: str, claim: Row, cells: Sequence[Row]) -> str:
     )
     return (
         f"<p><b>Rule.</b> {_text(source, claim['rule'])}</p>"
+        + (
+            f"<p><b>On the paper's own numbers.</b> {_text(source, claim['paper_says'])}</p>"
+            if claim["paper_says"]
+            else ""
+        )
         + (f"<p>{_text(source, claim['note'])}</p>" if rows and claim["note"] else "")
         + (table if rows else "")
         + f'<p><a href="{escape(address_of(source, claim))}">Open where it is measured</a></p>'
@@ -179,8 +193,8 @@ def _needed(cell: Row) -> str:
 
 def _cell_name(source: str, row: Row) -> str:
     systems = " and ".join(name_of(source, row[one]) for one in ("system", "other") if row[one])
-    parts = (systems, task_name(row["task"]) if row["task"] else "", row["detail"])
-    return _text(source, ", ".join(filter(None, parts)))
+    parts = (systems, task_name(row["task"]) if row["task"] else "", row.get("part", ""), row["detail"])
+    return _text(source, ", ".join(dict.fromkeys(filter(None, parts))))
 
 
 def address_of(source: str, claim: Row) -> str:

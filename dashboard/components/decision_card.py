@@ -95,7 +95,7 @@ def _certainty(low: float, high: float, gap: Estimate) -> str:
     interval = f" (95 % interval {signed(100 * low)} to {signed(100 * high)}, {count(gap.n, 'item group')})"
     return interval + (
         ": more than chance explains"
-        if low > 0
+        if low > (gap.mc_error if is_number(gap.mc_error) else 0.0)
         else ": the interval includes zero, so either may be the better one"
     )
 

@@ -24,6 +24,10 @@ from dashboard.names import MATCHES, name_of
 from engine.stats.significance import EXACT_BELOW
 
 FIVE = tuple(CLASSES)[:5]
+NAN = float("nan")
+READ_AS = "Two unparsed answers never agree in kappa."
+# The two other readings of unparsed answers.
+READINGS = (("if they agreed", "kappa_unparsed_agree"), ("where both are parsed", "kappa_both_parsed"))
 NOT_PUBLISHED = "The paper gives totals only: no counts by class, so no list of clips."
 
 Row = dict[str, Any]
@@ -83,6 +87,21 @@ def _facts(row: Row) -> str:
     match = MATCHES.get(row["match"], "")
     return (
         f'<p class="bm-facts small">kappa {kappa} · {escape(size + " · " if size else "")}{escape(match)}</p>'
+        + readings_html(row)
+    )
+
+
+def readings_html(row: Row) -> str:
+    """Return kappa in the two other readings of unparsed answers; "" where they are the same, or not known."""
+    others = [(name, row.get(column, NAN)) for name, column in READINGS]
+    if not all(is_number(value) for _, value in others) or {figure(one[1]) for one in others} == {
+        figure(row["kappa"])
+    }:
+        return ""
+    said = "; ".join(f"{name} {figure(value)}" for name, value in others)
+    return (
+        f'<p class="bm-facts small">{READ_AS} On {count(row["both_unparsed"], "clip")} neither is parsed. '
+        f"Kappa {said}.</p>"
     )
 
 

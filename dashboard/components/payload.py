@@ -157,7 +157,6 @@ def _arm(arm: ArmResult) -> dict[str, Any]:
         "log_likelihood_change": finite(arm.log_likelihood_change, 4),
         "right_log_likelihood_change": finite(arm.right_log_likelihood_change, 4),
         "relative_change_of_state": finite(arm.relative_change_of_state),
-        "concept_score": finite(arm.concept_score, 4),
     }
 
 
@@ -172,10 +171,8 @@ def _erasure(outcome: ErasureOutcome) -> dict[str, Any]:
         "plain": _arm(outcome.plain),
         "erased": _arm(outcome.erased),
         "random_control": _arm(outcome.random_control),
-        "concept_measure": outcome.concept_measure,
-        "probe_before": finite(outcome.probe_before, 4),
-        "probe_after": finite(outcome.probe_after, 4),
-        "probe_chance": finite(outcome.probe_chance, 4),
+        "fitted_on": outcome.fitted_on,
+        "proof": outcome.proof.sentence if outcome.proof else outcome.proof_missing,
     }
 
 
@@ -187,6 +184,7 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "preset_layers": known or [lens.layers[index] for index in spread],
         "preset_is_the_papers": bool(known),
         "seconds_per_position": lens.seconds_per_position,
+        **_uneven(lens),
         "n_positions": int(lens.top_ids.shape[1]),
         "top_k": precision.top_k,
         "fine": precision.fine,
@@ -199,6 +197,12 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "n_control_clips": lens.n_control_clips,
         "degenerate_layers": list(lens.degenerate_layers),
     }
+
+
+def _uneven(lens: LensReadout) -> dict[str, Any]:
+    """Return when each position ends, where they are not all of one width."""
+    ends = lens.position_ends_s
+    return {} if ends is None else {"ends_s": [round(float(end), 3) for end in ends]}
 
 
 def _entropy_top(lens: LensReadout) -> float:

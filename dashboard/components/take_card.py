@@ -24,6 +24,7 @@ MEANINGS = {
     "clips": "every clip and its recipe",
     "systems": "the paper's systems",
     "noise": "stated values in babble",
+    "prose": "figures that the text alone states",
     "probes": "layer-wise probes",
     "lens": "logit lens, layer by layer",
     "noise_lens": "logit lens in noise",

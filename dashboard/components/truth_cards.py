@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from dashboard.components.benchmark_marks import ABSENT, between, count, figure, is_number
 
 if TYPE_CHECKING:
-    from engine.check import Finding
+    from engine.checks import Checked, Finding
     from engine.hearing import Hearing
     from engine.result import Answer
-    from engine.self_check import Checked
     from engine.stats.estimate import Estimate
     from engine.truths.judge import Judgement
 
@@ -38,14 +37,26 @@ _PAIRS = (
 )
 
 
-def checks_html(checked: Sequence[Checked], sentence: str) -> str:
-    """Return the self-check: one sentence, then a table for each system; the first and every failing one open."""
+def checks_html(checked: Sequence[Checked], sentence: str, cannot_find: Sequence[str] = ()) -> str:
+    """Return the self-check: one sentence, then a table for each system; the first and every failing one open.
+
+    Args:
+        checked: what was found.
+        sentence: the outcome.
+        cannot_find: kinds of fault that no check finds; they stand below, folded.
+    """
     here = [one for one in checked if one.findings]
     tables = "".join(_system(one, is_open=not row or not one.passed) for row, one in enumerate(here))
     left_out = _left_out("Not checked", here) + _left_out(
         "Systems that are not here", [one for one in checked if not one.findings]
     )
     passed = all(one.passed for one in checked)
+    blind = "".join(f"<li>{escape(kind)}</li>" for kind in cannot_find)
+    if blind:
+        left_out += (
+            f"<details><summary>What no check can find ({len(cannot_find)})</summary>"
+            f'<ul class="small">{blind}</ul></details>'
+        )
     return f"{_verdict(sentence, passed)}{tables}{left_out}"
 
 

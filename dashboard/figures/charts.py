@@ -103,10 +103,9 @@ def token_figure(track: TokenTrack, lens: LensReadout) -> go.Figure:
     import plotly.graph_objects as go
 
     ranks = np.asarray(track.ranks)
-    centres_s = (np.arange(ranks.shape[1]) + 0.5) * lens.seconds_per_position
     decades = np.arange(0, np.ceil(np.log10(max(10, ranks.max()))) + 1)
     heat = go.Heatmap(
-        x=centres_s.round(3),
+        x=lens.centres_s.round(3),
         y=np.asarray(lens.layers),
         z=np.log10(ranks).astype(np.float32),
         customdata=ranks,
@@ -134,7 +133,7 @@ def token_table(track: TokenTrack, lens: LensReadout) -> str:
         (
             layer,
             f"{ranks[row, best[row]]:,}",
-            f"{(best[row] + 0.5) * lens.seconds_per_position:.2f} s",
+            f"{lens.centres_s[best[row]]:.2f} s",
             f"{probabilities[row].max():.3f}",
         )
         for row, layer in enumerate(lens.layers)

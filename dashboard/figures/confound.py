@@ -94,6 +94,8 @@ def confound_table(source: str, confound: pd.DataFrame) -> str:
             figure(row["kappa_matched"]),
             figure(row["kappa_mismatched"]),
             f"{signed(row['delta'], 2)} {between(row['low'], row['high'])}".strip(),
+            figure(row.get("delta_unparsed_agree")),
+            figure(row.get("delta_both_parsed")),
             "; ".join(filter(None, (row.get("status"), row.get("place"), row.get("doubt"), row.get("note")))),
         )
         for row in confound.to_dict("records")
@@ -106,6 +108,8 @@ def confound_table(source: str, confound: pd.DataFrame) -> str:
         "Kappa",
         "Kappa, mismatched",
         "Difference",
+        "If unparsed agree",
+        "Both parsed",
         "Note",
     )
     return table_html("As a table", headers, rows)

@@ -20,7 +20,7 @@ from dashboard.mechanism.section import Option
 from engine.errors import TableError
 from engine.mechanism_records import ALL_TASKS
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_share, per_group, ratio
+from engine.stats.intervals import bootstrap, bootstrap_mean, per_group, ratio
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,15 +148,27 @@ def differences(clips: pd.DataFrame, measure: Measure, control: str) -> dict[str
     found = {}
     for task in [*dict.fromkeys(tasks), ALL_TASKS] if known.any() else []:
         chosen = np.full(len(tasks), True) if task == ALL_TASKS else tasks == task
-        found[str(task)] = mean_over_groups(gaps[known][chosen], groups[chosen])
+        within = None if measure.of_change else (-1.0, 1.0)
+        found[str(task)] = mean_over_groups(gaps[known][chosen], groups[chosen], within=within)
     return found
 
 
-def mean_over_groups(values: np.ndarray, groups: np.ndarray, *, is_share: bool = False) -> Estimate:
-    """Return the mean over clips with its 95 % interval over groups of related items; Wilson's for a whole share."""
+def mean_over_groups(
+    values: np.ndarray, groups: np.ndarray, *, within: tuple[float, float] | None = None
+) -> Estimate:
+    """Return the mean over clips with its 95 % interval over groups of related items.
+
+    Args:
+        values: of the clips.
+        groups: of related items, by name.
+        within: the range of a share or of a difference of two, which gives Wilson's interval where all groups are
+            alike; None for what has no bounds.
+    """
     numbers = np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int64)
     sums = per_group(numbers, np.stack([values, np.ones(len(values))], axis=1))
-    return bootstrap_share(sums, seed=SEED) if is_share else bootstrap(sums, ratio, seed=SEED)
+    if within is None:
+        return bootstrap(sums, ratio, seed=SEED)
+    return bootstrap_mean(sums, seed=SEED, within=within)
 
 
 def at_place(clips: pd.DataFrame, method: str, scope: str, condition: str) -> pd.DataFrame:
@@ -166,12 +178,16 @@ def at_place(clips: pd.DataFrame, method: str, scope: str, condition: str) -> pd
 
 
 def verdict_of(found: Estimate | None, measure: Measure) -> Verdict:
-    """Return whether the harm exceeds a control: its interval must exclude 0, over enough groups to have one."""
+    """Return whether the harm exceeds a control: its interval must exclude 0, over enough groups to have one.
+
+    An end within its Monte-Carlo error of 0 excludes nothing: other resamples could turn it.
+    """
     if found is None or not is_number(found.value):
         return "not run"
     if found.n < FEWEST_GROUPS or not is_number(found.low):
         return "few"
-    if found.low <= 0 <= found.high:
+    error = found.mc_error if is_number(found.mc_error) else 0.0
+    if found.low <= error and found.high >= -error:
         return "within"
     return "beyond" if np.sign(found.value) == measure.harm else "less"
 

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ARMS = ("erased", *CONTROLS)
-_READS = 0.05  # above chance: what a probe must read before, for its fall to prove anything
+NOT_MEASURED = "not measured"
+_PROVEN = {
+    "not found": "a fresh probe on other clips, erased in the same run, does not find it again.",
+    "still read": "a fresh probe on other clips, erased in the same run, still reads it: it is not all gone.",
+    "cannot be said": "a probe reads too little of the plain states for its silence to prove anything.",
+    NOT_MEASURED: "whether it is gone was not measured in this run.",
+}
 _SPREADS = {"accuracy": "spread", "forced_choice_accuracy": "forced_choice_spread"}
 _PAPERS_CONTROL = (
     "Published: Table 7 of arXiv 2602.17598. Its one random control has 159 directions, as its text eraser: it is "
@@ -144,7 +150,7 @@ def _pooled(rows: pd.DataFrame, measure: Measure) -> Estimate | None:
     if not len(known):
         return None
     values, groups = known[measure.column].to_numpy(float), known["group"].to_numpy(object)
-    return mean_over_groups(values, groups, is_share=not measure.of_change)
+    return mean_over_groups(values, groups, within=None if measure.of_change else (0.0, 1.0))
 
 
 def _ends(whole: Estimate, arm: str) -> tuple[float, float]:
@@ -171,7 +177,7 @@ def _against(rows: pd.DataFrame, clips: pd.DataFrame | None, measure: Measure) -
 
 
 def _proof(rows: pd.DataFrame) -> str:
-    """Return how far states moved and what a fresh probe still reads: the proof that the concept is gone."""
+    """Return how far states moved and what a fresh probe reads on other clips where it reads most."""
     erased = rows[rows["arm"] == "erased"].iloc[0]
     controls = [
         f"{words} {100 * _mean_change(rows, arm):.0f} %"
@@ -182,8 +188,13 @@ def _proof(rows: pd.DataFrame) -> str:
     shift = f"states moved {100 * _mean_change(rows, 'erased'):.0f} %" + (
         f" ({', '.join(controls)})" if controls else ""
     )
-    ends = (figure(erased[name]) for name in ("probe_before", "probe_after", "probe_chance"))
-    return "|".join((rank, shift, "probe {} → {}, chance {}".format(*ends)))
+    if math.isnan(erased["probe_erased"]):
+        return "|".join((rank, shift, "whether it is gone: not measured"))
+    probe = "probe {} → {}, random {}, chance {}: {}".format(
+        *(figure(erased[name]) for name in ("probe_plain", "probe_erased", "probe_random", "probe_chance")),
+        erased["probe_verdict"],
+    )
+    return "|".join((rank, shift, probe))
 
 
 def _mean_change(rows: pd.DataFrame, arm: str) -> float:
@@ -241,9 +252,13 @@ def _notes(
                 {CONDITIONS[band.condition].name: _moved(rows, band.condition) for band in bands}
             )
         )
-    said.append(_empty_proofs(rows))
+    said += _proofs(rows)
+    # Runs made before each group of positions was matched say so in every row.
+    said += sorted(
+        {f"{note.split('. ')[0].rstrip('.')}." for note in rows["note"] if note.startswith("Equal change")}
+    )
     said.append(
-        f"{counted(rows)}. Intervals: 95 %, 1,000 resamples of groups of related items. Each stands for itself: of "
+        f"{counted(rows)}. Intervals: 95 %, 10,000 resamples of groups of related items. Each stands for itself: of "
         "twenty such differences one excludes 0 by chance alone."
     )
     if measure.of_table == "accuracy":
@@ -256,15 +271,15 @@ def _notes(
     return said
 
 
-def _empty_proofs(rows: pd.DataFrame) -> str:
-    """Return a sentence for conditions whose probe read next to nothing before: that it is gone proves little."""
-    erased = rows[rows["arm"] == "erased"].drop_duplicates("condition")
-    weak = erased[erased["probe_before"] - erased["probe_chance"] < _READS]
-    names = ", ".join(
-        CONDITIONS[condition].name for condition in CONDITIONS if condition in set(weak["condition"])
-    )
-    return (
-        f"{names}: its probe read next to nothing before, so what it reads after proves little."
-        if names
-        else ""
-    )
+def _proofs(rows: pd.DataFrame) -> list[str]:
+    """Return what the fresh probes allow to be said of each condition; a removal is claimed where none found it."""
+    erased = rows[rows["arm"] == "erased"].drop_duplicates("condition").set_index("condition")
+    found: dict[str, list[str]] = {}
+    for condition, info in CONDITIONS.items():
+        if condition in erased.index:
+            found.setdefault(str(erased.loc[condition, "probe_verdict"]) or NOT_MEASURED, []).append(
+                info.name
+            )
+    said = [f"{', '.join(names)}: {_PROVEN[verdict]}" for verdict, names in found.items()]
+    fitted = sorted({str(one) for one in erased["fitted_on"] if one})
+    return said + ([f"Erasers fitted on {' and '.join(fitted)}."] if fitted else [])

@@ -69,7 +69,7 @@ def draw_sweep(source: str, system: str, rows: pd.DataFrame, measure: Measure) -
     title = f"{SOURCES[source]}: {name_of(source, system)}, minus the plain system"
     dressed(drawn, legend_title=title, n_legend=2 * len(found))
     said += [
-        f"{counted(rows)}; sweeps run on a part of them. Bands are 95 % intervals, 1,000 resamples of groups of "
+        f"{counted(rows)}; sweeps run on a part of them. Bands are 95 % intervals, 10,000 resamples of groups of "
         "related items; random lines are the mean over seeds of as many random directions.",
         "The control of equal change did not run here, and the paper has no sweep.",
     ]

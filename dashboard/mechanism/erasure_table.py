@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _HEADERS = (
     *("Task", "Erased", "Where", "Arm", "Right", "95 % interval", "Spread over seeds", "Change, points"),
     *("At equal rank, points", "At equal change, points", "Forced choice", "No label", "Plain answer, nats"),
-    *("Right answer, nats", "State moved", "Directions", "Probe before", "Probe after", "Chance"),
+    *("Right answer, nats", "State moved", "Directions", "Fitted on"),
+    *("Probe, plain", "Probe, erased", "95 % interval", "Probe, random", "Chance", "Gone"),
     *("Items", "Clips", "Seeds", "Note"),
 )
 _ARMS = {
@@ -76,14 +77,25 @@ def _cells(row: Mapping[str, Any], *, paper: bool) -> list[str | Cell]:
         figure(row["right_log_likelihood_change"]),
         percent(row["relative_change"]),
         _whole(row.get("concept_dim") if paper else row["kept_rank"]),
-        figure(row["probe_before"]),
-        figure(row["probe_after"]),
-        figure(row["probe_chance"]),
+        *_proof(row, paper=paper),
         _whole(row["n_items"]),
         _whole(row["n_clips"]),
         _whole(row["n_seeds"]),
         source if paper else str(row["note"]),
     ]
+
+
+def _proof(row: Mapping[str, Any], *, paper: bool) -> tuple[str, ...]:
+    """Return the cells of what the erasers were fitted on and what fresh probes read; the paper measured none."""
+    if paper or row["arm"] != "erased":
+        return (ABSENT,) * 7
+    ends = between(row["probe_low"], row["probe_high"])
+    return (
+        str(row["fitted_on"]) or ABSENT,
+        *(figure(row["probe_plain"]), figure(row["probe_erased"]), ends),
+        *(figure(row["probe_random"]), figure(row["probe_chance"])),
+        str(row["probe_verdict"]) or "not measured",
+    )
 
 
 def _points(row: Mapping[str, Any], name: str) -> str:

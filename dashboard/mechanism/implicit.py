@@ -213,7 +213,7 @@ def _notes(rows: pd.DataFrame, measure: _Measure, paper: pd.DataFrame) -> list[s
     said = []
     if len(rows):
         said += [
-            f"{counted(rows)}. Bands are 95 % intervals; 1,000 resamples of groups of related items.",
+            f"{counted(rows)}. Bands are 95 % intervals; 10,000 resamples of groups of related items.",
             reading_of(rows),
         ]
         missing = [task for task in tasks_of(rows) if rows[rows["task"] == task][measure.column].isna().all()]
@@ -221,7 +221,9 @@ def _notes(rows: pd.DataFrame, measure: _Measure, paper: pd.DataFrame) -> list[s
             reasons = rows[rows["task"] == task]["note"].iloc[0]
             said.append(f"{task_name(task)} is not drawn. {reasons}")
         if measure.column == "agreement":
-            said.append("No label counts as an answer, too. What chance gives is told by kappa, not here.")
+            said.append(
+                "Two answers without a label are not the same. What chance gives is told by kappa, not here."
+            )
     else:
         said.append("No run was measured here; only the paper's own figures are shown.")
     if len(paper):
@@ -263,11 +265,11 @@ def _clips(source: str, point: str) -> Listed:
 
 
 def _same(row: Mapping[str, Any]) -> bool:
-    """Whether the layer's text led to the speech LLM's answer; no label is an answer, as in the table."""
+    """Whether the layer's text led to the speech LLM's answer; two without a label are not alike, as in the table."""
     mine, other = (
         normalise(label) if isinstance(label, str) else None for label in (row["label"], row["speech_label"])
     )
-    return mine == other
+    return mine is not None and mine == other
 
 
 SECTION = Section(

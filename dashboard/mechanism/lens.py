@@ -36,15 +36,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISMATCHED = "words of other clips"
-INTERVALS = "Bands are 95 % intervals over 1,000 resamples of groups of related items."
-NO_RECALL = "The paper published precision only, over all its tasks together."
+NOT_IN_RUN = "This run has no such measure; run it again (python -m precompute run --stage mechanism)."
+INTERVALS = "Bands are 95 % intervals over 10,000 resamples of groups of related items."
+NO_RECALL = "The paper published set precision only, over all its tasks together."
 OUTSIDE_NAME = "Replication outside the paper"
 _OUTSIDE = {"minicpm_o_4_5": "MiniCPM-o 4.5", "realtime_venus_audio": "Realtime Venus Audio"}
-_MEASURES = {"precision": "Tokens that are words of the clip"} | {
+_MEASURES = {
+    "precision": "Tokens that are words of the clip",
+    "set_precision": "Positions whose token is a word of the clip, as the paper counts",
+} | {
     f"{name}_{top}": f"{words}, among the top {top}" if top > 1 else f"{words}, at the top"
     for name, words in (("current", "Word being spoken"), ("next", "Next word"))
     for top in (1, 5, 10)
 }
+
+# The paper's one measure stands beside the reading that is its own, and nowhere else.
+_PAPERS = {"set_precision": "precision", "precision": "none of the paper's"}
+_CONTROLS = {"precision": "control", "set_precision": "set_control"}
 
 
 def _options(source: str) -> tuple[Option, ...]:
@@ -60,7 +68,7 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     if rows is not None:
         rows = rows[(rows["measure"] == measure) & (rows["task"] == task)]
     theirs = published("lens")
-    theirs = theirs[(theirs["measure"] == measure) & (theirs["task"] == task)]
+    theirs = theirs[(theirs["measure"] == _PAPERS.get(measure, measure)) & (theirs["task"] == task)]
     top = max(
         [0.05, *theirs["score"], *([] if rows is None else [*rows["high"].dropna(), *rows["score"].dropna()])]
     )
@@ -72,9 +80,9 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
         panels.append(_outside_panel())
     note = note_html(
         [
-            why_not_measured(source, "lens") if rows is None else "",
+            why_not_measured(source, "lens") if rows is None else "" if len(rows) else NOT_IN_RUN,
             ""
-            if rows is None
+            if rows is None or not len(rows)
             else f"Measured on {_sizes(rows)}. {INTERVALS} Dotted: {MISMATCHED}, the control.",
             *(dict.fromkeys([] if rows is None else rows["note"])),
             doubts_of(theirs) if len(theirs) else NO_RECALL,
@@ -90,7 +98,7 @@ def _sizes(rows: pd.DataFrame) -> str:
 
 
 def _measured_panels(source: str, rows: pd.DataFrame | None, y_range: tuple[float, float]) -> list[Panel]:
-    if rows is None:
+    if rows is None or not len(rows):
         return []
     last = int(rows["layer"].max())
     panels: list[Panel] = []
@@ -186,8 +194,8 @@ def _clips(source: str, point: str) -> Listed:
 
 def _shares(row: Mapping[str, Any], measure: str) -> tuple[float, float]:
     """Return what a clip scores and what the words of others score on it; NaN where nothing asks for a word."""
-    if measure == "precision":
-        return float(row["precision"]), float(row["control"])
+    if measure in _CONTROLS:
+        return float(row[measure]), float(row[_CONTROLS[measure]])
     name, top = measure.split("_")
     own, other = (
         row[f"{one}_{top}"] / row[f"n_{one}"] if row[f"n_{one}"] else float("nan")

@@ -80,7 +80,7 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
             ""
             if rows is None
             else f"Read on {_sizes(rows)}, on sentences and voices that the probe was not fitted on. "
-            "Bands are 95 % intervals over 1,000 resamples of groups of related clips. Controls: "
+            "Bands are 95 % intervals over groups of related clips. Controls: "
             + ", ".join(f"{words} ({dash})" for _, dash, words in CONTROLS)
             + ".",
             CLIPPED if "text" in targets else "",

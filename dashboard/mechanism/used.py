@@ -235,7 +235,7 @@ def _notes(rows: pd.DataFrame, layers: Sequence[_Layer], condition: str, measure
         "random directions of equal rank do, and the interval of that difference excludes 0. What is not told from "
         "random directions may still be used a little.",
         f"{n_clips:,} clips of {n_groups:,} groups of items in {n_tasks} task{'s' * (n_tasks > 1)}, each clip once; "
-        "1,000 resamples of groups. Other layers stay as they are, and later ones can bring a concept back.",
+        "10,000 resamples of groups. Other layers stay as they are, and later ones can bring a concept back.",
     ]
     if condition == "text":
         said.append(

@@ -226,6 +226,19 @@ def restore(query: dict[str, str]) -> Restored:
     )
 
 
+def follow_profile(pair: str) -> tuple[Update, Update, bool]:
+    """Return the profile's note, the pairs once nothing more is coming, and whether anything still is.
+
+    Args:
+        pair: that is chosen; it stays so.
+    """
+    state = state_of_profile()
+    if state is not None and state.now:
+        return profile_note(state), SKIP, True
+    choices = [(one.name, one.key) for one in offered_pairs().values()]
+    return profile_note(state), gr.update(choices=choices, value=pair), False
+
+
 def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...]:
     """Return the rail filled with a clip of a benchmark, and the query string that restores it.
 

@@ -40,8 +40,8 @@ def profile_note(state: ProfileState | None) -> str:
     if state is None:
         return ""
     told = f"Profile {state.key}: {state.n_ready} of {state.n_systems} systems ready"
-    doing = small(f"{state.now}. Load the page again to see what is new.") if state.now else ""
-    return doing + folded(told, state.lines)
+    doing = f"{state.now}. Meanwhile the page works on what is ready." if state.now else ""
+    return small(doing) + folded(told, state.lines)
 
 
 def folded(title: str, lines: Sequence[str]) -> str:

@@ -18,8 +18,9 @@ from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK
 STYLE = Path(__file__).resolve().parents[1] / "components" / "assets" / "truth.css"
 
 CHECK = (
-    "Runs every check on every system that is here, and shows what was measured beside what it may be. "
-    "Ten seconds or so."
+    "Holds every system that is here against references with code of their own: passes without hooks or cache, "
+    "scores, prompts and features computed a second way, and clips whose words are known. Shows what was measured "
+    "beside what it may be. About ten seconds a system."
 )
 HEAR = (
     "Asks the clip page's question about its clip, then with silence, with another clip and with no sound at all. "

@@ -79,10 +79,10 @@ def _line(text: str) -> str:
 
 
 def _check(progress: session.Progress) -> str:
-    from engine.self_check import check_all, sentence_of
+    from engine.checks import CANNOT_FIND, check_all, sentence_of
 
     checked = check_all(progress)
-    return checks_html(checked, sentence_of(checked))
+    return checks_html(checked, sentence_of(checked), CANNOT_FIND)
 
 
 def _hear(request: RunRequest, progress: session.Progress) -> str:

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.audio import AudioClip
 from engine.remote import Tell
-from engine.result import SpokenWord
+from engine.result import SpokenWord, even_ends
 from engine.systems.catalogue import SystemSpec
 from engine.systems.control_tokens import as_text, cut_ids
 
@@ -33,8 +33,8 @@ class Heard:
         text: the transcript for a cascade or an oracle, "" for a speech LLM.
         words: the transcript's words with times, where there are any.
         seconds: wall time of this step.
-        position_ends_s: when each position ends, where they are not all of one width (merged speech units);
-            `seconds_per_position` is then that of a unit's frame. None where they are.
+        position_ends_s: when each position ends, where they are not all of one width (merged speech units, the
+            tokens of a bridge); `seconds_per_position` is then a frame's, or their mean. None where they are.
     """
 
     embeddings: Float[Tensor, "positions d_model"]
@@ -43,6 +43,13 @@ class Heard:
     words: tuple[SpokenWord, ...]
     seconds: float
     position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
+
+    @property
+    def ends_s(self) -> Float[np.ndarray, "positions"]:  # noqa: F821
+        """When each position ends, in seconds; it begins where the one before it ends."""
+        if self.position_ends_s is not None:
+            return self.position_ends_s
+        return even_ends(len(self.embeddings), self.seconds_per_position)
 
 
 def words_alone(text: str, words: tuple[SpokenWord, ...] = (), seconds: float = 0.0) -> Heard:
@@ -112,16 +119,6 @@ class SpeechLLM(WhiteBoxSystem, Protocol):
         samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
     ) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return log-mel features of at most one window, and how many frames of 10 ms are the clip's."""
-        ...
-
-    @property
-    def frames_per_position(self) -> int:
-        """Encoder states of 20 ms that make one audio position."""
-        ...
-
-    @property
-    def seconds_per_position(self) -> float:
-        """Clock width of one audio position."""
         ...
 
     def frames(

@@ -23,6 +23,7 @@ from engine.matching import (
     language_model_shape,
     match_of_folders,
 )
+from engine.systems.laptop_rows import LAPTOP_PAIRS, LAPTOP_SYSTEMS, LAPTOP_TRANSCRIBERS
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
 from engine.systems.published_rows import PUBLISHED_PAIRS, PUBLISHED_SYSTEMS, PUBLISHED_TRANSCRIBERS
 from engine.systems.services import unset_variables
@@ -38,6 +39,7 @@ from engine.systems.weights import (
 )
 
 __all__ = [
+    "FASTER_WHISPERS",
     "MODELS",
     "PAIRS",
     "SYSTEMS",
@@ -60,9 +62,11 @@ __all__ = [
     "transcriber_name",
 ]
 
-SYSTEMS: dict[str, SystemSpec] = MINI_SYSTEMS | PUBLISHED_SYSTEMS
-PAIRS: dict[str, Pair] = MINI_PAIRS | PUBLISHED_PAIRS
-TRANSCRIBERS = MINI_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
+SYSTEMS: dict[str, SystemSpec] = MINI_SYSTEMS | LAPTOP_SYSTEMS | PUBLISHED_SYSTEMS
+PAIRS: dict[str, Pair] = MINI_PAIRS | LAPTOP_PAIRS | PUBLISHED_PAIRS
+# Folders that faster-whisper runs as its makers do, where a profile says how.
+FASTER_WHISPERS = LAPTOP_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
+TRANSCRIBERS = MINI_TRANSCRIBERS | FASTER_WHISPERS
 
 
 def get_spec(key: str) -> SystemSpec:
@@ -147,13 +151,11 @@ def match_between(system_a: str, system_b: str, models: Path = MODELS) -> MatchK
     """
     specs = [get_spec(key) for key in (system_a, system_b)]
     speech, reader = sorted(specs, key=lambda spec: spec.kind != "speech_llm")
-    if (
-        speech.kind != "speech_llm"
-        or reader.kind == "speech_llm"
-        or speech.folder is None
-        or reader.is_remote
-    ):
+    if speech.kind != "speech_llm" or reader.kind == "speech_llm" or speech.is_remote or reader.is_remote:
         return "none"
+    if speech.folder is None:
+        # Audio trained nothing of it: it is matched with whoever reads on the same text LLM.
+        return "exact" if speech.backbone == reader.backbone else "none"
     return match_of_folders(
         folder_of(speech.folder, models),
         folder_of(reader.backbone, models),

@@ -24,7 +24,7 @@ from engine.systems.weights import (
 )
 
 GB = 1e9
-HUB_TIMEOUT_S = 10.0
+HUB_TIMEOUT_S = 5.0
 ASK_AGAIN_S = 30.0
 SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
 
@@ -46,7 +46,7 @@ def fetch(name: str, report: Callable[[str], None] = lambda line: None) -> None:
     row = CHECKPOINTS[name]
     found = _cached(name)
     if found is None:
-        if not _hub_answers():
+        if not hub_answers():
             raise ModelFilesError(
                 f"{row.repository} ({row.gb:.1f} GB) is not here and the hub does not answer: connect to the "
                 f"network, or put it into the folder that {HOME_VARIABLE} names, as {name}."
@@ -100,7 +100,14 @@ def _cached(name: str) -> Path | None:
     return found if is_here(name, found) else None
 
 
-def _hub_answers() -> bool:
+def is_offline() -> bool:
+    """Say whether the user wants nobody to be asked: HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def hub_answers() -> bool:
     """Say whether the hub can be reached: asked once, where the library would try for half a minute a model."""
     from httpx2 import HTTPError
     from huggingface_hub import constants, get_session

@@ -1,8 +1,9 @@
 """Where a model's weights lie and in which precision: the minis exactly, published ones as they were published.
 
-The minis run on the CPU in float32, always: their erasers and shipped answers were made so. A published model runs in
-bfloat16, on a GPU where there is one. A profile or the command line may say otherwise; what they say stands in the
-environment, which the processes of a pool inherit. torch is imported when a model is placed, not before.
+The minis, and what is fetched file by file, run on the CPU in float32, always: their erasers and shipped answers were
+made so. Any other published model runs in bfloat16, on a GPU where there is one. A profile or the command line may say
+otherwise; what they say stands in the environment, which the processes of a pool inherit. torch is imported when a
+model is placed, not before.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import PlacementError
+from engine.systems.pinned_files import PINNED
 from engine.systems.weights import CHECKPOINTS
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def placement_of(folder: str) -> Placement:
     """
     import torch
 
-    if folder not in CHECKPOINTS:
+    if folder not in CHECKPOINTS or folder in PINNED:
         return Placement(torch.device("cpu"), torch.float32)
     settings = settings_in_use()
     dtype = torch.float32 if settings.dtype == "float32" else torch.bfloat16

@@ -1,7 +1,8 @@
 """Profiles: which systems a page or a run is about, where their weights lie, and what they may use.
 
-`mini` ships, `small` and `paper` fetch published weights, and a YAML file makes one of one's own. Reading a profile
-loads no model; `preparation` says what each system lacks before anything is fetched.
+`laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
+fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
+says what each system lacks before anything is fetched.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from engine.systems.catalogue import (
     ready_pairs,
     systems,
 )
+from engine.systems.laptop_rows import LAPTOP_PAIRS, LAPTOP_SYSTEMS
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
 from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
@@ -42,6 +44,7 @@ PAPER_SYSTEMS: Mapping[str, str] = {
     "phi4_mm": "phi-4-multimodal",
     "gemini": "gemini",
 }
+DEFAULT_PROFILE = "laptop"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ class Profile:
 PROFILES: Mapping[str, Profile] = {
     profile.key: profile
     for profile in (
+        Profile(
+            "laptop",
+            "real models that a CPU runs: SmolLM2 on Whisper base",
+            # The page opens on the first pair that can run: the real test, with the positive control behind it.
+            tuple(LAPTOP_SYSTEMS),
+            tuple(LAPTOP_PAIRS),
+        ),
         Profile("mini", "the small models that ship", tuple(MINI_SYSTEMS), tuple(MINI_PAIRS)),
         Profile(
             "small",

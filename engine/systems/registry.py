@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
 from engine.remote import Caller
 from engine.secret import secret_from
-from engine.systems.catalogue import MODELS, SYSTEMS, backbone_of, get_spec
+from engine.systems.catalogue import FASTER_WHISPERS, MODELS, SYSTEMS, backbone_of, get_spec
+from engine.systems.pinned_files import STANDS_ON
 from engine.systems.placement import placement_of, settings_in_use
 from engine.systems.profiles import profile_in_use
-from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
 from engine.systems.residency import LOADED
 from engine.systems.services import GEMINI_KEYS, GEMINI_URL, patience_here, unset_variables
 from engine.systems.spec import SystemSpec
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from engine.systems.base import BehaviourModel, SpeechLLM, Transcribes
     from engine.systems.cascade import Cascade, ServedCascade
     from engine.systems.text_llm import TextLLM
+    from engine.systems.whisper_decoder import WhisperDecoding
 
 _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
@@ -47,9 +48,11 @@ def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
         PlacementError: there is no room for it.
     """
     spec = get_spec(key)
-    assert spec.folder is not None, "a system behind a service is asked through load_behaviour"
+    assert not spec.is_remote, "a system behind a service is asked through load_behaviour"
     text = backbone_of(spec, models)
     backbone = _text_llm(text, models)
+    if spec.family == "bridge":
+        return _bridge(spec, backbone, models)
     return LOADED.get(
         (_SPEECH, key, models),
         lambda: _new_speech_llm(spec, backbone, models),
@@ -57,6 +60,31 @@ def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
         size=lambda: _ears_bytes(spec, models),
         needs=[(_TEXT, text, models)],
     )
+
+
+def _bridge(spec: SystemSpec, backbone: TextLLM, models: Path) -> SpeechLLM:
+    """Return a bridge; those of other temperatures share its Whisper."""
+    from engine.systems.fingerprints import fingerprint
+
+    place, whisper = folder_of(spec.audio_base, models), (_EARS, spec.audio_base, models)
+
+    def load_whisper() -> WhisperDecoding:
+        from engine.systems.whisper_decoder import WhisperDecoding
+
+        placement = placement_of(spec.audio_base)
+        return WhisperDecoding(place, dtype=placement.dtype, device=placement.device)
+
+    ears = LOADED.get(
+        whisper, load_whisper, name=spec.audio_base, size=lambda: _bytes_of(spec.audio_base, models)
+    )
+
+    def load() -> SpeechLLM:
+        from engine.systems.bridge import Bridge
+
+        return Bridge(spec, ears, fingerprint([place]), backbone)
+
+    needs = [(_TEXT, spec.backbone, models), whisper]
+    return LOADED.get((_SPEECH, spec.key, models), load, name=spec.name, needs=needs)
 
 
 @LOADED.lease()
@@ -122,28 +150,6 @@ def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
     return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
-def batch_is_exact(key: str, models: Path = MODELS) -> bool:
-    """Say whether this speech LLM's batches equal its singles here, as measured when it was loaded."""
-    with _LOADING:
-        return _checked(key, models)
-
-
-@cache
-@LOADED.lease()
-def _checked(key: str, models: Path) -> bool:
-    """Run check_adapter once; only batch parity may fail, and then arms run one after another."""
-    from engine.check import BATCH_CHECK, check_adapter
-
-    failed = [finding for finding in check_adapter(load_speech_llm(key, models)) if not finding.passed]
-    serious = [finding for finding in failed if finding.name != BATCH_CHECK]
-    if serious:
-        raise ModelFilesError(
-            f"{get_spec(key).name} fails its adapter check: {serious[0].name} ({serious[0].measured}); "
-            f'run "python -m engine.check {key}".'
-        )
-    return not failed
-
-
 def _text_llm(folder: str, models: Path) -> TextLLM:
     # Cascades, the oracle and a speech LLM may share a folder's weights; the row is the oracle's.
     rows = [spec for spec in SYSTEMS.values() if spec.kind == "text_llm" and spec.folder == folder]
@@ -160,10 +166,15 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
             from engine.systems.phi4_multimodal import require_native
 
             require_native(place, rows[0].name)
-        return TextLLM(rows[0], place, dtype=placement.dtype, device=placement.device)
+        base = folder_of(STANDS_ON[folder], models) if folder in STANDS_ON else None
+        return TextLLM(rows[0], place, base=base, dtype=placement.dtype, device=placement.device)
 
     return LOADED.get(
-        (_TEXT, folder, models), load, name=rows[0].name, size=lambda: _text_bytes(folder, models)
+        (_TEXT, folder, models),
+        load,
+        name=rows[0].name,
+        # An update is folded into its base: in memory there is one model.
+        size=lambda: _text_bytes(STANDS_ON.get(folder, folder), models),
     )
 
 
@@ -174,6 +185,13 @@ def _text_bytes(folder: str, models: Path) -> int:
     place, itemsize = folder_of(folder, models), placement_of(folder).dtype.itemsize
     inline = tensor_bytes(place, itemsize, lambda name: name.startswith(INLINE_PREFIX))
     return inline or tensor_bytes(place, itemsize)
+
+
+def _bytes_of(folder: str, models: Path) -> int:
+    """Return what all weights of a folder take."""
+    from engine.systems.checkpoint import tensor_bytes
+
+    return tensor_bytes(folder_of(folder, models), placement_of(folder).dtype.itemsize)
 
 
 def _ears_bytes(spec: SystemSpec, models: Path) -> int:
@@ -221,7 +239,7 @@ def _ears_key(folder: str, models: Path, hearing: WhisperSettings) -> tuple[obje
 
 
 def _new_transcriber(folder: str, place: Path, hearing: WhisperSettings) -> Transcribes:
-    if folder in PUBLISHED_TRANSCRIBERS:
+    if folder in FASTER_WHISPERS:
         from engine.systems.whisper import PublishedTranscriber
 
         device = settings_in_use().device.partition(":")[0]

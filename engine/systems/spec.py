@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.matching import MatchKind
+from engine.systems.pinned_files import STANDS_ON
 
 SystemKind = Literal["speech_llm", "cascade", "text_llm", "unit_lm"]
 BYTES_IN_BF16 = 2
@@ -28,6 +29,7 @@ class SystemSpec:
         audio_base: folder of the Whisper that a published Ultravox names, or of the encoder that makes a unit
             model's units; "" where its own folder has all.
         service: "gemini" or "endpoint" where somebody else's machine answers, else "".
+        temperature: of a bridge's posterior; None for all others.
         variables: where the service's address, model and key stand in the environment: their common prefix.
     """
 
@@ -44,6 +46,7 @@ class SystemSpec:
     audio_base: str = ""
     service: str = ""
     variables: str = ""
+    temperature: float | None = None
 
     @property
     def is_remote(self) -> bool:
@@ -52,8 +55,8 @@ class SystemSpec:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Names of the model folders that it is made of, its own first."""
-        names = (self.folder, self.transcriber, self.backbone, self.audio_base)
+        """Names of the model folders that it is made of, its own first, and last what its backbone is a change of."""
+        names = (self.folder, self.transcriber, self.backbone, self.audio_base, STANDS_ON.get(self.backbone))
         return tuple(dict.fromkeys(name for name in names if name))
 
     @property

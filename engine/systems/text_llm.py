@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from engine.errors import ModelFilesError
+from engine.matching import read_config
 from engine.result import SpokenWord
 from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame
 from engine.systems.catalogue import SystemSpec
@@ -33,6 +34,7 @@ from engine.systems.checkpoint import (
 )
 from engine.systems.control_tokens import text_ids
 from engine.systems.fingerprints import fingerprint
+from engine.systems.lora import fold, shape_fits
 from engine.systems.residency import is_out_of_memory
 from engine.systems.tokenizer import read_tokenizer
 
@@ -48,7 +50,8 @@ class TextLLM:
     """A causal LM that reads a transcript where a speech LLM has its audio positions.
 
     Its folder is a text model's, or that of a speech LLM with a language model of its own: then only that part
-    is read, and the speech LLM runs on these very modules.
+    is read, and the speech LLM runs on these very modules. With `base` it holds a low-rank update of the model in
+    that folder, which is folded into the weights.
 
     `dtype` and `device` are those of its weights, which a speech LLM's ears on it take too; states are recorded in
     float32. Weights that are stored in this precision are mapped from their files, and each goes to a GPU by itself:
@@ -65,27 +68,33 @@ class TextLLM:
         spec: SystemSpec,
         folder: Path,
         *,
+        base: Path | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device = CPU,
     ) -> None:
-        weight_files(folder)
+        folders = [folder] if base is None else [base, folder]
+        for one in folders:
+            weight_files(one)
         self.spec = spec
+        whole = folders[0]
         try:
-            self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(folder)
-            model, loading = _load(folder, dtype)
+            self.tokenizer: PreTrainedTokenizerBase = read_tokenizer(whole)
+            model, loading = _load(whole, dtype)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
             raise ModelFilesError(f"{spec.name} could not be loaded: {type(error).__name__}.") from error
         refuse_what_does_not_fit(spec.name, loading)
-        model.generation_config.eos_token_id = _end_ids_in(folder)
+        if base is not None:
+            fold_update(model, folder)
+        model.generation_config.eos_token_id = _end_ids_in(whole)
         self.language_model: nn.Module = model.eval().requires_grad_(False).to(device)
         decoder = model.get_decoder()
         self.decoder_layers: nn.ModuleList = decoder.layers
         self.final_norm: nn.Module = decoder.norm
         self.unembedding: nn.Module = model.get_output_embeddings()
         self.embedding: nn.Module = model.get_input_embeddings()
-        self.fingerprint = fingerprint([folder])
+        self.fingerprint = fingerprint(folders)
 
     def hear_text(self, text: str, words: tuple[SpokenWord, ...] = (), seconds: float = 0.0) -> Heard:
         """Return a transcript as what was heard, all of it text; an empty one leaves the clip's place empty."""
@@ -117,6 +126,31 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **REPORTED)
     model, loading = loaded
     return model, loading
+
+
+@torch.no_grad()
+def fold_update(model: nn.Module, folder: Path) -> None:
+    """Fold a folder's low-rank update into a model's linear maps, in place.
+
+    Raises:
+        ModelFilesError: a factor is missing, or belongs to no map of the model.
+    """
+    try:
+        scale = float(read_config(folder)["lora_alpha"]) / float(read_config(folder)["lora_rank"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelFilesError(f"{folder.name}/config.json names no rank and alpha; restore it.") from error
+    tensors = read_tensors(folder)
+    names = sorted({name.rpartition(".lora_")[0] for name in tensors})
+    maps = dict(model.named_modules())
+    for name in names:
+        linear = maps.get(name)
+        down, up = (tensors.get(f"{name}.lora_{factor}.weight") for factor in "AB")
+        fits = isinstance(linear, nn.Linear) and down is not None and up is not None
+        if not fits or not shape_fits(linear, down, up, len(down)):
+            raise ModelFilesError(f"{folder.name} does not fit its base at {name}; restore both folders.")
+        linear.weight.copy_(
+            fold(linear.weight, down.to(linear.weight.device), up.to(linear.weight.device), scale)
+        )
 
 
 def build_causal_lm(

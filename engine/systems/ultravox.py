@@ -8,6 +8,8 @@ expected embeddings of its own tokens.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +26,7 @@ from engine.errors import ModelFilesError
 from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
+from engine.systems.expectation import expected_embeddings
 from engine.systems.fingerprints import fingerprint
 from engine.systems.letter_readout import SYMBOLS, LetterReadout
 from engine.systems.text_llm import TextLLM, make_ears
@@ -160,8 +163,14 @@ class Ultravox:
         self.decoder_layers = backbone.decoder_layers
         self.final_norm = backbone.final_norm
         self.unembedding = backbone.unembedding
-        text = bases.text if bases else folder.parent / files.config["text_model_id"]
-        self.fingerprint = fingerprint([*files.folders, text])
+        if settings is None:
+            text = bases.text if bases else folder.parent / files.config["text_model_id"]
+            self.fingerprint = fingerprint([*files.folders, text])
+        else:  # the readout shapes the states too
+            named = (
+                f"{fingerprint(files.folders)}|{backbone.fingerprint}|{json.dumps(settings, sort_keys=True)}"
+            )
+            self.fingerprint = hashlib.sha256(named.encode()).hexdigest()
 
     @property
     def seconds_per_position(self) -> float:
@@ -188,19 +197,19 @@ class Ultravox:
         projected = torch.cat(pieces)
         if self._letters is None:
             return Heard(projected, self.seconds_per_position, "", (), time.perf_counter() - started)
-        embeddings, ends_s = self._expected_embeddings(projected)
-        return Heard(embeddings, self.seconds_per_position, "", (), time.perf_counter() - started, ends_s)
+        embeddings, ends_s = self._read_letters(projected)
+        # The mean width: positions are as long as words are said.
+        width_s = clip.duration_s / len(ends_s)
+        return Heard(embeddings, width_s, "", (), time.perf_counter() - started, ends_s)
 
-    def _expected_embeddings(self, projected: Tensor) -> tuple[Float[Tensor, "tokens d_text"], np.ndarray]:
+    def _read_letters(self, projected: Tensor) -> tuple[Float[Tensor, "tokens d_text"], np.ndarray]:
         """Return what the letters' posterior says in the LLM's own tokens, and when each of these ends, in seconds."""
         assert self._letters is not None
         log_probabilities = self.ears.ctc_head(projected).float().log_softmax(-1)
         found = self._letters.read(log_probabilities.cpu().numpy(), temperature=self.temperature)
         table = cast(Tensor, self._backbone.embedding.weight)
-        tokens = torch.from_numpy(found.tokens).to(table.device)
-        weights = torch.from_numpy(found.weights).to(table.device, table.dtype)
-        embeddings = torch.einsum("pc,pcd->pd", weights, table[tokens])
-        return embeddings, found.ends * self.seconds_per_position
+        tokens, weights = (torch.from_numpy(one).to(table.device) for one in (found.tokens, found.weights))
+        return expected_embeddings(table, tokens, weights), found.ends * self.seconds_per_position
 
     @torch.inference_mode()
     def frames(self, samples: np.ndarray) -> Float[Tensor, "frames d_audio"]:

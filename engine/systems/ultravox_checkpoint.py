@@ -16,11 +16,9 @@ from typing import Any
 from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
-from engine.ctranslate2_file import read_arrays
 from engine.errors import ModelFilesError
 from engine.systems.checkpoint import read_tensors
 from engine.systems.lora import fold
-from engine.systems.whisper_weights import encoder_tensors
 
 TOWER = "audio_tower."
 WHISPER_ENCODER = re.compile(r"(?:model\.)?encoder\.(.+)")
@@ -38,8 +36,8 @@ class Bases:
 
     Attributes:
         text: folder of the language model.
-        audio: folder of the Whisper, as transformers or CTranslate2 keeps it, whose encoder is the tower or the part of
-        it that the checkpoint does not hold; None for a checkpoint that holds its tower.
+        audio: folder of the Whisper whose encoder is the tower, or that part of it which the checkpoint lacks; None for
+            a checkpoint that holds its tower.
     """
 
     text: Path
@@ -112,7 +110,7 @@ def read_ears_config(folder: Path, audio: Path | None = None) -> dict[str, Any]:
         if key not in config:
             raise ModelFilesError(f"{folder.name}/config.json lacks {key}.")
     # As in the published classes: a named model wins over inline settings.
-    if config.get("audio_model_id") and audio is not None and not (audio / "model.bin").exists():
+    if config.get("audio_model_id") and audio is not None:
         config["audio_config"] = _read_json(audio)
     if not isinstance(config.get("audio_config"), dict):
         if config.get("audio_model_id"):
@@ -166,9 +164,6 @@ def _our_name(name: str) -> str:
 
 def _whisper_encoder(audio: Path) -> dict[str, Tensor]:
     """Return the encoder's tensors of a Whisper checkpoint; its decoder is not read."""
-    if (audio / "model.bin").exists():
-        tensors = encoder_tensors(read_arrays(audio / "model.bin"))
-        return {TOWER + name: tensor for name, tensor in tensors.items()}
     found = read_tensors(audio, lambda name: WHISPER_ENCODER.fullmatch(name) is not None)
     return {TOWER + _after(WHISPER_ENCODER, name): tensor for name, tensor in found.items()}
 

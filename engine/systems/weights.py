@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ModelFilesError
+from engine.matching import REVISION_FILE
+from engine.systems.pinned_files import PINNED
 from engine.systems.shared_bytes import is_stored, stored_files
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
@@ -104,6 +106,12 @@ CHECKPOINTS: Mapping[str, Checkpoint] = {
     "qwen2.5-7b-vocabulary": Checkpoint("Qwen/Qwen2.5-7B", "main", 0.01, files=VOCABULARY_FILES),
     "llama-3.2-3b-vocabulary": Checkpoint("meta-llama/Llama-3.2-3B", "main", 0.01, True, VOCABULARY_FILES),
     "mhubert-base-25hz": Checkpoint("slprl/mhubert-base-25hz", "main", 0.4),
+    **{
+        name: Checkpoint(
+            row.repository, row.commit, row.n_bytes / 1e9, files=tuple(file.name for file in row.files)
+        )
+        for name, row in PINNED.items()
+    },
 }
 # Ids by which a published config may call a text model that has another name today.
 FORMER_REPOSITORIES = {"meta-llama/Meta-Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct"}
@@ -136,7 +144,12 @@ def use_folders(folders: Mapping[str, Path]) -> None:
     )
 
 
-def _own_place(name: str) -> Path | None:
+def own_place(name: str) -> Path | None:
+    """Return where a profile places a model folder, None where it does not.
+
+    Raises:
+        ModelFilesError: the variable that a profile sets holds something else.
+    """
     try:
         place: str | None = json.loads(os.environ.get(FOLDERS_VARIABLE, "").strip() or "{}").get(name)
         return Path(place) if place else None
@@ -147,12 +160,14 @@ def _own_place(name: str) -> Path | None:
 def folder_of(name: str, models: Path = MODELS) -> Path:
     """Return where a model folder lies, or where it would, if it is nowhere: nothing is fetched.
 
-    A folder below `models` goes first, then a profile's own place, then the fetched ones.
+    A folder below `models` goes first, then a profile's own place, then the fetched ones. Of pinned files a profile's
+    place is only where they are taken from: they are verified, and what is made of them lies with the fetched ones.
     """
     beside = models / name
     if name not in CHECKPOINTS or beside.exists():
         return beside
-    return _own_place(name) or weights_home() / name
+    own = None if name in PINNED else own_place(name)
+    return own or weights_home() / name
 
 
 def folder_by_id(repository: str, models: Path = MODELS) -> Path | None:
@@ -178,6 +193,11 @@ def is_here(name: str, folder: Path) -> bool:
     """Say whether a folder holds all that this model folder needs, every shard of its index included."""
     if not (folder / "config.json").exists():
         return False
+    if (pinned := PINNED.get(name)) is not None:
+        # The mark is set when all were verified; a file that was cut short since is told by its size.
+        whole = all(_n_bytes(folder / file.name) == file.n_bytes for file in pinned.files)
+        made = not pinned.conversion or (folder / "model.safetensors").exists()
+        return whole and made and (folder / REVISION_FILE).exists()
     if (row := CHECKPOINTS.get(name)) is not None:
         # What a row names beyond the usual files must be here too: adapters in a folder below, a Whisper's settings.
         named = [pattern for pattern in row.files if "*" not in pattern or "/" in pattern]
@@ -193,6 +213,10 @@ def is_here(name: str, folder: Path) -> bool:
             return False
         return all(is_stored(folder / shard) for shard in shards)
     return bool(stored_files(folder)) or (folder / "model.bin").exists()
+
+
+def _n_bytes(file: Path) -> int:
+    return file.stat().st_size if file.exists() else -1
 
 
 def size_gb(names: Iterable[str]) -> float:

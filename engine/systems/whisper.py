@@ -6,6 +6,7 @@ the library expects. One pass at temperature 0: a second try at another temperat
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from engine.systems.whisper_settings import USUAL, WhisperSettings
 
 SHORTEST_SAMPLES = 640
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
+ENGLISH_TOKENS = 51_864  # of every Whisper whose name ends in .en; the others have one more, or two
 
 
 class PublishedTranscriber:
@@ -42,12 +44,14 @@ class PublishedTranscriber:
             if is_out_of_memory(error):
                 raise
             raise ModelFilesError(f"{folder.name} could not be loaded: {type(error).__name__}.") from error
-        if not self._model.model.is_multilingual:
+        speaks_english_only = not self._model.model.is_multilingual
+        if speaks_english_only and _n_tokens(folder) != ENGLISH_TOKENS:
             # It would be run as English's own, whose prompt names neither language nor task.
             raise ModelFilesError(
                 f"{folder.name} could not be loaded: its vocabulary is damaged; fetch it again."
             )
-        if self._model.hf_tokenizer.token_to_id(f"<|{settings.language}|>") is None:
+        unknown = self._model.hf_tokenizer.token_to_id(f"<|{settings.language}|>") is None
+        if unknown or (speaks_english_only and settings.language != "en"):
             raise ModelFilesError(
                 f"{folder.name} does not know the language {settings.language}; take a cascade with Whisper large-v3."
             )
@@ -79,3 +83,11 @@ class PublishedTranscriber:
             if word.word.strip()
         )
         return " ".join(segment.text.strip() for segment in found).strip(), words
+
+
+def _n_tokens(folder: Path) -> int:
+    """Return how many tokens a folder's vocabulary has; CTranslate2 keeps it as lines or as a list."""
+    lines = folder / "vocabulary.txt"
+    if lines.exists():
+        return lines.read_bytes().count(b"\n")
+    return len(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))

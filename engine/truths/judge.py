@@ -19,7 +19,7 @@ from engine.hooks import Projection, RowEdits, editing, recording
 from engine.leace import bare_eraser, fit_leace
 from engine.lens import read_lens
 from engine.result import SpokenWord
-from engine.stats.agreement import bootstrap_kappa
+from engine.stats.agreement import bootstrap_kappa, confusion
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, wilson
 from engine.truths.network import SPAN, VOCABULARY, PlantedSystem, prompts
@@ -36,7 +36,7 @@ from engine.truths.plants import (
 )
 from engine.truths.probe import probe_hits
 
-N_FIT, N_JUDGED = 600, 200  # clips; none is in both
+N_FIT, N_PROBED, N_JUDGED = 600, 600, 200  # clips of the erasers, of the probes, and judged; none is in two
 ERASED_LAYER = 1  # the states from which the answer is gathered
 # An interval of kappa with the plain answers that lies wholly above or below these.
 KEPT_ABOVE, LOST_BELOW = 0.8, 0.5
@@ -97,14 +97,19 @@ def judge(plant: Plant, seed: int) -> Judgement:
         seed: of clips, noise, random controls and resampling.
     """
     system = PlantedSystem(plant)
-    # The generators of the two sets must not be neighbours of another seed's.
-    fit, held = draw_clips(plant, N_FIT, 2 * seed), draw_clips(plant, N_JUDGED, 2 * seed + 1)
-    states = {key: _states(system, clips) for key, clips in (("fit", fit), ("held", held))}
+    # The generators of the sets must not be neighbours of another seed's.
+    fit, probed, held = (
+        draw_clips(plant, n_clips, 3 * seed + part)
+        for part, n_clips in enumerate((N_FIT, N_PROBED, N_JUDGED))
+    )
+    states = {
+        key: _states(system, clips) for key, clips in (("fit", fit), ("probed", probed), ("held", held))
+    }
     erasers = {"text": _text_eraser(states["fit"], fit), "pitch": _pitch_eraser(states["fit"], fit)}
     measured = {
         **_answers(system, held, erasers, seed),
         **_lens(system, states["held"], held, seed),
-        **_probes(states, fit, held, erasers["text"], seed),
+        **_probes(states, probed, held, erasers["text"], seed),
     }
     verdict = read_verdict(measured)
     return Judgement(
@@ -207,11 +212,7 @@ def kappa_estimate(one: Sequence[int], other: Sequence[int], seed: int) -> Estim
     Two cases have no width: all answers agree (the note says how much disagreement n clips leave open), or one
     list has one answer throughout, and kappa is 0 whatever the other says.
     """
-    labels = sorted({*one, *other})
-    pairs = np.zeros((len(one), 1, len(labels), len(labels)))
-    for row, (a, b) in enumerate(zip(one, other, strict=True)):
-        pairs[row, 0, labels.index(a), labels.index(b)] = 1.0
-    found = bootstrap_kappa(pairs, np.arange(len(one)), seed=seed)
+    found = bootstrap_kappa(confusion(one, other), np.arange(len(one)), seed=seed)
     if list(one) == list(other):
         most = 1 - wilson(len(one), len(one)).low
         note = (
@@ -245,10 +246,13 @@ def _lens(system: PlantedSystem, states: Tensor, clips: Clips, seed: int) -> dic
 
 
 def _probes(
-    states: dict[str, Tensor], fit: Clips, held: Clips, eraser: Eraser, seed: int
+    states: dict[str, Tensor], probed: Clips, held: Clips, eraser: Eraser, seed: int
 ) -> dict[str, Estimate]:
-    """Return how often probes of unseen clips name the word, before and after the text erasure."""
-    words, held_words = _by_position(fit.words), _by_position(held.words)
+    """Return how often probes of unseen clips name the word, before and after the text erasure.
+
+    They are fitted on clips that the eraser never saw: on its own a linear probe has nothing to learn by theorem.
+    """
+    words, held_words = _by_position(probed.words), _by_position(held.words)
     erase = eraser.projections(eraser.layers, "affine")[ERASED_LAYER]
     after = {key: erase(part) for key, part in states.items()}
     tried = (
@@ -257,7 +261,7 @@ def _probes(
         ("quadratic_after", after, True),
     )
     return {
-        key: _share(probe_hits(x["fit"], words, x["held"], held_words, quadratic=quadratic), seed)
+        key: _share(probe_hits(x["probed"], words, x["held"], held_words, quadratic=quadratic), seed)
         for key, x, quadratic in tried
     }
 

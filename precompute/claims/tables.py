@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.records import columns_of, read_table
 from engine.tables import as_declared
-from precompute.claims import agreement, damage, erasing, errors, implicit, noise, phases, states
-from precompute.claims.measured import Measured
-from precompute.claims.verdict import Trial, cell_row, claim_figures
+from precompute.claims import behaviour, mechanism, phases
+from precompute.claims.measured import FORMER_RESAMPLES, Measured, recorded_resamples
+from precompute.claims.published import published
+from precompute.claims.verdict import Trial, cell_row, claim_figures, published_verdict
 from precompute.mechanism.clip_tables import FOLDER, RECORD
 
 if TYPE_CHECKING:
@@ -31,25 +32,29 @@ INTERLEAVED = (
 Try = Callable[[Measured], Iterator[Trial]]
 # Claim -> the tables that it is tried on, and how.
 TRIES: dict[str, tuple[tuple[str, ...], Try]] = {
-    "near_equivalence": (("agreement",), agreement.near_equivalence),
-    "divergence": (("agreement",), agreement.divergence),
-    "backbone_confound": (("confound",), agreement.backbone),
-    "shared_errors": (("agreement",), errors.shared_errors),
-    "shared_errors_dealt": (("agreement",), errors.shared_errors_null),
-    "reasoning_errors": (("shared_errors",), errors.reasoning_errors),
-    "voice_tasks": (("agreement",), agreement.voice),
-    "noise": (("answers",), noise.robustness),
-    "acoustic_kept": (("probes",), states.acoustic_kept),
-    "late_text": (("lens",), states.late_text),
-    "emergence_order": (("lens",), states.emergence_order),
-    "sufficiency": (("sufficiency",), implicit.sufficiency),
-    "text_erasure": (("erasure",), erasing.text_collapses),
-    "text_erasure_equal_change": (("erasure",), erasing.text_against_equal_change),
-    "text_erasure_forced_choice": (("erasure_clips",), erasing.text_in_forced_choice),
-    "ctc_against_boc": (("erasure_clips",), erasing.ctc_against_boc),
-    "acoustic_harms_text": (("erasure",), erasing.acoustic_harms),
-    "acoustic_damages_text": (("damage",), damage.text_damage),
-    "random_negligible": (("erasure",), erasing.random_is_negligible),
+    "near_equivalence": (("agreement",), behaviour.near_equivalence),
+    "divergence": (("agreement",), behaviour.divergence),
+    "backbone_confound": (("confound",), behaviour.backbone),
+    "as_accurate": (("agreement",), behaviour.as_accurate),
+    "shared_errors": (("agreement",), behaviour.shared_errors),
+    "matched_overlap": (("confound",), behaviour.matched_overlap),
+    "shared_errors_dealt": (("agreement",), behaviour.shared_errors_null),
+    "reasoning_errors": (("agreement",), behaviour.reasoning_errors),
+    "voice_tasks": (("agreement",), behaviour.voice),
+    "noise": (("agreement",), behaviour.robustness),
+    "acoustic_kept": (("probes",), mechanism.acoustic_kept),
+    "decodability_profile": (("probes",), mechanism.decodability_profile),
+    "late_text": (("lens_clips",), mechanism.late_text),
+    "emergence_order": (("lens_clips",), mechanism.emergence_order),
+    "sufficiency": (("implicit_clips",), mechanism.sufficiency),
+    "text_erasure": (("erasure_clips",), mechanism.text_collapses),
+    "text_erasure_equal_change": (("erasure_clips",), mechanism.text_against_equal_change),
+    "text_erasure_forced_choice": (("erasure_clips",), mechanism.text_in_forced_choice),
+    "ctc_against_boc": (("erasure_clips",), mechanism.ctc_against_boc),
+    "acoustic_harms_text": (("erasure_clips",), mechanism.acoustic_harms),
+    "acoustic_damages_text": (("damage",), mechanism.text_damage),
+    "random_negligible": (("erasure_clips",), mechanism.random_is_negligible),
+    "kept_unused": (("probes", "erasure_clips"), mechanism.kept_but_unused),
     "latent_transcription": (("interleaved",), phases.latent_transcription),
     "three_phases": (("interleaved", "phases"), phases.three_phases),
     "both_needed": (("interleaved",), phases.both_needed),
@@ -57,6 +62,9 @@ TRIES: dict[str, tuple[tuple[str, ...], Try]] = {
     "knowledge_relation": (("interleaved", "spoken_knowledge"), phases.knowledge_relation),
     "latent_text_used": (("interleaved", "phase_causal"), phases.latent_text_used),
 }
+# What the paper does not print, and what was learnt of the other one prints no table: nothing to try a rule on.
+NOT_PUBLISHED = ("interleaved",)
+CLIP_TABLES = ("lens_clips", "implicit_clips", "erasure_clips")
 
 
 def claim_words() -> list[dict[str, str]]:
@@ -76,7 +84,7 @@ def claims_tables(
     """Return the rows of claims.csv and claim_cells.csv.
 
     Args:
-        out: results folder, for the single answers under erasure.
+        out: results folder, for what was measured clip by clip.
         tables: rows of the other tables by name, those of mechanism only where they were measured.
         answers: the single answers of the run.
         clips: its clips.
@@ -84,21 +92,25 @@ def claims_tables(
         seed: of the resampling.
 
     Raises:
-        TableError: the table of clips under erasure cannot be read.
+        TableError: a table of clips cannot be read.
     """
     frames = {name: _frame(name, rows) for name, rows in tables.items()} | {
         "answers": answers,
         "clips": clips,
     }
+    probe_resamples = FORMER_RESAMPLES
     if (out / RECORD).exists():
-        frames["erasure_clips"] = read_table(out / FOLDER / "erasure_clips.parquet", "erasure_clips")
-    run = Measured(frames, {key: kind_of(key) for key in sorted(set(answers["system"]))}, seed)
+        frames |= {name: read_table(out / FOLDER / f"{name}.parquet", name) for name in CLIP_TABLES}
+        probe_resamples = recorded_resamples((out / RECORD).read_text(encoding="utf-8"))
+    run = Measured(
+        frames, {key: kind_of(key) for key in sorted(set(answers["system"]))}, seed, probe_resamples
+    )
     claims, cells = [], []
     for place, words in enumerate(claim_words(), start=1):
         found = trials_of(run, words["key"])
         missing = _missing(run, words)
         head = {"claim": words["key"], "place": place, **{name: words[name] for name in SAID}}
-        claims.append(head | claim_figures(found, missing))
+        claims.append(head | claim_figures(found, missing) | paper_columns(words["key"]))
         cells += [{"claim": words["key"]} | cell_row(trial) for trial in found]
     return {"claims": claims, "claim_cells": cells}
 
@@ -108,6 +120,15 @@ def _missing(run: Measured, words: Mapping[str, str]) -> str:
     if words["shown"] == "interleaved":
         return words["needs"] if run.has("interleaved") else INTERLEAVED
     return words["needs"] if words["shown"] == "benchmark" or run.has("erasure") else MECHANISM
+
+
+def paper_columns(claim: str) -> dict[str, str]:
+    """Return what the claim's rule says of the paper's own published numbers: the verdict, and how it comes to it."""
+    shown = {words["key"]: words["shown"] for words in claim_words()}
+    _, tried = TRIES[claim]
+    trials = [] if shown[claim] in NOT_PUBLISHED else list(tried(published()))
+    verdict, said = published_verdict(trials)
+    return {"paper_verdict": verdict, "paper_says": said}
 
 
 def trials_of(run: Measured, claim: str) -> list[Trial]:

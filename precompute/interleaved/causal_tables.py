@@ -25,6 +25,11 @@ OUTCOMES = {
     ),
 }
 CONTROLS = ("rank_matched", "change_matched")
+NAMES = {
+    "change": "Change",
+    "vs_rank_matched": "Against equal rank",
+    "vs_change_matched": "Against equal change",
+}
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0, "")
 Row = dict[str, Any]
 
@@ -48,7 +53,11 @@ def causal_rows(clips: pd.DataFrame, models: Mapping[str, Mapping[str, str]], *,
                 f"vs_{control}": _gap(mine, by_arm.get(control), seed) if arm == "erased" else NOTHING
                 for control in CONTROLS
             }
-            yield place | {"arm": arm} | _row(single, mine, seed) | _named({"change": change} | against)
+            gaps = {"change": change} | against
+            row = _row(single, mine, seed)
+            told = (f"{NAMES[name]}: {gap.note}" for name, gap in gaps.items() if gap.note)
+            row["note"] = " ".join((row["note"], *told))
+            yield place | {"arm": arm} | row | _named(gaps)
 
 
 def _by_item(rows: pd.DataFrame) -> pd.DataFrame:

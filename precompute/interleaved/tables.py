@@ -16,7 +16,7 @@ from engine.interleaved_records import RECALL, TEXT_SHARE
 from engine.records import read_table
 from engine.stats.boundaries import Boundaries, excess_of, phase_boundaries
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_share, per_group, ratio
+from engine.stats.intervals import bootstrap, bootstrap_mean, bootstrap_share, per_group, ratio
 from precompute.interleaved.causal_tables import causal_rows
 from precompute.interleaved.knowledge_tables import knowledge_rows
 from precompute.interleaved.units import FOLDER, RECORD
@@ -82,7 +82,8 @@ def layer_rows(clips: pd.DataFrame, models: Mapping[str, Mapping[str, str]], *, 
 def _recall(rows: pd.DataFrame, k: int, seed: int) -> Row:
     sums = _word_sums(rows, k)
     score = bootstrap_share(sums[:, [0, 2]], seed=seed)
-    excess = bootstrap(sums, excess_of, seed=seed)
+    above = np.stack([sums[:, 0] - sums[:, 1], sums[:, 2]], axis=1)
+    excess = bootstrap_mean(above, seed=seed, within=(-1.0, 1.0))
     n_words = int(sums[:, 2].sum())
     note = EVERY_UNIT_HEARS if (rows["d"] == 1).all() else ""
     return (
@@ -93,7 +94,7 @@ def _recall(rows: pd.DataFrame, k: int, seed: int) -> Row:
             "n_words": n_words,
             "n_groups": score.n,
             "n_clips": len(rows),
-            "note": " ".join(filter(None, (score.note, note))),
+            "note": " ".join(filter(None, (score.note, f"R: {excess.note}" if excess.note else "", note))),
         }
     )
 

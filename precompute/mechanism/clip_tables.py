@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from engine.mechanism_records import NOT_PROVEN
 from engine.records import write_table
 from engine.scoring import is_right
+from engine.stats.intervals import N_RESAMPLES
 from engine.systems.catalogue import SystemSpec, revision_of
 from engine.tables import write_whole
 from precompute import keys
@@ -35,7 +37,17 @@ FOLDER, RECORD = "mechanism", "mechanism.json"
 CHANGE_DIGITS = 3  # of nats, and of shares; batches agree to this
 LONGEST_TEXT = 60  # characters of an answer under an erasure, which may ramble
 _CHANGES = ("log_likelihood_change", "right_log_likelihood_change", "relative_change")
-_AS_FOUND = ("condition", "layers", "arm", "seed", "kept_rank", "label", "label_status", "correct")
+_AS_FOUND = (
+    "condition",
+    "layers",
+    "arm",
+    "seed",
+    "kept_rank",
+    "fitted_on",
+    "label",
+    "label_status",
+    "correct",
+)
 Row = dict[str, Any]
 
 
@@ -68,6 +80,7 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
         "fold_seed": FOLD_SEED,
         "code_versions": keys.CODE_VERSION,
         "seconds": _seconds(ledger),
+        "resamples": N_RESAMPLES,  # of the intervals of probes and damage, which are taken inside the run
         "notes": plan.notes,
         "failed": dict(sorted(missed.items())),
     }
@@ -109,6 +122,8 @@ def _lens_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -> I
                     "text": text,
                     "precision": found["precision"][layer],
                     "control": found["control"][layer],
+                    "set_precision": found["set_precision"][layer],
+                    "set_control": found["set_control"][layer],
                     **_hits("current", found["current"][layer]),
                     **_hits("next", found["following"][layer]),
                     **_hits("mismatched", found["mismatched"][layer]),
@@ -164,7 +179,6 @@ def _erasure_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -
                     continue
                 if plain:
                     seen.add(f"{spec.key} {clip.clip_id}")
-                before, after, chance = arm["probe"] or (None, None, None)
                 forced = arm["forced_correct"]
                 yield _about(spec, clip) | {
                     **{name: arm[name] for name in _AS_FOUND},
@@ -173,7 +187,5 @@ def _erasure_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -
                     "forced_correct": None if forced is None else float(forced),
                     "method": "none" if plain else GRID[setting].method,
                     "scope": "none" if plain else GRID[setting].scope,
-                    "probe_before": before,
-                    "probe_after": after,
-                    "probe_chance": chance,
+                    **(arm["proof"] or NOT_PROVEN),
                 }

@@ -12,8 +12,9 @@ from typing import Any
 
 from engine.conditions import preset_layers
 from engine.erasure import load_eraser
-from engine.hooks import Projection
+from engine.hooks import ByGroup, Edit, Group, Projection
 from engine.matched_step import match_changes
+from engine.proof import RunProof
 from engine.recipe import say_recipe
 from engine.result import Answer
 from engine.scoring import is_right
@@ -38,8 +39,9 @@ class Arm:
         kind: erased, rank_matched or change_matched.
         seed: of a control, 0 for the eraser.
         kept_rank: directions taken out, the most over its layers.
+        fitted_on: what the eraser was fitted on.
+        proof: what fresh probes read of the condition in a run erased as this one; None where not measured.
         projections: of the eraser, or the random ones, whose step a control of equal change lengthens.
-        probe: mean over its layers of what a fresh probe reads: before the erasure, after, and by chance.
     """
 
     condition: str
@@ -47,7 +49,8 @@ class Arm:
     kind: str
     seed: int
     kept_rank: int
-    probe: tuple[float, float, float]
+    fitted_on: str
+    proof: RunProof | None
     projections: Mapping[int, Projection]
 
 
@@ -80,18 +83,17 @@ def _arms(who: str, models: Path, setting: Setting) -> Iterator[Arm]:
         eraser = load_eraser(who, condition, system.fingerprint, models)
         for name, layers in reach.items():
             erased = eraser.projections(layers, setting.method)
-            rank = max(eraser.kept_rank[layer] for layer in layers)
-            before, after, chance = (
-                sum(scores[layer] for layer in layers) / len(layers)
-                for scores in (eraser.probe_before, eraser.probe_after, eraser.probe_chance)
+            about = (
+                eraser.rank(layers, setting.method),
+                eraser.fitted_on(layers, setting.method),
+                eraser.proof and eraser.proof.of_run(layers, setting.method, setting.scope),
             )
-            probe = (before, after, chance)
-            yield Arm(condition, name, ERASED, 0, rank, probe, erased)
+            yield Arm(condition, name, ERASED, 0, *about, erased)
             for seed in SEEDS:
                 control = eraser.random_control(layers, setting.method, seed)
-                yield Arm(condition, name, RANK_MATCHED, seed, rank, probe, control)
+                yield Arm(condition, name, RANK_MATCHED, seed, *about, control)
                 if setting.change_matched and seed in CHANGE_SEEDS:
-                    yield Arm(condition, name, CHANGE_MATCHED, seed, rank, probe, control)
+                    yield Arm(condition, name, CHANGE_MATCHED, seed, *about, control)
 
 
 def _passes(arms: Sequence[Arm]) -> Iterator[Sequence[Arm]]:
@@ -107,7 +109,8 @@ def _answers(
     setting = GRID[job.setting]
     prepared = system.prepare(system.hear(say_recipe(job.recipe).clip), job.question.instruction)
     out: list[dict[str, Any]] = []
-    shares: dict[tuple[str, str], dict[int, float]] = {}  # how far each eraser moved the states of this clip
+    # How far each eraser moved the states of this clip, by layer and group of positions.
+    shares: dict[tuple[str, str], dict[int, dict[Group, float]]] = {}
     for part in _passes(arms):
         found, edits = answer_pass(
             system,
@@ -120,7 +123,7 @@ def _answers(
         )
         for row, arm in enumerate(part, 1):
             if arm.kind == ERASED:
-                shares[arm.condition, arm.layers] = edits.relative_change_by_layer(row)
+                shares[arm.condition, arm.layers] = edits.change_by_group(row)
         for row, result in enumerate(found):
             if row == 0 and out:
                 continue  # the plain row of a later pass is the first pass's again
@@ -139,7 +142,9 @@ def _answers(
     return out
 
 
-def _edit(arm: Arm, shares: Mapping[tuple[str, str], Mapping[int, float]]) -> Mapping[int, Projection]:
+def _edit(
+    arm: Arm, shares: Mapping[tuple[str, str], Mapping[int, Mapping[Group, float]]]
+) -> Mapping[int, Edit | ByGroup]:
     if arm.kind != CHANGE_MATCHED:
         return arm.projections
     return match_changes(arm.projections, shares[arm.condition, arm.layers])
@@ -147,14 +152,32 @@ def _edit(arm: Arm, shares: Mapping[tuple[str, str], Mapping[int, float]]) -> Ma
 
 def _about(arm: Arm | None) -> dict[str, Any]:
     if arm is None:
-        return {"condition": "none", "layers": "none", "arm": PLAIN, "seed": 0, "kept_rank": 0, "probe": None}
+        nothing = {"condition": "none", "layers": "none", "arm": PLAIN, "seed": 0, "kept_rank": 0}
+        return nothing | {"fitted_on": "none", "proof": None}
     return {
         "condition": arm.condition,
         "layers": arm.layers,
         "arm": arm.kind,
         "seed": arm.seed,
         "kept_rank": arm.kept_rank,
-        "probe": [round(score, DIGITS) for score in arm.probe],
+        "fitted_on": arm.fitted_on,
+        "proof": _proof(arm.proof) if arm.kind == ERASED and arm.proof else None,
+    }
+
+
+def _proof(proof: RunProof) -> dict[str, Any]:
+    """Return the columns of the proof, as `engine.mechanism_records` names them: of the layer where most is left."""
+    one = proof.layers[proof.worst]
+    numbers = {
+        "probe_erased": one.erased,
+        "probe_low": one.low,
+        "probe_high": one.high,
+        "probe_plain": one.plain,
+        "probe_random": one.random,
+        "probe_chance": one.chance,
+    }
+    return {name: round(number, DIGITS) for name, number in numbers.items()} | {
+        "probe_verdict": proof.verdict
     }
 
 

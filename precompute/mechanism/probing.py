@@ -26,7 +26,7 @@ from engine.probes import (
 )
 from engine.stats.estimate import Estimate
 from precompute.ledger import LedgerRow
-from precompute.mechanism.states import Heard, hear_all, seconds_per_position
+from precompute.mechanism.states import Heard, hear_all
 from precompute.mechanism.units import INPUT, LayerJob, MechanismUnit, ProbeClip
 from precompute.units import Outcome
 
@@ -93,7 +93,7 @@ def make_bench(who: str, models: Path, clips: tuple[ProbeClip, ...], *, untraine
         heard,
         tuple(grouped_folds(numbers, numbers)),
         np.array([texts[clip.recipe.text] for clip in clips]),
-        places_for(seconds_per_position(who, models)),
+        places_for(sum(one.seconds for one in heard) / sum(len(one.by_layer[0]) for one in heard)),
     )
 
 

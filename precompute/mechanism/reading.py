@@ -11,7 +11,6 @@ from engine.decode import run_arms
 from engine.lanes import control_transcripts
 from engine.lens import lens_text, read_lens
 from engine.recipe import say_recipe, spoil
-from engine.systems.base import SpeechLLM
 from engine.word_recall import count_hits, rank_words
 from precompute.ledger import LedgerRow
 from precompute.mechanism.units import ClipJob, MechanismUnit
@@ -38,39 +37,46 @@ def read_layers(unit: MechanismUnit) -> Outcome:
 def _read(system: Any, job: ClipJob) -> dict[str, Any]:
     """Return what `precompute.mechanism.clip_tables` writes, layer by layer.
 
-    texts: the lens's line; precision, control: shares, null where undefined; current, following: positions
-    that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same, summed over the control
-    transcripts.
+    texts: the lens's line; precision, control, and both by the paper's reading: shares, null where undefined;
+    current, following: positions that ask for a word, and hits among the top 1, 5 and 10; mismatched: the same,
+    summed over the control transcripts.
     """
     spoken = say_recipe(job.recipe)
     noisy = spoil(spoken.clip, job.recipe)
-    prepared = system.prepare(system.hear(noisy.clip if noisy else spoken.clip), job.question.instruction)
+    heard = system.hear(noisy.clip if noisy else spoken.clip)
+    prepared = system.prepare(heard, job.question.instruction)
     passed = run_arms(system, prepared, record_layers=all_layers(system), max_new_tokens=1)
     start, stop = prepared.span
     states = {layer: recorded[0, start:stop] for layer, recorded in passed.states.items()}
-    others, width_s = control_transcripts(), _width_s(system)
+    others = control_transcripts()
     lens = read_lens(
         system,
         states,
-        seconds_per_position=width_s,
+        seconds_per_position=heard.seconds_per_position,
+        position_ends_s=heard.position_ends_s,
         words=spoken.words,
         words_from=WORDS_FROM,
         other_transcripts=others,
     )
-    ranks = rank_words(system, states, spoken.words, seconds_per_position=width_s, other_transcripts=others)
+    ranks = rank_words(
+        system,
+        states,
+        spoken.words,
+        seconds_per_position=heard.seconds_per_position,
+        position_ends_s=heard.position_ends_s,
+        other_transcripts=others,
+    )
     layers = [str(layer) for layer in lens.layers]
     return {
         "texts": {layer: lens_text(lens, int(layer)) for layer in layers},
         "precision": dict(zip(layers, map(_rounded, lens.precision), strict=True)),
         "control": dict(zip(layers, map(_rounded, lens.control), strict=True)),
+        "set_precision": dict(zip(layers, map(_rounded, lens.set_precision), strict=True)),
+        "set_control": dict(zip(layers, map(_rounded, lens.set_control), strict=True)),
         "current": {layer: count_hits(ranks.current[n]) for n, layer in enumerate(layers)},
         "following": {layer: count_hits(ranks.following[n]) for n, layer in enumerate(layers)},
         "mismatched": {layer: count_hits(ranks.control[:, n].ravel()) for n, layer in enumerate(layers)},
     }
-
-
-def _width_s(system: SpeechLLM) -> float:
-    return system.seconds_per_position
 
 
 def _rounded(share: float) -> float | None:

@@ -20,6 +20,7 @@ from engine.ctc_probe import spell
 from engine.decode import run_arms
 from engine.random_model import redraw
 from engine.recipe import say_recipe
+from engine.result import even_ends
 from engine.systems.catalogue import SYSTEMS
 from engine.systems.registry import load_speech_llm
 from engine.systems.whisper_encoder import WhisperEars
@@ -38,21 +39,22 @@ class Heard:
 
     Attributes:
         by_layer: layer -> [positions, d_model]; `INPUT` holds the log-mel frames of each position.
+        seconds: of sound that the positions cover.
         targets: energy and pitch [positions, 1], NaN where nothing is voiced; letters [positions, letters].
         text: the words, as the CTC probe spells.
     """
 
     by_layer: Mapping[int, np.ndarray]
+    seconds: float
     targets: Mapping[str, np.ndarray]
     text: str
 
 
 @dataclass(frozen=True)
 class _Ears:
-    """How states come out of a clip."""
+    """How states come out of a clip: layer -> [positions, d_model], and when each position ends in seconds."""
 
-    width_s: float
-    states: Callable[[AudioClip], dict[int, np.ndarray]]
+    states: Callable[[AudioClip], tuple[dict[int, np.ndarray], np.ndarray]]
 
 
 @lru_cache(maxsize=2)
@@ -71,27 +73,18 @@ def hear_all(who: str, models: Path, clips: tuple[ProbeClip, ...], untrained: bo
     return tuple(_heard(ears, clip) for clip in clips)
 
 
-def seconds_per_position(who: str, models: Path) -> float:
-    """Return the clock width of a position of this system."""
-    return (
-        load_speech_llm(who, models).seconds_per_position
-        if who in SYSTEMS
-        else WhisperEars.seconds_per_position
-    )
-
-
 def _heard(ears: _Ears, clip: ProbeClip) -> Heard:
     spoken = say_recipe(clip.recipe)
-    by_layer = ears.states(spoken.clip)
-    n_positions = len(by_layer[0])
-    pitch = pitch_octaves(np.array(clip.pitch_hz), n_positions, round(ears.width_s / HOP_S))
-    energy = energy_db(spoken.clip.samples, n_positions, ears.width_s)
+    by_layer, ends_s = ears.states(spoken.clip)
+    pitch = pitch_octaves(np.array(clip.pitch_hz), ends_s, HOP_S)
+    energy = energy_db(spoken.clip.samples, ends_s)
     return Heard(
         by_layer,
+        float(ends_s[-1]),
         {
             "energy": np.where(np.isnan(pitch), np.nan, energy)[:, None],
             "pitch": pitch[:, None],
-            "letters": letter_bags(spoken.words, n_positions, ears.width_s),
+            "letters": letter_bags(spoken.words, ends_s),
         },
         spell(" ".join(word.text for word in spoken.words)),
     )
@@ -104,17 +97,23 @@ def _speech_llm(who: str, models: Path, untrained: bool) -> _Ears:
         redraw(system.ears, seed=UNTRAINED_SEED)
         redraw(system.language_model, seed=UNTRAINED_SEED + 1)
 
-    def states(clip: AudioClip) -> dict[int, np.ndarray]:
-        prepared = system.prepare(system.hear(clip), INSTRUCTION)
+    def states(clip: AudioClip) -> tuple[dict[int, np.ndarray], np.ndarray]:
+        received = system.hear(clip)
+        prepared = system.prepare(received, INSTRUCTION)
         passed = run_arms(system, prepared, record_layers=all_layers(system), max_new_tokens=1)
         start, stop = prepared.span
         found = {layer: recorded[0, start:stop].cpu().numpy() for layer, recorded in passed.states.items()}
         mel, n_frames = system.features(clip.samples)
         heard = mel[:, :n_frames].float().cpu().numpy()
-        found[INPUT] = _stacked(heard, stop - start, system.seconds_per_position)
-        return found
+        is_even = received.position_ends_s is None
+        found[INPUT] = (
+            _stacked(heard, stop - start, received.seconds_per_position)
+            if is_even
+            else _averaged(heard, received.ends_s)
+        )
+        return found, received.ends_s
 
-    return _Ears(system.seconds_per_position, states)
+    return _Ears(states)
 
 
 def _transcriber(folder: Path, untrained: bool) -> _Ears:
@@ -122,13 +121,13 @@ def _transcriber(folder: Path, untrained: bool) -> _Ears:
     if untrained:
         redraw(ears.encoder, seed=UNTRAINED_SEED)
 
-    def states(clip: AudioClip) -> dict[int, np.ndarray]:
+    def states(clip: AudioClip) -> tuple[dict[int, np.ndarray], np.ndarray]:
         found = {layer: heard.numpy() for layer, heard in ears.layer_states(clip.samples).items()}
         mel, n_frames = ears.features(clip.samples)
         found[INPUT] = _stacked(mel[:, :n_frames].numpy(), len(found[0]), ears.seconds_per_position)
-        return found
+        return found, even_ends(len(found[0]), ears.seconds_per_position)
 
-    return _Ears(ears.seconds_per_position, states)
+    return _Ears(states)
 
 
 def _stacked(mel: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
@@ -137,3 +136,11 @@ def _stacked(mel: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
     wanted = n_positions * n_frames
     filled = np.pad(mel, ((0, 0), (0, max(0, wanted - mel.shape[1]))), mode="edge")[:, :wanted]
     return filled.T.reshape(n_positions, -1)
+
+
+def _averaged(mel: np.ndarray, ends_s: np.ndarray) -> np.ndarray:
+    """Return the mean log-mel frame of each position [positions, mels]: they are not of one width."""
+    edges = np.round(np.array([0.0, *ends_s]) / MEL_FRAME_S).astype(int)
+    starts = np.minimum(edges[:-1], mel.shape[1] - 1)
+    stops = np.maximum(np.minimum(edges[1:], mel.shape[1]), starts + 1)
+    return np.stack([mel[:, start:stop].mean(1) for start, stop in zip(starts, stops, strict=True)])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.spelling import normalise
-from engine.stats.agreement import bootstrap_kappa, cohen_kappa
+from engine.stats.agreement import Reading, bootstrap_kappas, cohen_kappa, confusion
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap_share, per_group
+from engine.stats.intervals import bootstrap_share, per_group
 from precompute.mechanism.lens_tables import group_numbers, n_items
 from precompute.stages.cells import class_of_label
 
@@ -39,17 +40,21 @@ def sufficiency_rows(clips: pd.DataFrame, *, seed: int) -> Iterator[dict[str, An
 
 def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
     groups = group_numbers(group)
-    choices = group["choices"].tolist()
-    implicit, speech, cascade = (
-        [_class_of(label, offered, by_place) for label, offered in zip(group[column], choices, strict=True)]
-        for column in ("label", "speech_label", "cascade_label")
+    implicit, speech, cascade = classes_of(group, by_place=by_place).values()
+    is_open = not all(group["choices"])
+    kappas, of_cascade = (
+        _kappas(other, speech, groups, is_open=is_open, seed=seed) for other in (implicit, cascade)
     )
-    is_open = not all(choices)
-    kappa, of_cascade = (
-        _kappa(other, speech, groups, is_open=is_open, seed=seed) for other in (implicit, cascade)
-    )
+    kappa, by_cascade = kappas["never"], of_cascade["never"]
     accuracy = bootstrap_share(per_group(groups, _hits(group["correct"])), seed=seed)
-    notes = [kappa.note, BY_PLACE if by_place else "", accuracy.note]
+    notes = [
+        kappa.note,
+        f"Whisper's transcript: {by_cascade.note}"
+        if by_cascade.note != kappa.note and by_cascade.note
+        else "",
+        BY_PLACE if by_place else "",
+        accuracy.note,
+    ]
     return {
         "n_items": n_items(group),
         "n_groups": accuracy.n,
@@ -57,11 +62,15 @@ def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
         "kappa": kappa.value,
         "low": kappa.low,
         "high": kappa.high,
-        "kappa_cascade": of_cascade.value,
-        "cascade_low": of_cascade.low,
-        "cascade_high": of_cascade.high,
+        "kappa_unparsed_agree": kappas["agrees"].value,
+        "kappa_both_parsed": kappas["left out"].value,
+        "kappa_cascade": by_cascade.value,
+        "cascade_low": by_cascade.low,
+        "cascade_high": by_cascade.high,
         "kappa_mismatched": np.nan if is_open else _mismatched_kappa(implicit, speech),
-        "agreement": float(np.mean([a == b for a, b in zip(implicit, speech, strict=True)])),
+        "agreement": float(
+            np.mean([a is not None and a == b for a, b in zip(implicit, speech, strict=True)])
+        ),
         "accuracy": accuracy.value,
         "accuracy_low": accuracy.low,
         "accuracy_high": accuracy.high,
@@ -71,32 +80,44 @@ def _row(group: pd.DataFrame, *, by_place: bool, seed: int) -> dict[str, Any]:
     }
 
 
+def classes_of(group: pd.DataFrame, *, by_place: bool) -> dict[str, list[str | None]]:
+    """Return what each answer of implicit_clips is counted as, None without a label, by column of the label."""
+    return {
+        column: [
+            _class_of(label, offered, by_place)
+            for label, offered in zip(group[column], group["choices"], strict=True)
+        ]
+        for column in ("label", "speech_label", "cascade_label")
+    }
+
+
 def _hits(correct: pd.Series[bool]) -> np.ndarray:
     return np.stack([correct.to_numpy(float), np.ones(len(correct))], axis=1)
 
 
-def _class_of(label: str | None, choices: str, by_place: bool) -> str:
-    """Return what an answer is counted as; no label is one class of its own."""
+def _class_of(label: str | None, choices: str, by_place: bool) -> str | None:
+    """Return what an answer is counted as; None for one without a label."""
     if label is None:
-        return "(none)"
+        return None
     offered = [normalise(choice) for choice in choices.split("|")] if choices else []
     return class_of_label(label, offered, by_place=by_place)
 
 
-def _mismatched_kappa(a: list[str], b: list[str]) -> float:
+def _mismatched_kappa(a: list[str | None], b: list[str | None]) -> float:
     """Return the mean kappa over all pairings of each clip with the answer to another one's text; NaN for one clip."""
     found = [cohen_kappa([*a[n:], *a[:n]], b) for n in range(1, len(a))]
     return float(np.mean(found)) if found else np.nan
 
 
-def _kappa(a: list[str], b: list[str], groups: np.ndarray, *, is_open: bool, seed: int) -> Estimate:
-    """Return Cohen's kappa with its interval over groups."""
+def _kappas(
+    a: list[str | None], b: list[str | None], groups: np.ndarray, *, is_open: bool, seed: int
+) -> dict[Reading, Estimate]:
+    """Return Cohen's kappa in every reading with its interval over groups."""
     if is_open:
-        return Estimate(np.nan, np.nan, np.nan, len(np.unique(groups)), "", OPEN)
-    number = {label: n for n, label in enumerate(dict.fromkeys([*a, *b]))}
-    size = len(number)
-    counts = np.zeros((len(a), 1, size, size))
-    counts[np.arange(len(a)), 0, [number[x] for x in a], [number[y] for y in b]] = 1
-    found = bootstrap_kappa(counts, groups, seed=seed)
-    note = ONE_LABEL if np.isnan(found.value) else f"{ALIKE}." if found.low == found.high else found.note
-    return Estimate(found.value, found.low, found.high, found.n, found.method, note)
+        nothing = Estimate(np.nan, np.nan, np.nan, len(np.unique(groups)), "", OPEN)
+        return {"never": nothing, "agrees": nothing, "left out": nothing}
+    found = bootstrap_kappas(confusion(a, b), groups, seed=seed)
+    return {
+        reading: replace(one, note=ONE_LABEL) if np.isnan(one.value) else one
+        for reading, one in found.items()
+    }

@@ -126,34 +126,57 @@ def _erasers_of(pair: str, models: Path) -> str:
 
 
 def eraser_section(name: str, erasers: Sequence[Eraser]) -> str:
-    """Return the section of kept ranks and probe scores: means and ranges over all fitted layers."""
+    """Return the section of kept ranks and of what fresh probes read, in every way of erasing that was measured."""
     rows = []
     for eraser in erasers:
         ranks = sorted(set(eraser.kept_rank.values()))
         rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
-        scores = (eraser.probe_before, eraser.probe_after, eraser.probe_chance)
         targets = [target for target in eraser.targets if target != OTHER_WORD]
-        rows.append(
-            (
-                CONDITIONS[eraser.condition].name,
-                eraser.measure,
-                len(targets),
-                rank,
-                *map(_mean_and_range, scores),
+        about = (CONDITIONS[eraser.condition].name, len(targets), rank)
+        if eraser.proof is None:
+            rows.append((*about, "not measured", *[""] * 6))
+            continue
+        for setting, layers in eraser.proof.settings.items():
+            found = list(layers.values())
+            n_gone = sum(one.verdict == "not found" for one in found)
+            scores = ([getattr(one, name) for one in found] for name in ("plain", "random", "erased"))
+            rows.append(
+                (
+                    *about,
+                    setting,
+                    eraser.proof.measure,
+                    *map(_mean_and_range, scores),
+                    f"{found[0].chance:.3f}",
+                    f"{n_gone} of {len(found)} layers",
+                )
             )
-        )
-    layers = erasers[0].layers
+    layers, proof = erasers[0].layers, erasers[0].proof
+    chained = (
+        ", and for the nine layers of the preset on the states that those below have edited"
+        if erasers[0].chained
+        else ""
+    )
+    proven = (
+        f" Scores are of a linear probe fitted anew on {proof.clips}, which sees runs erased as named and no clip "
+        "of the fit: mean over layers (least to greatest). Gone: at how many layers it finds nothing where the plain "
+        "probe does."
+        if proof
+        else " Whether anything is gone was not measured on other clips, so nothing is claimed."
+    )
     return (
-        f"## Erasers of {name}\n\nLEACE in float64, one eraser for each condition and layer "
-        f"({layers[0]} to {layers[-1]}), on the states at audio positions; fitted on {erasers[0].fit}. "
-        "Scores are of a linear probe fitted afresh, on held-out sentences in training voices: mean over "
-        "layers (least to greatest).\n\n"
-        + markdown_table(("condition", "score", "targets", "kept rank", "before", "after", "chance"), rows)
+        f"## Erasers of {name}\n\nLEACE in float64, for each condition and layer ({layers[0]} to {layers[-1]}) on the "
+        f"plain states at audio positions{chained}; fitted on {erasers[0].fit}.{proven}\n\n"
+        + markdown_table(
+            (
+                *("condition", "targets", "kept rank", "erased", "score"),
+                *("plain", "random directions", "after", "chance", "gone"),
+            ),
+            rows,
+        )
     )
 
 
-def _mean_and_range(by_layer: Any) -> str:
-    values = list(by_layer.values())
+def _mean_and_range(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
@@ -168,6 +191,6 @@ def figures_section(figures: Sequence[Figure]) -> str:
     rows = [(f.measure, f.task, f.system, f.voices, f.n_items, f.with_interval()) for f in figures]
     return (
         "## All figures\n\nShares of 1 with 95 % intervals over items: Wilson's for shares, a percentile "
-        "bootstrap for kappa and word error rates (wer, corpus level).\n\n"
+        "bootstrap for kappa (two unparsed answers never agree) and word error rates (wer, corpus level).\n\n"
         + markdown_table(("measure", "task", "system", "voices", "n", "value [95 %]"), rows)
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ STEPS = 300
 BATCH_CLIPS = 32
 RATE = 1e-2
 CTC_SEED = 13
+FRAME_S = 0.02  # of an encoder's state
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,21 @@ def fit_ctc_head(states: Sequence[Tensor], texts: Sequence[str]) -> CtcHead:
 
 
 def position_characters(
-    logits: Float[Tensor, "frames classes"], n_positions: int, frames_per_position: int
+    logits: Float[Tensor, "frames classes"],
+    ends_s: Float[np.ndarray, "positions"],  # noqa: F821 - jaxtyping axis name
 ) -> Float[np.ndarray, "positions classes"]:
-    """Return one-hot classes: the likeliest non-blank character among a position's frames, else the blank."""
+    """Return one-hot classes: the likeliest non-blank character among a position's frames, else the blank.
+
+    Args:
+        logits: a frame of 20 ms each.
+        ends_s: when each position ends.
+    """
     best = logits.argmax(-1)
     scores = logits.softmax(-1)
-    out = np.zeros((n_positions, logits.shape[1]))
-    for position in range(n_positions):
-        here = slice(position * frames_per_position, (position + 1) * frames_per_position)
+    out = np.zeros((len(ends_s), logits.shape[1]))
+    edges = np.round(np.array([0.0, *ends_s]) / FRAME_S).astype(int)
+    for position, (start, stop) in enumerate(pairwise(edges)):
+        here = slice(start, stop)
         said = sorted({int(c) for c in best[here] if c != 0})
         out[position, said[int(scores[here][:, said].sum(0).argmax())] if said else 0] = 1
     return out

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 from engine.errors import VoiceError
 from engine.request import RunRequest
@@ -22,6 +21,7 @@ from engine.result import RunResult
 from engine.run import run
 from engine.scoring import is_right
 from engine.spelling import normalise
+from engine.stats.agreement import Reading, bootstrap_kappas, confusion
 from engine.stats.scores import word_errors
 from engine.tasks import TASKS as TASK_TABLE
 from precompute.mini.held_out import TASKS, HeldOutItem, gold_of, held_out_items, say_item
@@ -31,8 +31,14 @@ logger = logging.getLogger(__name__)
 
 FULL_ITEMS, QUICK_ITEMS = 200, 20
 FULL_WORDS_ITEMS, QUICK_WORDS_ITEMS = 200, 40
-BOOTSTRAP_RESAMPLES = 1_000
+BOOTSTRAP_RESAMPLES = 10_000
 BOOTSTRAP_SEED = 41
+# Reading of unparsed answers -> measure; the first is the headline.
+KAPPAS: dict[Reading, str] = {
+    "never": "kappa",
+    "agrees": "kappa_unparsed_agree",
+    "left out": "kappa_both_parsed",
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Row:
     """One figure of the evaluation: a share from 0 to 1 with its 95 % interval over items.
 
     Attributes:
-        measure: accuracy, forced_choice_accuracy, unparsed_rate, kappa, agreement, majority_baseline or wer.
+        measure: accuracy, forced_choice_accuracy, unparsed_rate, one of KAPPAS, agreement, majority_baseline or wer.
         system: whose figure; "speech LLM and cascade" for kappa and agreement.
         voices: "espeak, unseen voices" or "festival, unseen engine".
     """
@@ -120,9 +126,9 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
             rows.append(_mean_row("forced_choice_accuracy", task, system, voices, forced))
     labels = [[_label(a.result.lanes[lane].answer.label) for a in answered] for lane in (0, 1)]
     pair = "speech LLM and cascade"
-    same = [a == b for a, b in zip(*labels, strict=True)]
+    same = [a is not None and a == b for a, b in zip(*labels, strict=True)]
     rows.append(_mean_row("agreement", task, pair, voices, same))
-    rows.append(_kappa_row(task, pair, voices, *labels))
+    rows += _kappa_rows(task, pair, voices, *labels)
     if table.labels:
         golds = [a.gold for a in answered]
         commonest = max(set(golds), key=golds.count)
@@ -130,9 +136,9 @@ def _task_rows(task: str, answered: Sequence[_Answered]) -> list[Row]:
     return rows
 
 
-def _label(label: str | None) -> str:
-    """A class for kappa; answers that were not parsed are one class of their own."""
-    return "(not parsed)" if label is None else normalise(label)
+def _label(label: str | None) -> str | None:
+    """A class for kappa, None for an answer that was not parsed."""
+    return None if label is None else normalise(label)
 
 
 def _mean_row(measure: str, task: str, system: str, voices: str, hits: Sequence[bool]) -> Row:
@@ -145,21 +151,13 @@ def _mean_row(measure: str, task: str, system: str, voices: str, hits: Sequence[
     return Row(measure, task, system, voices, n, p, low, high)
 
 
-def _kappa_row(task: str, system: str, voices: str, a: list[str], b: list[str]) -> Row:
-    """Cohen's kappa with a percentile bootstrap over items; nan where both give one label only."""
-    names = sorted({*a, *b})
-    left, right = np.array([names.index(x) for x in a]), np.array([names.index(x) for x in b])
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = generator.integers(0, len(a), (BOOTSTRAP_RESAMPLES, len(a)))
-    samples = [_kappa(left[d], right[d]) for d in draws]
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
-    return Row("kappa", task, system, voices, len(a), _kappa(left, right), float(low), float(high))
-
-
-def _kappa(a: np.ndarray, b: np.ndarray) -> float:
-    if len({*a.tolist(), *b.tolist()}) < 2:
-        return float("nan")
-    return float(cohen_kappa_score(a, b))
+def _kappa_rows(task: str, system: str, voices: str, a: list[str | None], b: list[str | None]) -> list[Row]:
+    """Cohen's kappa in three readings of unparsed answers, each with its bootstrap over items; NaN if not defined."""
+    found = bootstrap_kappas(confusion(a, b), np.arange(len(a)), seed=BOOTSTRAP_SEED)
+    return [
+        Row(KAPPAS[reading], task, system, voices, len(a), one.value, one.low, one.high)
+        for reading, one in found.items()
+    ]
 
 
 def word_error_rows(voices: Sequence[Voice], name: str, n_items: int) -> list[Row]:

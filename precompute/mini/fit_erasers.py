@@ -1,34 +1,41 @@
-"""Fitting the erasers of a speech LLM on its own states: LEACE in float64, probes before and after.
+"""Fitting the erasers of a speech LLM on its own states: LEACE in float64, and the proof on other clips.
 
-Clips are of training sentences in training voices; the probes that prove the erasure are scored on held-out
-sentences. Labels follow the word times of the synthesiser (see `engine.concepts`).
+Clips of the fit are training sentences in training voices. Erasers are fitted layer by layer on plain states, and
+for the nine layers of the preset once more on the states that those below have edited; what fresh probes still read
+is measured on held-out sentences, inside runs that are erased in the same ways. Labels follow the word times of the
+synthesiser (see `engine.concepts`).
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.audio import clip_from_samples
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
-from engine.conditions import FORMAT
-from engine.decode import run_arms
-from engine.leace import fit_leace
+from engine.conditions import Method, preset_layers
+from engine.erasure import Eraser, Factors, save_eraser
+from engine.fresh_probe import Reading, layer_proof, read_concept
+from engine.hooks import Projection, RowEdits, Scope
+from engine.leace import Leace, bare_eraser, leace_of
 from engine.moments import Moments
-from engine.systems.base import SpeechLLM
+from engine.proof import SINGLE, LayerProof, Proof, setting_name
+from engine.recipe import Recipe, say_recipe
+from engine.states import read_states
+from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
-from precompute.mini.synth import render
 from precompute.mini.transcriber import CHARACTERS
 from precompute.mini.voices import Voice, draw_prosody
 from precompute.pitch import pitch_octaves, track_pitch_hz
@@ -36,14 +43,19 @@ from precompute.pitch import pitch_octaves, track_pitch_hz
 logger = logging.getLogger(__name__)
 
 ERASER_SEED = 11
+CONTROL_SEED = 0  # of the random directions that stand beside the proof
 N_FIRST_WORDS = 31
 FRAMES_PER_POSITION = 8  # in which pitch is tracked
-RIDGE = 1e-3
+UNEVEN_FRAME_S = 0.02  # the same, where positions are of many widths
+SHARD_CLIPS = 50  # whose states are held at a time
+CHAINED: tuple[Method, ...] = ("linear", "affine")
+PROVEN_SCOPES: tuple[Scope, ...] = ("audio", "all")
 TARGETS = {
     "ctc": ("(blank)", *CHARACTERS),
     "boc": LETTERS,
     "acoustic": ("pitch", "energy"),
 }
+CLASSES = ("text", "ctc")
 MEASURES = {
     "text": "accuracy of the clip's first word",
     "ctc": "accuracy of the character",
@@ -53,57 +65,74 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class States:
-    """States at audio positions of many clips, with every condition's labels.
+class LabelledClip:
+    """A clip in the prompt of a speech LLM, with every condition's labels at its audio positions.
 
     Attributes:
-        by_layer: layer -> [positions, d_model] float32, clips after one another.
-        labels: condition -> [positions, targets] float64; one-hot rows for classes; nan rows are left out.
-        targets: condition -> names of the targets.
+        labels: condition -> [positions, targets] float64; one-hot rows for classes; rows with a NaN are left out.
+        group: number of its group of sentences: related ones never stand on both sides of a fold.
     """
 
-    by_layer: dict[int, Tensor]
-    labels: dict[str, Tensor]
-    targets: dict[str, tuple[str, ...]]
+    prepared: Prepared
+    labels: Mapping[str, Tensor]
+    group: int
 
 
-def collect_states(
+def draw_recipes(
+    sentences: Sequence[Sentence], voices: Sequence[Voice], seed: int, *, feel: bool = True
+) -> list[Recipe]:
+    """Return how each sentence is said once: voice and prosody drawn; the same seed gives the same recipes."""
+    rng = random.Random(seed)
+    recipes = []
+    for sentence in sentences:
+        voice = rng.choice(list(voices))
+        feeling = sentence.label if feel and sentence.task in ("emotion", "sarcasm") else ""
+        said = draw_prosody(rng, feeling)
+        recipes.append(
+            Recipe(sentence.text, voice.name, said.rate_wpm, said.pitch, said.pitch_range, said.volume)
+        )
+    return recipes
+
+
+def label_clips(
     system: SpeechLLM,
     ctc_head: CtcHead,
     sentences: Sequence[Sentence],
-    voices: Sequence[Voice],
+    recipes: Sequence[Recipe],
     first_words: tuple[str, ...],
-    seed: int,
-) -> States:
-    """Say each sentence once, run the speech LLM over it and label every audio position."""
-    rng = random.Random(seed)
-    states: dict[int, list[Tensor]] = {}
-    rows: dict[str, list[np.ndarray]] = {"text": [], "ctc": [], "boc": [], "acoustic": []}
-    for index, sentence in enumerate(sentences):
-        voice = rng.choice(list(voices))
-        feeling = sentence.label if sentence.task in ("emotion", "sarcasm") else ""
-        rendering = render(sentence.text, voice, draw_prosody(rng, feeling))
-        clip = clip_from_samples(rendering.samples, rendering.rate_hz, "fit")
-        prepared = system.prepare(system.hear(clip), "Repeat what was said.")
-        n_layers = len(system.decoder_layers)
-        passed = run_arms(system, prepared, record_layers=range(n_layers + 1), max_new_tokens=1)
+) -> tuple[list[LabelledClip], dict[str, object]]:
+    """Return the clips as a speech LLM hears them, labelled, and what lets anyone make these rows again.
+
+    A clip is said from its recipe in a process of its own (`engine.fresh_voice`): what the synthesiser gives
+    otherwise depends on what it said before, and no fit could be repeated.
+    """
+    groups = {key: n for n, key in enumerate(dict.fromkeys((s.task, s.group or s.text) for s in sentences))}
+    sound, marks, clips = hashlib.sha256(), hashlib.sha256(), []
+    for index, (sentence, recipe) in enumerate(zip(sentences, recipes, strict=True)):
+        spoken = say_recipe(recipe)
+        received = system.hear(spoken.clip)
+        prepared = system.prepare(received, "Repeat what was said.")
         start, stop = prepared.span
-        for layer, recorded in passed.states.items():
-            states.setdefault(layer, []).append(recorded[0, start:stop].clone().cpu())
-        n_positions, width_s = stop - start, system.seconds_per_position
-        word_class = first_word(rendering.words, first_words)
-        rows["text"].append(np.eye(len(first_words))[[word_class] * n_positions])
-        rows["boc"].append(letter_bags(rendering.words, n_positions, width_s))
-        heard = ctc_head(system.frames(clip.samples).float().cpu())
-        rows["ctc"].append(position_characters(heard, n_positions, system.frames_per_position))
-        rows["acoustic"].append(_pitch_and_energy(clip.samples, n_positions, width_s))
+        heard = ctc_head(system.frames(spoken.clip.samples).float().cpu())
+        rows = {
+            "text": np.eye(len(first_words))[[first_word(spoken.words, first_words)] * (stop - start)],
+            "ctc": position_characters(heard, received.ends_s),
+            "boc": letter_bags(spoken.words, received.ends_s),
+            "acoustic": _pitch_and_energy(spoken.clip.samples, received),
+        }
+        sound.update((spoken.clip.samples * 32767).round().astype("<i2").tobytes())
+        marks.update(rows["text"].argmax(1).astype("<i2").tobytes())
+        labels = {key: torch.tensor(one) for key, one in rows.items()}
+        clips.append(LabelledClip(prepared, labels, groups[sentence.task, sentence.group or sentence.text]))
         if (index + 1) % 100 == 0:
-            logger.info("states of %d of %d clips", index + 1, len(sentences))
-    return States(
-        by_layer={layer: torch.cat(parts) for layer, parts in states.items()},
-        labels={key: torch.tensor(np.concatenate(parts)) for key, parts in rows.items()},
-        targets={"text": first_words, **TARGETS},
-    )
+            logger.info("%d of %d clips heard", index + 1, len(sentences))
+    lines = "\n".join(recipe.to_json() for recipe in recipes)
+    return clips, {
+        "n_clips": len(clips),
+        "recipes_sha256": hashlib.sha256(lines.encode()).hexdigest(),
+        "sound_sha256": sound.hexdigest(),
+        "text_labels_sha256": marks.hexdigest(),
+    }
 
 
 def choose_first_words(sentences: Sequence[Sentence]) -> tuple[str, ...]:
@@ -112,116 +141,197 @@ def choose_first_words(sentences: Sequence[Sentence]) -> tuple[str, ...]:
     return (*(word for word, _ in counts.most_common(N_FIRST_WORDS)), OTHER_WORD)
 
 
-def _pitch_and_energy(samples: np.ndarray, n_positions: int, width_s: float) -> np.ndarray:
+def _pitch_and_energy(samples: np.ndarray, received: Heard) -> np.ndarray:
     """Pitch (octaves re 100 Hz, pyin) and level (dB) of each position; nan rows where nothing is voiced."""
-    track = track_pitch_hz(samples, width_s / FRAMES_PER_POSITION)
-    pitch = pitch_octaves(track, n_positions, FRAMES_PER_POSITION)
-    level = energy_db(samples, n_positions, width_s)
+    uneven = received.position_ends_s is not None
+    frame_s = UNEVEN_FRAME_S if uneven else received.seconds_per_position / FRAMES_PER_POSITION
+    pitch = pitch_octaves(track_pitch_hz(samples, frame_s), received.ends_s, frame_s)
+    level = energy_db(samples, received.ends_s)
     return np.stack([pitch, np.where(np.isnan(pitch), np.nan, level)], axis=1)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """One condition at one layer: the eraser's factors and the probe's scores around it."""
-
-    left: Tensor
-    right: Tensor
-    mean: Tensor
-    probe_weight: Tensor
-    probe_bias: Tensor
-    before: float
-    after: float
-    chance: float
-
-
-def fit_condition(x: Tensor, z: Tensor, held_x: Tensor, held_z: Tensor, *, classes: bool) -> Fitted:
-    """Fit LEACE and a linear probe in float64.
+def fit_erasers(
+    system: WhiteBoxModel,
+    fit: Sequence[LabelledClip],
+    targets: Mapping[str, tuple[str, ...]],
+    note: str,
+) -> dict[str, Eraser]:
+    """Return condition -> erasers of every layer, fitted on plain states and layer upon layer.
 
     Args:
-        x: states [n, d_model] to fit on.
-        z: their labels [n, targets]; no nan.
-        held_x: states of held-out sentences, for the scores.
-        held_z: their labels.
-        classes: labels are one-hot: score is accuracy against the commonest class, else R2 against 0.
+        system: whose states are erased.
+        fit: clips to fit on.
+        targets: condition -> names of its labels' columns.
+        note: what they are fitted on, in words.
     """
-    x, z, held_x, held_z = (t.double() for t in (x, z, held_x, held_z))
-    eraser = fit_leace(x, z)
-    weight, bias = fit_probe(x, z)
-    after_weight, after_bias = fit_probe(eraser(x), z)
-    return Fitted(
-        eraser.left,
-        eraser.right,
-        eraser.mean,
-        weight,
-        bias,
-        before=score_probe(held_x @ weight.T + bias, held_z, classes),
-        after=score_probe(eraser(held_x) @ after_weight.T + after_bias, held_z, classes),
-        chance=float(held_z[:, z.mean(0).argmax()].mean()) if classes else 0.0,
-    )
+    layers = range(len(system.decoder_layers) + 1)
+    nine = preset_layers(len(system.decoder_layers))
+    moments = _plain_moments(system, fit, tuple(targets), layers)
+    found = {key: {layer: leace_of(moments[key, layer]) for layer in layers} for key in targets}
+    chains = _chained(system, fit, {key: one[nine[0]] for key, one in found.items()}, nine)
+    return {
+        key: replace(
+            bare_eraser(key, found[key], names, note),
+            chained={method: chains[key, method] for method in CHAINED},
+        )
+        for key, names in targets.items()
+    }
 
 
-def fit_probe(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weight [targets, d_model] and bias of a ridge probe of these rows, in their own dtype."""
-    weight, bias = probe_of(Moments.of(x, z))
-    return weight.to(x.dtype), bias.to(x.dtype)
+def _plain_moments(
+    system: WhiteBoxModel, fit: Sequence[LabelledClip], conditions: Sequence[str], layers: Sequence[int]
+) -> dict[tuple[str, int], Moments]:
+    """Return condition and layer -> sums over the plain states of all clips."""
+    shards: dict[tuple[str, int], list[Moments]] = {}
+    for start in range(0, len(fit), SHARD_CLIPS):
+        part = fit[start : start + SHARD_CLIPS]
+        states = [at_clip(clip, read_states(system, clip.prepared)[0]) for clip in part]
+        for layer in layers:
+            x = torch.cat([one[layer] for one in states])
+            for key in conditions:
+                _add(shards, (key, layer), x, torch.cat([clip.labels[key] for clip in part]))
+    return {place: reduce(add, found) for place, found in shards.items()}
 
 
-def probe_of(moments: Moments) -> tuple[Tensor, Tensor]:
-    """Return weight [targets, d_model] and bias of a ridge probe; the penalty is relative to the mean variance."""
-    gram = moments.xx
-    penalty = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weight = torch.linalg.solve(gram + penalty, moments.xz).T
-    return weight, moments.mean_z - weight @ moments.mean_x
+def _chained(
+    system: WhiteBoxModel, fit: Sequence[LabelledClip], first: Mapping[str, Leace], layers: Sequence[int]
+) -> dict[tuple[str, Method], Factors]:
+    """Return condition and method -> erasers of these layers, each fitted on what those below leave of the states.
+
+    The lowest layer's states are plain, so its eraser is given. Edits below are of the whole prompt, as in the
+    paper's setting.
+    """
+    arms = [(key, method) for key in first for method in CHAINED]
+    fitted: dict[tuple[str, Method], dict[int, Leace]] = {arm: {layers[0]: first[arm[0]]} for arm in arms}
+    for layer in layers[1:]:
+        rows = [_projections(fitted[arm], arm[1]) for arm in arms]
+        shards: dict[tuple[str, Method], list[Moments]] = {}
+        for clip in fit:
+            edits = RowEdits(rows, clip.prepared.span, clip.prepared.embeddings.shape[1], "prompt")
+            for arm, states in zip(arms, read_states(system, clip.prepared, edits, [layer]), strict=True):
+                _add(shards, arm, at_clip(clip, states)[layer], clip.labels[arm[0]])
+        for arm in arms:
+            fitted[arm][layer] = leace_of(reduce(add, shards[arm]))
+        logger.info("layer %d fitted on the states edited below it", layer)
+    return {
+        arm: Factors(
+            {layer: one.left.float() for layer, one in found.items()},
+            {layer: one.right.float() for layer, one in found.items()},
+            {layer: one.mean.float() for layer, one in found.items()},
+        )
+        for arm, found in fitted.items()
+    }
 
 
-def score_probe(predicted: Tensor, z: Tensor, classes: bool) -> float:
-    """Return accuracy for classes, else R2 over all targets (mean over targets, each against its own mean)."""
-    if classes:
-        return float((predicted.argmax(1) == z.argmax(1)).double().mean())
-    residual = ((z - predicted) ** 2).sum(0)
-    total = ((z - z.mean(0)) ** 2).sum(0)
-    known = total > 1e-9
-    return float((1 - residual[known] / total[known]).mean())
+def _projections(fitted: Mapping[int, Leace], method: Method) -> dict[int, Projection]:
+    return {
+        layer: Projection(
+            one.left.float(), one.right.float(), one.mean.float() if method == "affine" else None
+        )
+        for layer, one in fitted.items()
+    }
 
 
-def fit_erasers(fit: States, held: States, fingerprint: str, folder: Path, note: str) -> dict[str, dict]:
-    """Fit every condition at every layer, write one file each, and return their records."""
-    folder.mkdir(parents=True, exist_ok=True)
-    records = {}
-    for condition, names in fit.targets.items():
-        classes = condition in ("text", "ctc")
-        rows, held_rows = (~s.labels[condition].isnan().any(1) for s in (fit, held))
-        tensors: dict[str, Tensor] = {}
-        numbers: dict[str, dict[int, float]] = {
-            key: {} for key in ("kept_rank", "probe_before", "probe_after", "probe_chance")
-        }
-        for layer in sorted(fit.by_layer):
-            fitted = fit_condition(
-                fit.by_layer[layer][rows],
-                fit.labels[condition][rows],
-                held.by_layer[layer][held_rows],
-                held.labels[condition][held_rows],
-                classes=classes,
+def _add(shards: dict[Any, list[Moments]], place: Hashable, x: Tensor, z: Tensor) -> None:
+    known = ~z.isnan().any(1)
+    if known.any():
+        shards.setdefault(place, []).append(Moments.of(x[known], z[known]))
+
+
+def at_clip(clip: LabelledClip, states: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """Return the states at the clip's own positions, by layer."""
+    return {layer: one[slice(*clip.prepared.span)].cpu() for layer, one in states.items()}
+
+
+def prove(
+    system: WhiteBoxModel,
+    eraser: Eraser,
+    clips: Sequence[LabelledClip],
+    plain: Sequence[Mapping[int, Tensor]],
+    note: str,
+) -> Proof:
+    """Return what fresh probes read of an eraser's concept after it, layer by layer, in every way of erasing.
+
+    Args:
+        system: whose states are erased.
+        eraser: fitted on other clips.
+        clips: none of whose sentences the eraser was fitted on.
+        plain: the plain states at each clip's positions, by layer.
+        note: which clips these are, in words.
+    """
+    key, groups = eraser.condition, np.array([clip.group for clip in clips])
+
+    def read(states: Sequence[Tensor]) -> Reading:
+        return read_concept(states, [clip.labels[key] for clip in clips], groups, classes=key in CLASSES)
+
+    before = {layer: read([one[layer] for one in plain]) for layer in eraser.layers}
+    settings: dict[str, dict[int, LayerProof]] = {SINGLE: {}}
+    for layer in eraser.layers:
+        after = (
+            read([edit(one[layer]) for one in plain])
+            for edit in (
+                eraser.projections([layer], "affine")[layer],
+                eraser.random_control([layer], "affine", CONTROL_SEED)[layer],
             )
-            for key in ("left", "right", "mean", "probe_weight", "probe_bias"):
-                tensors[f"{key}.{layer}"] = getattr(fitted, key).float().contiguous()
-            numbers["kept_rank"][layer] = fitted.right.shape[0]
-            numbers["probe_before"][layer] = fitted.before
-            numbers["probe_after"][layer] = fitted.after
-            numbers["probe_chance"][layer] = fitted.chance
-        record = {
-            "condition": condition,
-            "layers": sorted(fit.by_layer),
-            "targets": names,
-            "measure": MEASURES[condition],
-            "fit": note,
-            "scope": "audio positions",
-            **numbers,
-        }
-        metadata = {"format": FORMAT, "fingerprint": fingerprint, "record": json.dumps(record)}
-        part = folder / f"{condition}.part"
-        save_file(tensors, part, metadata=metadata)
-        part.replace(folder / f"{condition}.safetensors")
-        records[condition] = record
-        logger.info("%s: kept rank %s", condition, sorted(set(numbers["kept_rank"].values())))
-    return records
+        )
+        settings[SINGLE][layer] = layer_proof(before[layer], *after)
+    for scope in PROVEN_SCOPES if eraser.chained else ():
+        for method, found in _states_in_run(system, eraser, clips, scope).items():
+            settings[setting_name(method, scope)] = {
+                layer: layer_proof(before[layer], *(read(states) for states in arms))
+                for layer, arms in found.items()
+            }
+    logger.info("%s: proof measured on %d clips", key, len(clips))
+    return Proof(MEASURES[key], note, len(clips), len(set(groups.tolist())), settings)
+
+
+def _states_in_run(
+    system: WhiteBoxModel, eraser: Eraser, clips: Sequence[LabelledClip], scope: Scope
+) -> dict[str, dict[int, tuple[list[Tensor], list[Tensor]]]]:
+    """Return method -> layer -> every clip's states in a run with all layers of the preset erased, and its control."""
+    out: dict[str, dict[int, tuple[list[Tensor], list[Tensor]]]] = {}
+    rows: list[Mapping[int, Projection]] = []
+    for method, factors in eraser.chained.items():
+        out[method] = {layer: ([], []) for layer in factors.layers}
+        name: Method = "affine" if method == "affine" else "linear"
+        rows += [
+            eraser.projections(factors.layers, name),
+            eraser.random_control(factors.layers, name, CONTROL_SEED),
+        ]
+    for clip in clips:
+        edits = RowEdits(rows, clip.prepared.span, clip.prepared.embeddings.shape[1], scope)
+        found = [at_clip(clip, states) for states in read_states(system, clip.prepared, edits)]
+        for index, by_layer in enumerate(out.values()):
+            for layer, arms in by_layer.items():
+                for arm, states in zip(arms, found[2 * index : 2 * index + 2], strict=True):
+                    arm.append(states[layer].clone())
+    return out
+
+
+def fit_and_prove(
+    system: WhiteBoxModel,
+    fit: Sequence[LabelledClip],
+    held: Sequence[LabelledClip],
+    targets: Mapping[str, tuple[str, ...]],
+    folder: Path,
+    notes: tuple[str, str],
+    clips: Mapping[str, object],
+) -> dict[str, Eraser]:
+    """Fit every condition, prove it, write one file each, and return the erasers.
+
+    Args:
+        system: whose states are erased.
+        fit: clips that erasers are fitted on.
+        held: clips of other sentences, for the proof.
+        targets: condition -> names of its labels' columns.
+        folder: where the files go.
+        notes: what is fitted on, and proven on, in words.
+        clips: what lets anyone fit again, for the record.
+    """
+    erasers = fit_erasers(system, fit, targets, notes[0])
+    plain = [at_clip(clip, read_states(system, clip.prepared)[0]) for clip in held]
+    for key, eraser in erasers.items():
+        erasers[key] = replace(eraser, proof=prove(system, eraser, held, plain, notes[1]), clips=clips)
+        save_eraser(erasers[key], system.fingerprint, folder)
+        logger.info("%s: kept rank %s", key, sorted(set(eraser.kept_rank.values())))
+    return erasers

@@ -15,8 +15,7 @@ from typing import Any
 from engine.errors import TableError
 from engine.records import write_table
 from engine.scoring import is_right
-from engine.systems.catalogue import SystemSpec, match_between, revision_of
-from engine.systems.published_rows import PUBLISHED_TRANSCRIBERS
+from engine.systems.catalogue import FASTER_WHISPERS, SystemSpec, match_between, revision_of
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.clip_flags import UNUSABLE
@@ -150,7 +149,8 @@ def _record(
             "kind": spec.kind,
             "backbone": backbone,
             "transcriber": spec.transcriber,
-            **({"hearing": plan.hearing.words} if spec.transcriber in PUBLISHED_TRANSCRIBERS else {}),
+            **({"hearing": plan.hearing.words} if spec.transcriber in FASTER_WHISPERS else {}),
+            **({} if spec.temperature is None else {"temperature": spec.temperature}),
             "revision": revision_of(spec, settings.models),
             "weights_sha256": {folder.name: keys.folder_hash(folder) for folder in plan.folders_of(spec)},
             "batching": findings.get(who) or before.get(spec.key, ""),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import answer_classes, kappa_of_counts
+from engine.stats.agreement import Reading, answer_classes, kappa_of_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap, per_group
 from engine.stats.scores import word_errors
@@ -72,7 +72,7 @@ def _confound_row(cell: Cell, speech: str, matched: str, mismatched: str, seed: 
     with_mismatched = pair_up([cell], speech, mismatched, also=[matched])
     if with_matched is None or with_mismatched is None:
         return None
-    kappas, delta = _difference(with_matched, with_mismatched, seed)
+    kappas, delta, others = _difference(with_matched, with_mismatched, seed)
     return {
         "system": speech,
         "matched": matched,
@@ -88,35 +88,42 @@ def _confound_row(cell: Cell, speech: str, matched: str, mismatched: str, seed: 
         "delta": delta.value,
         "low": delta.low,
         "high": delta.high,
+        "delta_unparsed_agree": others[0],
+        "delta_both_parsed": others[1],
         "note": delta.note,
     }
 
 
-def _difference(one: Paired, other: Paired, seed: int) -> tuple[tuple[float, float], Estimate]:
-    """Return both kappas and their difference; each resample draws the same groups for both."""
+def _difference(
+    one: Paired, other: Paired, seed: int
+) -> tuple[tuple[float, float], Estimate, tuple[float, float]]:
+    """Return both kappas, their difference from paired resamples, and the difference in the two other readings."""
+    nothing = (math.nan, math.nan)
     if not all(clip.offered for clip in one.clips):
-        return (math.nan, math.nan), Estimate(math.nan, math.nan, math.nan, one.n_groups, "", _OPEN)
+        return nothing, Estimate(math.nan, math.nan, math.nan, one.n_groups, "", _OPEN), nothing
     counts = [paired.confusion() for paired in (one, other)]
     width = counts[0][0].size
     groups = per_group(one.groups, np.concatenate([c.reshape(len(c), -1) for c in counts], axis=1))
 
-    def kappas(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        left, right = sums[..., :width], sums[..., width:]
-        lead = sums.shape[:-1]
-        return (
-            kappa_of_counts(left.reshape(*lead, *counts[0].shape[1:])),
-            kappa_of_counts(right.reshape(*lead, *counts[1].shape[1:])),
+    def kappas(sums: np.ndarray, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+        first = np.moveaxis(sums, -1, 0)
+        left, right = (
+            kappa_of_counts(part.reshape(*of.shape[1:], *first.shape[1:]), reading)
+            for part, of in zip((first[:width], first[width:]), counts, strict=True)
         )
+        return left, right
 
-    def difference(sums: np.ndarray) -> np.ndarray:
-        left, right = kappas(sums)
+    def difference(sums: np.ndarray, reading: Reading = "never") -> np.ndarray:
+        left, right = kappas(sums, reading)
         return left - right
 
-    left, right = kappas(groups.sum(axis=0))
+    totals = groups.sum(axis=0)
+    left, right = kappas(totals, "never")
     delta = bootstrap(groups, difference, seed=seed)
     if math.isnan(delta.value):
         delta = replace(delta, note=_ONE_LABEL)
-    return (float(left), float(right)), delta
+    others = (float(difference(totals, "agrees")), float(difference(totals, "left out")))
+    return (float(left), float(right)), delta, others
 
 
 def shared_error_rows(cells: Sequence[Cell], match: MatchOf, kind_of: KindOf) -> list[dict[str, Any]]:

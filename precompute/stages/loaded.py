@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from engine.batching import BatchFinding, check_batches
+from engine.checks import BatchFinding, check_batches
 from engine.systems.base import BehaviourModel, Transcribes, WhiteBoxSystem
 from engine.systems.catalogue import get_spec
 from engine.systems.registry import (

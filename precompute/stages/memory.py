@@ -28,7 +28,7 @@ def measure(unit: MemoryUnit) -> Outcome:
 
 def main() -> int:
     """Load one system, answer the probes one by one and in a batch, and print the peak."""
-    from engine.batching import check_batches
+    from engine.checks import check_batches
     from engine.systems.catalogue import get_spec
     from engine.systems.registry import load_cascade
     from precompute.stages.loaded import batching_of

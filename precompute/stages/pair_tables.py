@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import bootstrap_kappa, class_counts
+from engine.stats.agreement import READINGS, Reading, bootstrap_kappas, class_counts
 from engine.stats.estimate import Estimate
-from engine.stats.intervals import ALIKE, bootstrap_share, per_group
+from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.overlap import overlap_chance, overlap_null
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
@@ -53,21 +53,23 @@ def agreement_rows(
     ]
 
 
-def kappa_with_interval(paired: Paired, *, seed: int) -> Estimate:
-    """Return kappa with its interval over groups of items; NaN and the reason where answers are open or all alike."""
+def kappas_with_intervals(paired: Paired, *, seed: int) -> dict[Reading, Estimate]:
+    """Return kappa in every reading with its interval; NaN and the reason where answers are open or all alike."""
     if not all(clip.offered for clip in paired.clips):
-        return Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
-    estimate = bootstrap_kappa(paired.confusion(), paired.groups, seed=seed)
-    if math.isnan(estimate.value):
-        return replace(estimate, note=_ONE_LABEL)
-    if estimate.low == estimate.high:
-        return replace(estimate, note=f"{ALIKE}.")
-    return estimate
+        nothing = Estimate(math.nan, math.nan, math.nan, paired.n_groups, "", _OPEN)
+        return dict.fromkeys(READINGS, nothing)
+    found = bootstrap_kappas(paired.confusion(), paired.groups, seed=seed)
+    return {reading: _with_reason(estimate) for reading, estimate in found.items()}
+
+
+def _with_reason(estimate: Estimate) -> Estimate:
+    return replace(estimate, note=_ONE_LABEL) if math.isnan(estimate.value) else estimate
 
 
 def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> dict[str, Any]:
     classes = class_counts(*paired.labels)
-    kappa = kappa_with_interval(paired, seed=seed)
+    kappas = kappas_with_intervals(paired, seed=seed)
+    kappa = kappas["never"]
     overlap = _overlap_columns(paired, seed)
     overlap_note = overlap.pop("note")
     _, _, a_right, b_right = paired.labels
@@ -75,7 +77,7 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
     only_b = sum(b and not a for a, b in zip(a_right, b_right, strict=True))
     votes = paired.votes()
     kappa_note = f"Kappa: {kappa.note}" if kappa.note else ""
-    notes = [*_notes(paired, task, classes["unlabelled"]), kappa_note, overlap_note]
+    notes = [*_notes(paired, task), kappa_note, overlap_note]
     return {
         "system_a": paired.system_a,
         "system_b": paired.system_b,
@@ -89,6 +91,9 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "kappa": kappa.value,
         "low": kappa.low,
         "high": kappa.high,
+        "kappa_unparsed_agree": kappas["agrees"].value,
+        "kappa_both_parsed": kappas["left out"].value,
+        "both_unparsed": sum(a is None and b is None for a, b in zip(*paired.labels[:2], strict=True)),
         **{name: classes[name] for name in _FIVE},
         **overlap,
         "mcnemar_b": only_a,
@@ -143,16 +148,12 @@ def _overlap_notes(paired: Paired, n_wrong: int, null: float, of_interval: str) 
             yield _NO_NULL
 
 
-def _notes(paired: Paired, task: str, n_unlabelled: int) -> Iterable[str]:
+def _notes(paired: Paired, task: str) -> Iterable[str]:
     if task == POOLED:
         yield f"Pools {', '.join(paired.tasks)}; chance is taken within each task."
-    if any(clip.by_place for clip in paired.clips):
-        yield "Choices differ by clip and count by their place."
     n_two = sum(len(clip.offered) == TWO_CHOICES for clip in paired.clips)
     if 0 < n_two < len(paired.clips):
         yield f"Error overlap leaves out {n_two:,} clips with two choices."
-    if n_unlabelled:
-        yield f"{n_unlabelled:,} clips without both labels are in no class."
     n_failed = sum("failed" in (a.status, b.status) for a, b in zip(paired.a, paired.b, strict=True))
     if n_failed:
         yield f"{n_failed:,} clips on which a system failed count as wrong."

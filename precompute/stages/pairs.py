@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from engine.stats.agreement import confusion
 from engine.stats.intervals import per_group
 from engine.stats.overlap import jointly_wrong
 from engine.systems.catalogue import SYSTEMS, match_between
@@ -86,20 +87,9 @@ class Paired:
         return int((net > 0).sum()), int((net < 0).sum())
 
     def confusion(self) -> np.ndarray:
-        """Return each clip as a table of counts (clips, tasks, labels, labels); no label is a label, too."""
+        """Return each clip as a table of counts (clips, tasks, labels, labels); label 0 is no label."""
         a, b, _, _ = self.labels
-        numbers: list[dict[str | None, int]] = [{} for _ in self.tasks]
-        codes = [
-            [
-                numbers[task].setdefault(label, len(numbers[task]))
-                for label, task in zip(labels, self.strata, strict=True)
-            ]
-            for labels in (a, b)
-        ]
-        n_labels = max((len(known) for known in numbers), default=0)
-        counts = np.zeros((len(self.clips), len(self.tasks), n_labels, n_labels))
-        counts[np.arange(len(self.clips)), self.strata, codes[0], codes[1]] = 1
-        return counts
+        return confusion(a, b, self.strata.tolist())
 
     def telling_errors(self) -> np.ndarray:
         """Say for every clip whether both are wrong with a label, and could have been in different ways."""

@@ -87,7 +87,7 @@ def summarize(
         write_table(rows, file, name)
         logger.info("tables/%s: %s rows", file.name, f"{len(rows):,}")
     manifest = _manifest(out, answers, clips, tables, record)
-    write_whole(out / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    write_whole(out / MANIFEST, (json.dumps(manifest, indent=0, sort_keys=True) + "\n").encode())
     return (
         f"{len(answers):,} answers of {answers['system'].nunique()} systems to {len(clips):,} clips: "
         f"{len(tables)} tables and {MANIFEST} written."

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dashboard.tables import use_results
+from engine.proof import LayerProof, RunProof
 from engine.request import RunRequest, check_request
 from engine.result import (
     Agreement,
@@ -56,13 +57,16 @@ def _lens() -> LensReadout:
 
 
 def _arm(change: float) -> ArmResult:
-    return ArmResult(_answer("Sports", 0.6), change, None, abs(change), 0.5)
+    return ArmResult(_answer("Sports", 0.6), change, None, abs(change))
 
 
 def _outcome(condition: str, strength: float) -> ErasureOutcome:
     arms = (_arm(0.0), _arm(-2.0), _arm(-0.1))
-    figures = ("share right", 0.9, 0.1, 0.1, strength)
-    return ErasureOutcome(condition, 7, (0, 3), "audio", "linear", *arms, *figures)
+    layers = {layer: LayerProof(0.9, 0.85, 0.95, 0.4, 0.35, 0.45, 0.88, 0.1) for layer in (0, 3)}
+    proof = RunProof("accuracy of the word", "held-out sentences", 500, layers)
+    return ErasureOutcome(
+        condition, 7, (0, 3), "audio", "linear", *arms, "states edited below", proof, "", strength
+    )
 
 
 @pytest.fixture

@@ -72,7 +72,18 @@ def _lens_row(clip: Row, layer: int) -> Row:
     }
     precision = 0.3 * layer if clip["noise"] == "clean" else 0.1 * layer
     mine = {"system": SYSTEM, "layer": layer, "text": f"layer {layer} <b>{clip['reference']}</b>"}
-    return about | asked | hits | mine | {"precision": precision, "control": 0.05}
+    return (
+        about
+        | asked
+        | hits
+        | mine
+        | {
+            "precision": precision,
+            "control": 0.05,
+            "set_precision": precision,
+            "set_control": 0.05,
+        }
+    )
 
 
 def _probe_row(system: str, layer: int, target: str) -> Row:

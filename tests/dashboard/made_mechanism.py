@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.mechanism_records import NOT_PROVEN
 from engine.records import file_of, write_table
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
@@ -29,6 +30,11 @@ LOST = {
     "acoustic": {"erased": 0.0, "rank_matched": 0.0, "change_matched": 0.0},
 }
 N_SEEDS = {"erased": 1, "rank_matched": 2, "change_matched": 2}
+
+_PROOF = {
+    **{"probe_plain": 0.6, "probe_erased": 0.4, "probe_low": 0.35, "probe_high": 0.45},
+    **{"probe_random": 0.55, "probe_chance": 0.2, "probe_verdict": "still read"},
+}
 
 Row = dict[str, Any]
 
@@ -154,9 +160,9 @@ def _answer(arm: str, label: str | None, gold: str, change: float) -> Row:
         "log_likelihood_change": change,
         "right_log_likelihood_change": change / 2,
         "relative_change": {"plain": 0.0, "rank_matched": 0.2}.get(arm, 0.4),
-        "probe_before": None if arm == "plain" else 0.6,
-        "probe_after": None if arm == "plain" else 0.2,
-        "probe_chance": None if arm == "plain" else 0.2,
+        "fitted_on": "none" if arm == "plain" else "states edited below",
+        **NOT_PROVEN,
+        **(_PROOF if arm == "erased" else {}),
     }
 
 

@@ -83,6 +83,19 @@ def test_classes_add_up_to_the_clips(own_run: Path) -> None:
     assert "chance, 1/(C−1)" in html and "null:" in html
 
 
+def test_the_pair_says_kappa_in_three_readings_where_they_differ(own_run: Path) -> None:
+    row = row_of("own", "topic", ("mini-ultravox", "mini-cascade"))
+    told = {"kappa": 0.502, "both_unparsed": 124.0} | {
+        "kappa_unparsed_agree": 0.638, "kappa_both_parsed": 0.781,
+    }  # fmt: skip
+    html = pair_html("own", row | told, None, "")
+    assert "Two unparsed answers never agree in kappa. On 124 clips neither is parsed." in html
+    assert "Kappa if they agreed 0.64; where both are parsed 0.78." in html
+    same = told | {"kappa_unparsed_agree": 0.502, "kappa_both_parsed": 0.502}
+    assert "if they agreed" not in pair_html("own", row | same, None, "")
+    assert "if they agreed" not in pair_html("own", row | told | {"kappa_both_parsed": NAN}, None, "")
+
+
 def test_a_published_pair_has_no_list_of_clips() -> None:
     row = row_of("published", "ag_news", ("ultravox", "casc_llama31"))
     html = pair_html("published", row, None, "")

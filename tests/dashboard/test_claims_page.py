@@ -77,6 +77,16 @@ def test_a_claim_links_to_where_it_is_measured() -> None:
     ) or (address_of("measured", row) == "?tab=benchmark&source=measured&on=topic&pair=a~b")
 
 
+def test_what_the_rule_says_of_the_papers_own_numbers_stands_beside_the_verdict(own_run: Path) -> None:
+    page = words(draw("own").shown)
+    rows = claims_of("own")
+    assert page.count("On the paper's own numbers: ") == len(rows)
+    for row in rows:
+        assert row["paper_says"].replace("-", "−")[:20] in page.replace("-", "−"), row["claim"]
+    old = rows[0] | {"paper_verdict": "", "paper_says": ""}
+    assert "On the paper's own numbers" not in words(ledger_html("own", [old], {}))
+
+
 def test_the_table_can_be_taken_along_whole(own_run: Path) -> None:
     (coded,) = re.findall(
         r'download="own-claims\.csv" href="data:text/csv;charset=utf-8;base64,([^"]+)"', draw("own").head
@@ -137,7 +147,7 @@ def test_the_benchmark_page_shows_it_with_a_link(own_run: Path) -> None:
 def test_text_is_text_and_signs_repeat_words(own_run: Path) -> None:
     first = claims_of("own")[0]
     hostile = first | dict.fromkeys(
-        ("title", "says", "published", "source", "measure", "rule", "caveat", "note"), HOSTILE
+        ("title", "says", "published", "source", "measure", "rule", "caveat", "note", "paper_says"), HOSTILE
     )
     cell = cells_of("own")[first["claim"]][0] | {"detail": HOSTILE, "note": HOSTILE}
     html = ledger_html("own", [hostile], {first["claim"]: [cell]})
@@ -157,8 +167,8 @@ def test_what_would_settle_a_cell_stands_beside_it(own_run: Path) -> None:
     about = {"n": 50, "n_of": "groups of related items", "note": ""}
     html = words(ledger_html("own", [open_one | about | {"n_needed": 200.0}], {}))
     assert "0.10 [−0.10, 0.30]" in html and "It must lie above 0." in html and "n\xa0=\xa050 groups" in html
-    assert "200 groups of related items would settle this cell" in html
+    assert "200 groups of related items would settle it" in html
     close = words(ledger_html("own", [open_one | about | {"low": 0.004, "n_needed": float("nan")}], {}))
     assert "0.100 [0.004, 0.300]" in close
     nil = words(ledger_html("own", [open_one | about | {"n_needed": float("nan"), "note": NIL}], {}))
-    assert NIL in nil and "would settle this cell" not in nil
+    assert NIL in nil and "would settle it, if" not in nil

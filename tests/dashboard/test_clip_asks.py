@@ -30,7 +30,7 @@ def shown_id(result: RunResult) -> str:
 
 
 def _arm(label: str) -> ArmResult:
-    return ArmResult(Answer(label, label, "parsed", {}, -0.5), -1.0, None, 0.1, None)
+    return ArmResult(Answer(label, label, "parsed", {}, -0.5), -1.0, None, 0.1)
 
 
 def test_a_sweep_tells_its_progress_and_belongs_to_the_run_it_was_asked_of(

@@ -142,7 +142,7 @@ def test_rank_change_of_state_and_the_probe_stand_over_each_condition() -> None:
     assert heads[0].split("<br>") == [
         "<b>Text</b>, 31 directions",
         "states moved 40 % (equal rank 20 %, equal change 40 %)",
-        "probe 0.60 → 0.20, chance 0.20",
+        "probe 0.60 → 0.40, random 0.55, chance 0.20: still read",
     ]
 
 

@@ -126,6 +126,17 @@ def test_short_clip_keeps_every_token_and_fine_numbers() -> None:
     assert (arrays["word_rank"] == lens.word_rank).all()
 
 
+def test_positions_of_many_widths_tell_the_view_when_each_ends() -> None:
+    """A bridge's positions last as long as its tokens; those of one width need no list."""
+    lens = make_lens(9, 4, 10)
+    ends = np.array([0.5, 0.82, 2.0, 3.0])
+    uneven = replace(lens, position_ends_s=ends)
+    assert clip_payload(make_result(uneven), "/file=a.wav")["lens"]["ends_s"] == ends.tolist()
+    assert "ends_s" not in clip_payload(make_result(lens), "/file=a.wav")["lens"]
+    np.testing.assert_allclose(uneven.centres_s, [0.25, 0.66, 1.41, 2.5])
+    np.testing.assert_allclose(lens.centres_s, [0.08, 0.24, 0.4, 0.56])
+
+
 def test_long_clip_of_32_layers_fits_with_five_tokens() -> None:
     lens = make_lens(32, 400, 5)
     payload = clip_payload(make_result(lens, 64.0), "/file=a.wav")
@@ -196,12 +207,13 @@ def test_right_is_said_only_where_it_is_known() -> None:
 
 
 def test_missing_numbers_stay_missing() -> None:
-    arm = ArmResult(make_answer(), 0.0, None, 0.0, None)
+    arm = ArmResult(make_answer(), 0.0, None, 0.0)
     outcome = ErasureOutcome(
-        "boc", 26, (1, 2), "audio", "linear", arm, arm, arm, "does not apply", float("nan"), 0.1, 0.1
+        "boc", 26, (1, 2), "audio", "linear", arm, arm, arm, "plain states", None, "Not measured here."
     )
     payload = clip_payload(replace(make_result(make_lens(3, 20, 5)), erasures=(outcome,)), "")
-    assert payload["erasures"][0]["probe_before"] is None
+    assert payload["erasures"][0]["proof"] == "Not measured here."
+    assert payload["erasures"][0]["fitted_on"] == "plain states"
     assert payload["erasures"][0]["plain"]["right_log_likelihood_change"] is None
     json.dumps(payload, allow_nan=False)
 

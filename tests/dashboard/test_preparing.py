@@ -10,10 +10,20 @@ from typing import Any
 import pytest
 
 from dashboard import preparing
-from dashboard.preparing import ProfileState, prepare, state_of_profile, take_profile
+from dashboard.preparing import (
+    ProfileState,
+    ProgressLine,
+    fetch_only,
+    prepare,
+    state_of_profile,
+    take_profile,
+)
+from dashboard.tabs import clip_handlers
+from dashboard.tabs.clip_handlers import SKIP, follow_profile
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import PAIRS
+from engine.systems.mini_rows import MINI_PAIRS
 from engine.systems.profiles import PROFILES, profile_in_use, use_profile
 from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import HOME_VARIABLE
@@ -128,11 +138,54 @@ def test_while_it_is_fetched_the_page_says_what(monkeypatch: pytest.MonkeyPatch)
     assert state is not None and state.now == ""
 
 
+def test_while_it_is_fetched_the_page_asks_on_and_then_offers_what_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert take_profile("small") == ""
+    monkeypatch.setattr(preparing._FETCHING, "now", "Fetching x: 3 of 9 MB, 1.0 MB/s, 6 s left (1 of 1)")
+    note, pairs, is_coming = follow_profile("mini-ultravox")
+    assert "3 of 9 MB, 1.0 MB/s, 6 s left" in note and pairs == SKIP and is_coming
+    monkeypatch.setattr(preparing._FETCHING, "now", "")
+    found = {"ultravox-v0.5-1b": PAIRS["ultravox-v0.5-1b"], **MINI_PAIRS}
+    monkeypatch.setattr(clip_handlers, "offered_pairs", lambda: found)
+    _, pairs, is_coming = follow_profile("mini-ultravox")
+    assert [key for _, key in pairs["choices"]] == list(found) and not is_coming
+    assert pairs["value"] == "mini-ultravox", "what a person chose stays chosen"
+
+
+def test_fetching_alone_tells_its_progress_and_whether_all_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def brought(name: str, report: Callable[[str], None]) -> None:
+        report(f"{name}, model.bin: 1 of 9 MB")
+        report(f"{name}, model.bin: 2 of 9 MB, 1.0 MB/s, 7 s left")
+
+    monkeypatch.setattr(preparing, "fetch", brought)
+    written: list[str] = []
+    take_profile("small")
+    assert fetch_only(written.append) == 0
+    assert "".join(written).count("model.bin: 1 of 9 MB") == 4
+    monkeypatch.setattr(preparing, "fetch", no_network)
+    assert fetch_only(written.append) == 1 and "the hub does not answer" in written[-1]
+
+
+def test_a_terminal_has_one_line_that_changes_and_a_log_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(preparing.time, "monotonic", lambda: clock[0])
+    for rewrites, lines in (
+        (True, ["\na: 1", "\r\x1b[Ka: 2", "\r\x1b[Ka: 3"]),
+        (False, ["a: 1\n", "a: 3\n"]),
+    ):
+        written: list[str] = []
+        line = ProgressLine(written.append, rewrites=rewrites)
+        for clock[0], told in ((100.0, "a: 1"), (102.0, "a: 2"), (106.0, "a: 3")):
+            line.tell(told)
+        assert written == lines
+
+
 def test_the_note_folds_the_sentences_and_escapes_them() -> None:
     html = profile_note(ProfileState("own <b>", 2, 1, "Fetching x: 1 GB", ("A is ready.", "B <i> cannot.")))
     assert "Profile own &lt;b&gt;: 1 of 2 systems ready" in html and "B &lt;i&gt; cannot." in html
-    assert html.count("<li>") == 2 and "Load the page again" in html
-    assert "Load the page again" not in profile_note(ProfileState("a", 1, 1, "", ()))
+    assert html.count("<li>") == 2 and "Fetching x: 1 GB. Meanwhile the page works on what is ready." in html
+    assert "Meanwhile" not in profile_note(ProfileState("a", 1, 1, "", ()))
 
 
 def test_an_unforeseen_failure_still_ends_with_sentences(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,13 @@ def test_kappa_stands_with_its_interval_its_cascade_and_its_control(shipped: Pat
     )
 
 
+def test_the_other_readings_of_unparsed_answers_are_said_where_they_differ(shipped: Path) -> None:
+    other = {"kappa_unparsed_agree": 0.625, "kappa_both_parsed": 0.75}
+    write_table([ROW | other], shipped / "tables" / "sufficiency.csv", "sufficiency")
+    said = str(kappa_beside("topic", "mini-ultravox", 8))
+    assert "Two unparsed answers never agree here; if they did 0.62, both parsed 0.75." in said
+
+
 def test_another_llm_and_an_undefined_kappa_are_said(shipped: Path) -> None:
     assert "not the LLM of this pair's cascade" in str(kappa_beside("topic", "mini-ultravox-other", 8))
     assert "Kappa: open." in str(kappa_beside("topic", "mini-ultravox", 7))

@@ -16,7 +16,7 @@ def answer(label: str | None, text: str = "") -> Answer:
 
 
 def arm(change: float, label: str = "Sports", right: float | None = None) -> ArmResult:
-    return ArmResult(answer(label), change, right, abs(change), None)
+    return ArmResult(answer(label), change, right, abs(change))
 
 
 @pytest.fixture

@@ -7,15 +7,14 @@ import re
 from dataclasses import replace
 
 from dashboard.components.truth_cards import checks_html, hearing_html, truths_html
-from engine.check import Finding
+from engine.checks import Checked, Finding, sentence_of
 from engine.hearing import Hearing, HearingControl
 from engine.result import Answer
-from engine.self_check import Checked, sentence_of
 from engine.stats.estimate import Estimate
 from engine.truths.judge import MEASURES, Judgement
 
 HOSTILE = '<script>alert("x")</script>'
-GOOD = Finding("last-layer lens equals logits", "largest difference 0.0e+00", 0.0, 1e-3)
+GOOD = Finding("recorded layers are those by hand", "largest difference 0.0e+00", 0.0, 1e-3)
 BAD = Finding("hooks off equals vanilla", "largest difference 2.0e+00", 2.0, 1e-3)
 ANSWER = Answer("Sports", "Sports", "parsed", {"Sports": 0.9, "World": 0.1}, -0.1)
 
@@ -33,10 +32,18 @@ def test_a_check_stands_beside_its_tolerance_and_its_outcome() -> None:
     )
     html = checks_html(checked, sentence_of(checked))
     shown = words(html)
-    assert "last-layer lens equals logits largest difference 0.0e+00 at most 0.001 ✓ passes" in shown
+    assert "recorded layers are those by hand largest difference 0.0e+00 at most 0.001 ✓ passes" in shown
     assert "hooks off equals vanilla largest difference 2.0e+00 at most 0.001 ✗ fails" in shown
     assert "A 1 of 1 pass" in shown and "B 1 of 2 pass" in shown and "C: no weights" in shown
     assert sentence_of(checked) in shown and "problem" in html
+    assert "cannot" not in shown
+
+
+def test_what_no_check_can_find_is_told_beside_the_checks() -> None:
+    shown = words(
+        checks_html((Checked("a", "A", (GOOD,)),), "s", ("weights that were <b>trained</b> badly",))
+    )
+    assert "What no check can find (1) weights that were &lt;b&gt;trained&lt;/b&gt; badly" in shown
 
 
 def test_the_first_system_and_every_failing_one_are_open() -> None:

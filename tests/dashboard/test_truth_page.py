@@ -11,12 +11,11 @@ import pytest
 from dashboard.layout import build_dashboard
 from dashboard.tabs import truth, truth_handlers
 from dashboard.tabs.clip_handlers import SKIP
-from engine.check import Finding
+from engine.checks import Checked, Finding
 from engine.examples import EXAMPLES
 from engine.hearing import Hearing, HearingControl
 from engine.request import RunRequest
 from engine.result import Answer
-from engine.self_check import Checked
 
 ANSWER = Answer("Sports", "Sports", "parsed", {"Sports": 1.0}, -0.1)
 VALUES: tuple[Any, ...] = (
@@ -49,7 +48,7 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
         control = HearingControl("silence", "s", True, ANSWER, False, 0.0, 0.0, 0.0)
         return Hearing("clip", "Which topic?", ANSWER, (control,), 1e-3, False, "It did not hear: silence.")
 
-    monkeypatch.setattr("engine.self_check.check_all", check_all)
+    monkeypatch.setattr("engine.checks.check_all", check_all)
     monkeypatch.setattr("engine.hearing.did_it_hear", did_it_hear)
     return asked
 

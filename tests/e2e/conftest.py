@@ -88,6 +88,7 @@ def running_app(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     found = Site(f"http://127.0.0.1:{port}", folder / "log.txt")
+    arguments = arguments if "--profile" in arguments else ("--profile", "mini", *arguments)
     own = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1", **(environment or {})}
     command = [sys.executable, str(ROOT / "app.py"), "--host", "127.0.0.1", "--port", str(port), *arguments]
     with found.log_file.open("w") as log:

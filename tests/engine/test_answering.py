@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine import batching
+from engine import checks
 from engine.answering import answer_batch, answer_behaviour, answer_one
 from engine.audio import AudioClip
-from engine.batching import check_batches
+from engine.checks import check_batches
 from engine.decode import run_arms, run_prompts
 from engine.errors import ServiceError
 from engine.noise import ROOM
@@ -193,7 +193,7 @@ def test_a_batch_that_differs_is_found_and_goes_one_by_one(
         replies = true(*given, **named)
         return [*replies[:-1], replace(replies[-1], prompt_logits=replies[-1].prompt_logits + off)]
 
-    monkeypatch.setattr(batching, "run_prompts", faulty)
+    monkeypatch.setattr(checks, "run_prompts", faulty)
     finding = check_batches(ultravox)
     assert not finding.exact and finding.batch_size == 1
     assert finding.sentence.startswith("batches differ, so one by one (6 prompts compared")

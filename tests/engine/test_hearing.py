@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine import hearing
-from engine.audio import load_clip
+from engine.audio import AudioClip, load_clip
 from engine.examples import EXAMPLES
 from engine.hearing import did_it_hear, divergence_nats, total_variation
 from engine.precision import LOGIT_TOLERANCE
@@ -153,3 +153,26 @@ def test_steps_are_told() -> None:
     steps: list[tuple[float, str]] = []
     did_it_hear(REQUEST, lambda share, what: steps.append((share, what)))
     assert steps == sorted(steps) and all(what for _, what in steps)
+
+
+def uneven(system: Ultravox, *, is_deaf: bool) -> Ultravox:
+    """The same model with positions as long as words: fewer of them in silence than in the clip."""
+    with_words = copy.copy(system)
+
+    def hear(clip: AudioClip) -> Heard:
+        heard = system.hear(clip)
+        n_words = 3 if clip.samples.any() else 1
+        vectors = torch.zeros_like(heard.embeddings) if is_deaf else heard.embeddings
+        return replace(heard, embeddings=vectors[:n_words], position_ends_s=np.arange(1.0, n_words + 1))
+
+    with_words.hear = hear  # type: ignore[method-assign]
+    return with_words
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+def test_a_number_of_positions_alone_is_not_hearing(
+    tiny: Ultravox, monkeypatch: pytest.MonkeyPatch, is_deaf: bool
+) -> None:
+    """A bridge writes fewer words about silence; a shorter prompt moves any model's logits."""
+    put(uneven(tiny, is_deaf=is_deaf), monkeypatch)
+    assert did_it_hear(REQUEST).heard is not is_deaf

@@ -13,9 +13,11 @@ from engine.decode import run_arms
 from engine.hooks import recording
 from engine.lens import (
     TOP_K,
+    as_varied_as,
     candidate_ids,
     lens_text,
     read_lens,
+    set_precision,
     split_tokens,
     token_precision,
     track,
@@ -120,13 +122,49 @@ def test_states_made_to_read_the_words_reach_rank_1_and_full_precision(ultravox:
 
 
 def test_the_control_is_the_mean_over_the_other_transcripts_and_not_the_own(ultravox: Ultravox) -> None:
-    planted = {1: states_that_read(ultravox, ["queen", "bank", "bank", "rates"])}
-    words = (SpokenWord("queen", 0.0, 0.6),)
-    readout = read(ultravox, planted, words, ("the bank raised its rates", "nothing here", "bank"))
+    """Two distinct tokens are said, so each control has two: the bank; last bank; bank the."""
+    planted = {1: states_that_read(ultravox, ["queen", "bank", "bank", "last"])}
+    words = (SpokenWord("queen", 0.0, 0.6), SpokenWord("market", 0.6, 1.2))
+    readout = read(ultravox, planted, words, ("the bank the last", "last bank which", "bank"))
+    assert readout.set_precision == pytest.approx((1 / 4,))
+    assert (
+        readout.set_control == pytest.approx(((2 / 4 + 3 / 4 + 2 / 4) / 3,)) and readout.n_control_clips == 3
+    )
     assert readout.precision == pytest.approx((1 / 3,))
-    assert readout.control == pytest.approx(((2 / 3 + 0 + 1 / 3) / 3,)) and readout.n_control_clips == 3
-    own = read(ultravox, planted, words, ("queen",))
-    assert own.control == own.precision
+    assert readout.control == pytest.approx(((1 / 3 + 2 / 3 + 1 / 3) / 3,))
+    own = read(ultravox, planted, words, ("queen market",))
+    assert own.control == own.precision and own.set_control == own.set_precision
+
+
+def test_a_control_has_as_many_distinct_tokens_as_the_clip() -> None:
+    others = [["a", "b", "a"], ["c", "d"], ["e"]]
+    assert as_varied_as(["x", "y"], others, 0) == ["a", "b", "a"]
+    assert as_varied_as(["x", "y", "x", "z"], others, 1) == ["c", "d", "e"]
+    assert as_varied_as(["v", "w", "x", "y", "z"], others, 2) == ["e", "a", "b", "a", "c", "d"]
+    assert as_varied_as(list("uvwxyz"), others, 0) is None, "there are five distinct ones"
+    assert as_varied_as([], others, 0) == []
+
+
+@pytest.mark.parametrize("said", [0.0, 0.3])
+def test_a_long_clips_excess_is_what_was_planted_and_no_gift_of_its_length(said: float) -> None:
+    """A reader names a word of the clip with probability `said`, else any of 300 words at random.
+
+    Of a 60-word clip a fifth of the random words are true by chance, of one sentence of 8 words a fortieth: against
+    single sentences the excess was .17 where nothing is read.
+    """
+    rng = np.random.default_rng(5)
+    vocabulary = [f"w{n}" for n in range(300)]
+    clip = rng.choice(vocabulary, 60, replace=False).tolist()
+    others = [rng.choice(vocabulary, 8).tolist() for _ in range(40)]
+    tokens = [str(rng.choice(clip if rng.random() < said else vocabulary)) for _ in range(4000)]
+    bags = [as_varied_as(clip, others, first) for first in range(len(others))]
+    control = float(np.mean([set_precision(tokens, bag) for bag in bags if bag]))
+    share = 60 / 300
+    assert set_precision(tokens, clip) - control == pytest.approx(said * (1 - share), abs=0.03)
+    short = float(np.mean([set_precision(tokens, other) for other in others]))
+    assert set_precision(tokens, clip) - short > said * (1 - share) + 0.1, (
+        "single sentences flatter a long clip"
+    )
 
 
 def test_a_layer_where_one_token_holds_most_positions_is_called_degenerate(ultravox: Ultravox) -> None:
@@ -151,20 +189,26 @@ def test_lens_text_merges_runs_and_leaves_out_tokens_without_letters(ultravox: U
         ([" the", " bank"], ["the", "queen"], 0.5),
         ([" bank"], ["the", "queen"], 0.0),
         ([" the", " the", " the"], ["the"], 1.0),
-        ([" the", " bank", " the"], ["the"], 1 / 3),
+        ([" the", " bank", " the"], ["the"], (2 / 3, 1 / 3)),
         ([" the", " bank", " the"], ["the", "the"], 2 / 3),
+        ([" the", " the", " bank"], ["the"], (2 / 3, 1 / 2)),
         ([" the", ".", " queen"], ["the", "queen"], 1.0),
         ([" the", "<|end|>", ",", " queen!"], ["queen"], 0.5),
         ([" the"], [], 0.0),
     ],
 )
-def test_precision_by_hand(read_tokens: list[str], transcript: list[str], precision: float) -> None:
-    assert token_precision(read_tokens, transcript) == pytest.approx(precision)
+def test_precision_by_hand(
+    read_tokens: list[str], transcript: list[str], precision: float | tuple[float, float]
+) -> None:
+    """The paper's, then that of multisets, where they differ."""
+    papers, multiset = precision if isinstance(precision, tuple) else (precision, precision)
+    assert set_precision(read_tokens, transcript) == pytest.approx(papers)
+    assert token_precision(read_tokens, transcript) == pytest.approx(multiset)
 
 
 @pytest.mark.parametrize("nothing", [[], [".", " ", "<|end|>"]])
 def test_precision_of_nothing_is_not_a_number(nothing: list[str]) -> None:
-    assert math.isnan(token_precision(nothing, ["the"]))
+    assert math.isnan(token_precision(nothing, ["the"])) and math.isnan(set_precision(nothing, ["the"]))
 
 
 def test_candidates_are_single_tokens_that_begin_the_word(ultravox: Ultravox) -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.fresh_probe import fit_ridge
 from engine.leace import fit_leace, leace_of
 from engine.moments import Moments
-from precompute.mini.fit_erasers import fit_probe, probe_of
 
 FAR = 1e4  # a mean that dwarfs the spread: sums of squares, subtracted in the end, would lose it
 
@@ -69,7 +69,7 @@ def test_fits_from_shards_are_those_from_all_rows(seed: int) -> None:
     whole, parts = fit_leace(x, z), leace_of(moments)
     assert whole.right.shape == parts.right.shape
     torch.testing.assert_close(parts(x), whole(x), rtol=0, atol=1e-11)
-    for found, expected in zip(probe_of(moments), fit_probe(x, z), strict=True):
+    for found, expected in zip(fit_ridge(moments, 1e-3), fit_ridge(Moments.of(x, z), 1e-3), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 

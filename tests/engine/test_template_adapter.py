@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 
-from engine.check import check_adapter
+from engine.checks import check_adapter
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM
 from engine.systems.catalogue import get_spec

@@ -18,13 +18,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
-from engine.decode import run_arms
-from engine.result import SpokenWord
+from engine.result import SpokenWord, even_ends
 from engine.systems.cascade import Transcriber
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox, UltravoxEars
-from precompute.mini.fit_erasers import States, fit_erasers
+from precompute.mini.fit_erasers import LabelledClip, fit_and_prove
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer
 
 D_MODEL, N_LAYERS = 32, 3
@@ -150,31 +149,28 @@ def sound(duration_s: float, seed: int = 0) -> AudioClip:
 
 
 def write_erasers(system: Ultravox, folder: Path, n_clips: int = 24) -> None:
-    """Fit all four conditions on the system's own states, over words drawn for each clip."""
-    fit, held = _states(system, range(n_clips)), _states(system, range(n_clips, n_clips + 8))
-    fit_erasers(fit, held, system.fingerprint, folder, "tiny clips")
+    """Fit all four conditions on the system's own states, over words drawn for each clip, and prove them on others."""
+    fit, held = labelled(system, range(n_clips)), labelled(system, range(n_clips, n_clips + 12))
+    fit_and_prove(system, fit, held, TARGETS, folder, ("tiny clips", "other tiny clips"), {"seed": 0})
 
 
-def _states(system: Ultravox, seeds: range) -> States:
-    states: dict[int, list[torch.Tensor]] = {}
-    labels: dict[str, list[np.ndarray]] = {"text": [], "ctc": [], "boc": [], "acoustic": []}
+TARGETS = {"text": TARGET_WORDS, "ctc": ("low", "high"), "boc": LETTERS, "acoustic": ("pitch", "energy")}
+
+
+def labelled(system: Ultravox, seeds: range) -> list[LabelledClip]:
+    clips = []
     for seed in seeds:
         clip = sound(1.7, seed)
         words = (SpokenWord(("queen", "bank", "last")[seed % 3], 0.0, 0.9), SpokenWord("match", 0.9, 1.7))
         prepared = system.prepare(system.hear(clip), "Repeat what was said.")
         start, stop = prepared.span
-        passed = run_arms(system, prepared, record_layers=range(N_LAYERS + 1), max_new_tokens=1)
-        for layer, recorded in passed.states.items():
-            states.setdefault(layer, []).append(recorded[0, start:stop].clone())
         width_s, n_positions = system.seconds_per_position, stop - start
-        level = energy_db(clip.samples, n_positions, width_s)
-        labels["text"].append(np.eye(len(TARGET_WORDS))[[first_word(words, TARGET_WORDS)] * n_positions])
-        labels["ctc"].append(np.eye(2)[(level > np.median(level)).astype(int)])
-        labels["boc"].append(letter_bags(words, n_positions, width_s))
-        labels["acoustic"].append(np.stack([np.sin(level), level], axis=1))
-    targets = {"text": TARGET_WORDS, "ctc": ("low", "high"), "boc": LETTERS, "acoustic": ("pitch", "energy")}
-    return States(
-        by_layer={layer: torch.cat(parts) for layer, parts in states.items()},
-        labels={key: torch.tensor(np.concatenate(parts)) for key, parts in labels.items()},
-        targets=targets,
-    )
+        level = energy_db(clip.samples, even_ends(n_positions, width_s))
+        labels = {
+            "text": np.eye(len(TARGET_WORDS))[[first_word(words, TARGET_WORDS)] * n_positions],
+            "ctc": np.eye(2)[(level > np.median(level)).astype(int)],
+            "boc": letter_bags(words, even_ends(n_positions, width_s)),
+            "acoustic": np.stack([np.sin(level), level], axis=1),
+        }
+        clips.append(LabelledClip(prepared, {key: torch.tensor(rows) for key, rows in labels.items()}, seed))
+    return clips

@@ -76,6 +76,8 @@ def _measured(unit: MechanismUnit, job: ClipJob | LayerJob) -> Any:
         "texts": {layer: f"{layer} of {job.recipe.text}" for layer in layers},
         "precision": dict.fromkeys(layers, share),
         "control": dict.fromkeys(layers, share / 2),
+        "set_precision": dict.fromkeys(layers, share),
+        "set_control": dict.fromkeys(layers, share / 2),
         **{"current": hits, "following": hits, "mismatched": hits},
     }
 
@@ -83,7 +85,8 @@ def _measured(unit: MechanismUnit, job: ClipJob | LayerJob) -> Any:
 def _arm(condition: str, layers: str, kind: str, seed: int) -> dict[str, Any]:
     return {
         "condition": condition, "layers": layers, "arm": kind, "seed": seed,
-        "kept_rank": 0 if kind == "plain" else 3, "probe": None if kind == "plain" else [0.5, 0.1, 0.1],
+        "kept_rank": 0 if kind == "plain" else 3,
+        "proof": None, "fitted_on": "none" if kind == "plain" else "plain states",
         "label": None, "label_status": "unparsed", "text": "?" * 99, "correct": False, "forced_correct": None,
         "log_likelihood_change": 0.0, "right_log_likelihood_change": 0.0, "relative_change": 0.25,
     }  # fmt: skip

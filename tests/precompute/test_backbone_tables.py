@@ -35,17 +35,21 @@ def test_the_difference_is_that_of_the_two_kappas_on_the_same_resamples(run: Pat
     row = table.loc[("topic", "clean")]
     assert (row["system"], row["matched"], row["mismatched"]) == ("talker", "twin", "other")
     cell = answers[(answers["task"] == "topic") & (answers["noise"] == "clean")].copy()
-    cell["label"] = cell["label"].fillna("(none)")
-    wide = cell.pivot(index=["item_id", "clip_id"], columns="system", values="label")
+    own = cell["label"].fillna("(none of " + cell["system"] + ")")  # an unparsed answer agrees with none
+    wide = cell.assign(label=own).pivot(index=["item_id", "clip_id"], columns="system", values="label")
+    alike = cell.assign(label=cell["label"].fillna("(none)")).pivot(
+        index="clip_id", columns="system", values="label"
+    )
 
     def kappas(frame: pd.DataFrame) -> tuple[float, float]:
         return tuple(cohen_kappa_score(frame["talker"], frame[other]) for other in ("twin", "other"))
 
     assert (row["kappa_matched"], row["kappa_mismatched"]) == pytest.approx(kappas(wide))
     assert row["delta"] == pytest.approx(np.subtract(*kappas(wide)))
+    assert row["delta_unparsed_agree"] == pytest.approx(np.subtract(*kappas(alike)))
     items = sorted(set(cell["item_id"]))
     of_item = [wide.loc[[item], ["talker", "twin", "other"]].to_numpy() for item in items]
-    draws = np.random.default_rng(0).integers(len(items), size=(N_RESAMPLES, len(items)))
+    draws = np.random.default_rng(0).integers(len(items), size=(N_RESAMPLES, len(items)), dtype=np.int32)
     slow = []
     for drawn in draws:
         clips_of_it = np.concatenate([of_item[n] for n in drawn])

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.erasure import save_eraser
 from engine.errors import ErasureError, ModelFilesError
 from engine.evaluation import Figure
+from engine.leace import bare_eraser, fit_leace
+from engine.proof import LayerProof, Proof
 from engine.systems.fingerprints import fingerprint
 from precompute.mini.aims import Aim, accuracy_aims, size_aims, word_error_aims
 from precompute.mini.cards import CARD, write_cards
 from precompute.mini.evaluate import FULL_WORDS_ITEMS, Row, write_rows
-from precompute.mini.fit_erasers import States, fit_erasers
 from precompute.mini.held_out import TASKS
 
 SPEECH, CASCADE, ORACLE = "mini-Ultravox", "mini-Whisper -> mini-Llama", "mini-Llama, true transcript"
@@ -122,13 +124,14 @@ def fit_on_noise(models: Path, **prints: str) -> None:
 
 def fit_width_on_noise(out: Path, prints: str, width: int, layers: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
-    classes = torch.randint(0, 3, (400,), generator=generator)
-    labels = torch.nn.functional.one_hot(classes, 3).double()
-    by_layer = {layer: torch.randn(400, width, generator=generator) for layer in layers}
-    names = ("a", "b", "c")
-    conditions = ("text", "ctc", "boc", "acoustic")
-    states = States(by_layer, dict.fromkeys(conditions, labels), dict.fromkeys(conditions, names))
-    fit_erasers(states, states, prints, out, "400 rows of noise, seed 0")
+    z = torch.nn.functional.one_hot(torch.randint(0, 3, (400,), generator=generator), 3).double()
+    found = {layer: fit_leace(torch.randn(400, width, generator=generator).double(), z) for layer in layers}
+    read = LayerProof(0.8, 0.75, 0.85, 0.46, 0.43, 0.49, 0.78, 0.2)
+    settings = {"each layer alone": dict.fromkeys(layers, read)}
+    proof = Proof("accuracy of noise", "other rows of noise", 100, 50, settings)
+    for condition in ("text", "ctc", "boc", "acoustic"):
+        eraser = bare_eraser(condition, found, ("a", "b", "c"), "400 rows of noise, seed 0")
+        save_eraser(replace(eraser, proof=proof if condition == "text" else None), prints, out)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,19 @@ def card(trained: Folders, tmp_path_factory: pytest.TempPathFactory) -> str:
     evaluation(table)
     write_cards(models, table)
     return (models / CARD).read_text(encoding="utf-8")
+
+
+def test_the_card_gives_a_proof_with_plain_control_and_chance_and_claims_none_where_none_is(
+    card: str,
+) -> None:
+    """Chance stood in the column "after" by construction, at every layer, and read as a proof."""
+    section = card.split("## Erasers of mini-Ultravox")[1].split("##")[0]
+    text, ctc = (
+        next(line for line in section.splitlines() if line.startswith(f"| {k}")) for k in ("Text", "CTC")
+    )
+    for figure in ("0.800", "0.780", "0.460", "0.200", "0 of 3 layers", "accuracy of noise"):
+        assert figure in text
+    assert "other rows of noise" in section and "not measured" in ctc
 
 
 def test_the_card_has_every_row_of_the_table(card: str, tmp_path: Path) -> None:

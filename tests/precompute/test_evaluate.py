@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from precompute.mini.evaluate import (
+    KAPPAS,
     Row,
-    _kappa,
-    _kappa_row,
+    _kappa_rows,
     _label,
     _mean_row,
     _wer_row,
@@ -32,30 +30,21 @@ def test_a_share_has_wilsons_interval(right: int, n: int) -> None:
     assert 0 <= row.low <= row.value <= row.high <= 1
 
 
-def test_kappa_of_a_two_by_two_table() -> None:
+def test_kappas_by_hand_with_intervals_that_hold_them_and_repeat() -> None:
     """20 both yes, 5 and 10 apart, 15 both no: observed 0.7, expected 0.5, kappa 0.4 (Cohen 1960)."""
-    a = np.array([1] * 25 + [0] * 25)
-    b = np.array([1] * 20 + [0] * 5 + [1] * 10 + [0] * 15)
-    assert _kappa(a, b) == pytest.approx(0.4)
-
-
-def test_kappa_of_equal_and_of_opposite_answers() -> None:
-    a = np.array([0, 1, 0, 1])
-    assert _kappa(a, a) == 1 and _kappa(a, 1 - a) == -1
-    assert math.isnan(_kappa(np.zeros(4), np.zeros(4)))
-
-
-def test_kappas_interval_holds_it_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("precompute.mini.evaluate.BOOTSTRAP_RESAMPLES", 100)
     a = ["x"] * 25 + ["y"] * 25
     b = ["x"] * 20 + ["y"] * 5 + ["x"] * 10 + ["y"] * 15
-    row = _kappa_row("topic", "a", "b", a, b)
-    assert row.value == pytest.approx(0.4) and row.low < 0.4 < row.high
-    assert row == _kappa_row("topic", "a", "b", a, b)
+    rows = _kappa_rows("topic", "a", "b", a, b)
+    assert [row.measure for row in rows] == list(KAPPAS.values()) and KAPPAS["never"] == "kappa"
+    for row in rows:
+        assert row.value == pytest.approx(0.4) and row.low < 0.4 < row.high
+    assert rows == _kappa_rows("topic", "a", "b", a, b)
 
 
-def test_answers_that_were_not_parsed_are_a_class_of_their_own() -> None:
-    assert _label(None) == "(not parsed)" and _label("Sci/Tech") == "sci/tech"
+def test_answers_that_were_not_parsed_agree_with_none() -> None:
+    assert _label(None) is None and _label("Sci/Tech") == "sci/tech"
+    headline, agrees, both = _kappa_rows("topic", "a", "b", [None, None, "x", "y"], [None, None, "x", "y"])
+    assert headline.value < 0.5 and agrees.value == both.value == 1.0
 
 
 def test_word_errors_are_counted_over_the_whole_corpus() -> None:

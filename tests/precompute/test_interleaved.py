@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from engine.check import check_adapter
+from engine.checks import check_adapter
 from engine.systems.unit_models import load_checkpoint, load_unit_model
 from engine.unit_voice import read_unit_voice
 from precompute.mini.interleaved import ARMS, MAIN, document_loss, held_out_losses, new_model

@@ -163,7 +163,9 @@ def planted_bench(models: Path) -> tuple[Bench, list[np.ndarray]]:
         clips.append(ProbeClip(recipe, n % 3, "woman" if n % 2 else "man", ""))
         letters = np.eye(27)[generator.integers(27, size=12)]
         heard.append(
-            Heard({0: states[-1]}, {"energy": energy, "pitch": energy * np.nan, "letters": letters}, "ab")
+            Heard(
+                {0: states[-1]}, 1.0, {"energy": energy, "pitch": energy * np.nan, "letters": letters}, "ab"
+            )
         )
     numbers = np.arange(30) % 3
     folds = tuple(grouped_folds(numbers, numbers))

@@ -242,7 +242,7 @@ def test_the_flag_plans_mechanism_and_refuses_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*arguments: str) -> int:
-        out = ("--stage", "mechanism", "--out", str(tmp_path / "out"))
+        out = ("--profile", "mini", "--stage", "mechanism", "--out", str(tmp_path / "out"))
         monkeypatch.setattr(sys, "argv", ["precompute", "plan", *arguments, *out])
         return main()
 

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine.mechanism_records import NOT_PROVEN
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
 
 Row = dict[str, Any]
+PROVEN = {"probe_erased": 0.4, "probe_chance": 0.2, "probe_verdict": "still read"}
 
 
 def lens_clip(item: int, precision: float | None, **changes: Any) -> Row:
@@ -20,6 +22,7 @@ def lens_clip(item: int, precision: float | None, **changes: Any) -> Row:
     return {
         "system": "s", "layer": 4, "task": "topic", "item_id": f"i{item}", "group": "", "clip_id": f"c{item}",
         "noise": "clean", "snr_db": math.nan, "precision": precision, "control": 0.1,
+        "set_precision": precision, "set_control": 0.2,
         "n_current": 4, "n_next": 6, "n_mismatched": 40,
         "mismatched_1": 0, "mismatched_5": 4, "mismatched_10": 8, **counts, **changes,
     }  # fmt: skip
@@ -88,7 +91,8 @@ def implicit_clip(item: int, label: str | None, speech: str | None, **changes: A
 def answered(rows: list[Row]) -> pd.DataFrame:
     """As `read_table` gives it: None where there is no label."""
     labels = {
-        name: pd.Series([row[name] for row in rows], dtype=object) for name in ("label", "speech_label")
+        name: pd.Series([row[name] for row in rows], dtype=object)
+        for name in ("label", "speech_label", "cascade_label")
     }
     return pd.DataFrame(rows).assign(**labels)
 
@@ -107,7 +111,7 @@ def test_kappa_of_the_implicit_cascade_is_cohens() -> None:
     assert row["kappa_mismatched"] == pytest.approx(((34 - 6) / 56 - expected) / (1 - expected))
 
 
-def test_answers_without_a_label_are_a_class_and_open_ones_have_no_kappa() -> None:
+def test_answers_without_a_label_agree_with_none_and_open_ones_have_no_kappa() -> None:
     none = answered(
         [
             implicit_clip(n, None if n % 2 else "positive", "positive" if n < 3 else "negative")
@@ -115,6 +119,11 @@ def test_answers_without_a_label_are_a_class_and_open_ones_have_no_kappa() -> No
         ]
     )
     assert not math.isnan(found(sufficiency_rows(none, seed=0), layer=4)["kappa"])
+    silent = answered(
+        [implicit_clip(n, None if n < 4 else "positive", None if n < 4 else "positive") for n in range(8)]
+    )
+    row = found(sufficiency_rows(silent, seed=0), layer=4)
+    assert row["kappa"] < row["kappa_unparsed_agree"] == 1.0 and row["agreement"] == 0.5
     free = answered([implicit_clip(n, "rome", "rome", choices="") for n in range(4)])
     row = found(sufficiency_rows(free, seed=0), layer=4)
     assert math.isnan(row["kappa"]) and "open answers" in row["note"] and row["agreement"] == 1.0
@@ -143,7 +152,8 @@ def erased_clip(item: int, arm: str, correct: bool, seed: int = 0, **changes: An
         "correct": correct, "forced_correct": float(correct),
         "log_likelihood_change": 0.0 if plain else -2.0, "right_log_likelihood_change": -1.0,
         "relative_change": 0.0 if plain else 0.3,
-        **dict.fromkeys(("probe_before", "probe_after", "probe_chance"), math.nan if plain else 0.2),
+        **NOT_PROVEN, **(PROVEN if arm == "erased" else {}),
+        "fitted_on": "none" if plain else "states edited below",
         **changes,
     }  # fmt: skip
 
@@ -190,3 +200,35 @@ def test_an_open_task_has_no_forced_choice() -> None:
     clips = erased_run().assign(forced_correct=math.nan)
     row = found(erasure_rows(clips, seed=0), arm="erased")
     assert math.isnan(row["forced_choice_accuracy"]) and "answers are open" in row["note"]
+
+
+def test_the_proof_stands_with_the_erased_arm_only() -> None:
+    rows = list(erasure_rows(erased_run(), seed=0))
+    erased, control = found(rows, arm="erased"), found(rows, arm="rank_matched")
+    assert (erased["probe_erased"], erased["probe_verdict"]) == (0.4, "still read")
+    assert erased["fitted_on"] == "states edited below"
+    assert math.isnan(control["probe_erased"]) and control["probe_verdict"] == "not measured"
+
+
+def test_rows_of_a_control_that_was_mended_since_say_so() -> None:
+    """Measured when the equal change was one of the average, or against single sentences."""
+    rows = list(erasure_rows(erased_run(), seed=0, note="Older."))
+    marked = {row["arm"] for row in rows if row["note"].startswith("Older.")}
+    assert marked == {"erased", "change_matched"}
+    clips = pd.DataFrame([lens_clip(n, 0.5) for n in range(3)])
+    assert (
+        found(lens_rows(clips, seed=0, note="Older."), task="topic", measure="precision")["note"] == "Older."
+    )
+
+
+def test_both_precisions_stand_beside_their_own_control() -> None:
+    clips = pd.DataFrame([lens_clip(n, 0.5, set_precision=0.75) for n in range(3)])
+    rows = list(lens_rows(clips, seed=0))
+    assert [found(rows, task="topic", measure=m)["score"] for m in ("precision", "set_precision")] == [
+        0.5,
+        0.75,
+    ]
+    controls = [found(rows, task="topic", measure=m)["control"] for m in ("precision", "set_precision")]
+    assert controls == pytest.approx([0.1, 0.2])
+    older = list(lens_rows(clips.assign(set_precision=math.nan), seed=0))
+    assert {row["measure"] for row in rows} - {row["measure"] for row in older} == {"set_precision"}

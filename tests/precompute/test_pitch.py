@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.audio import SAMPLE_RATE_HZ
+from engine.result import even_ends
 from precompute.pitch import pitch_octaves, track_pitch_hz
 
 
@@ -20,6 +21,6 @@ def test_a_tone_is_tracked_and_silence_is_not() -> None:
 def test_pitch_is_the_mean_of_voiced_frames_in_octaves() -> None:
     """Two positions of 160 ms: two of eight frames at 200 Hz are enough, one is not."""
     track = np.array([200.0, 200.0, *(0.0,) * 6, 400.0, *(0.0,) * 7])
-    octaves = pitch_octaves(track, 3, 8)
+    octaves = pitch_octaves(track, even_ends(3, 0.16), 0.02)
     assert octaves[0] == pytest.approx(1.0) and np.isnan(octaves[1:]).all()
-    assert pitch_octaves(np.array([50.0, 0.0]), 2, 1)[0] == pytest.approx(-1.0)
+    assert pitch_octaves(np.array([50.0, 0.0]), even_ends(2, 0.02), 0.02)[0] == pytest.approx(-1.0)

@@ -17,7 +17,7 @@ from engine import lanes
 from engine import run as live
 from engine.answering import answer_batch
 from engine.audio import AudioClip
-from engine.batching import BatchFinding
+from engine.checks import BatchFinding
 from engine.recipe import CLEAN, Recipe, recipe_of, say_recipe
 from engine.records import read_table
 from engine.request import RunRequest

@@ -176,7 +176,18 @@ def test_a_killed_run_loses_one_paid_reply_a_worker(
 ) -> None:
     """Killed in the middle of the clips and once more in the middle of the prompts; then it goes on to the end."""
     systems = ("gemini", "endpoint-text")
-    job = ["run", "--quick", "--limit", "3", "--tasks", "topic,trivia", "--systems", ",".join(systems)]
+    job = [
+        "run",
+        "--profile",
+        "mini",
+        "--quick",
+        "--limit",
+        "3",
+        "--tasks",
+        "topic,trivia",
+        "--systems",
+        ",".join(systems),
+    ]
     workers = ["--executor", "inline"] if n_workers == 1 else ["--executor", "pool", "--workers", "2"]
     command = [sys.executable, "-m", "precompute", *job, *workers, "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -104,7 +104,7 @@ def test_the_manifest_says_what_was_counted_and_how(finished: Path) -> None:
     assert (
         manifest["statistics"]["mcnemar_family"] == len(agreement) == manifest["counts"]["rows"]["agreement"]
     )
-    assert manifest["statistics"]["resamples"] == 1000 and manifest["seeds"]["bootstrap"]
+    assert manifest["statistics"]["resamples"] == 10_000 and manifest["seeds"]["bootstrap"]
     answers, clips = read_run(finished)
     counts = manifest["counts"]
     assert (counts["answers"], counts["clips"], counts["items"]) == (len(answers), len(clips), 40)

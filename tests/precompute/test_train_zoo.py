@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import Qwen2AudioForConditionalGeneration
 
-from engine.check import check_adapter
+from engine.checks import check_adapter
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems.catalogue import match_between, systems
 from engine.systems.checkpoint import read_tensors

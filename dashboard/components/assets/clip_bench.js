@@ -26,14 +26,14 @@ function benchRow(outcome) {
     benchCell(`${name}, ${cut}`, outcome.erased, outcome, 'erased'),
   ];
   return withAttributes(
-    el('div', 'cl-bench-row', el('div', 'cl-cells', ...cells), el('p', 'cl-small', benchScope(outcome), probeWords(outcome))),
+    el('div', 'cl-bench-row', el('div', 'cl-cells', ...cells), el('p', 'cl-small', benchScope(outcome), outcome.proof)),
     { 'data-condition': outcome.condition, role: 'group', 'aria-label': name + ' erasure' },
   );
 }
 
-function benchScope({ layers, scope, method, strength }) {
+function benchScope({ layers, scope, method, strength, fitted_on: fittedOn }) {
   const positions = { audio: 'audio positions', prompt: 'all prompt positions', all: 'prompt and generated positions' }[scope] || scope;
-  return `Strength ${strength}, ${method}, ${layers.length} layers (${layerRanges(layers)}), ${positions}. `;
+  return `Strength ${strength}, ${method}, ${layers.length} layers (${layerRanges(layers)}), ${positions}; erasers fitted on ${fittedOn}. `;
 }
 
 /** L0, L3 to L6 */
@@ -45,12 +45,6 @@ function layerRanges(layers) {
     else runs.push([layer, layer]);
   }
   return runs.map(([from, to]) => (from === to ? 'L' + from : `L${from} to L${to}`)).join(', ');
-}
-
-function probeWords(outcome) {
-  if (outcome.probe_before === null || outcome.probe_after === null) return null;
-  const words = `A probe on held-out fit data reads ${fixed(outcome.probe_before, 2)} before, ${fixed(outcome.probe_after, 2)} after${outcome.strength === 1 ? '' : ' full erasure'}`;
-  return words + (outcome.probe_chance === null ? '.' : ` (chance ${fixed(outcome.probe_chance, 2)}).`);
 }
 
 const sameAnswer = (one, other) => answerWords(one).toLowerCase().trim() === answerWords(other).toLowerCase().trim();
@@ -71,7 +65,6 @@ function benchCell(title, arm, outcome, kind) {
     add('log-likelihood change, right answer', arm.right_log_likelihood_change === null ? 'not known' : signed(arm.right_log_likelihood_change, 2));
     add('state moved', percent(arm.relative_change_of_state));
   }
-  if (arm.concept_score !== null) add(outcome.concept_measure, fixed(arm.concept_score, 2));
   cell.append(facts);
   return cell;
 }

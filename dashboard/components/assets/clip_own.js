@@ -67,18 +67,19 @@ function layerWords(row) {
   };
 }
 
+const columnWords = () => (lens().ends_s ? 'a column lasts as long as its token' : `${Math.round(lens().seconds_per_position * 1000)} ms a column`);
+
 function captionParts() {
-  const width = Math.round(lens().seconds_per_position * 1000);
-  const parts = [`logit lens at audio positions, final norm applied; ${width} ms a column`, `top ${lens().top_k} tokens a cell`];
+  const parts = [`logit lens at audio positions, final norm applied; ${columnWords()}`, `top ${lens().top_k} tokens a cell`];
   if (!lens().fine) parts.push('probabilities to ±0.004');
   return parts;
 }
 
-const tableCaption = () => `Top token and its probability at each layer (rows) and audio position (columns, ${lens().seconds_per_position} s each)`;
+const tableCaption = () => `Top token and its probability at each layer (rows) and audio position (columns; ${columnWords()})`;
 
 function curveKeys() {
-  const control = `the same against the words of ${lens().n_control_clips} other clips`;
-  const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
+  const control = `the same against as many distinct tokens of ${lens().n_control_clips} other clips`;
+  const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript, runs merged'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
   if (lens().degenerate_layers.length) {
     const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
     keys.push(el('span', 'cl-key cl-warning', `⚠ ${names}: one token holds more than half of the columns; not to be read as content`));

@@ -11,33 +11,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from engine.stats.agreement import CLASSES, answer_classes, class_counts, cohen_kappa, kappa_of_counts
+from engine.stats.agreement import (
+    CLASSES,
+    READINGS,
+    answer_classes,
+    bootstrap_kappas,
+    class_counts,
+    cohen_kappa,
+    confusion,
+    kappa_of_counts,
+)
 
 LABELS = [None, "World", "Sports", "Business"]
 PAIRS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=60)
 
 
-def by_scikit_learn(a: list[str | None], b: list[str | None]) -> float:
-    left, right = ([label or "(none)" for label in labels] for labels in (a, b))
+def by_scikit_learn(a: list[str | None], b: list[str | None], reading: str) -> float:
+    """By what each reading means: no label of one's own, a label like any other, or no clip."""
+    if reading == "left out":
+        both = [(x, y) for x, y in zip(a, b, strict=True) if x and y]
+        a, b = ([pair[side] for pair in both] for side in (0, 1))
+        if not a:
+            return math.nan
+    own = ("(none)", "(none)") if reading == "agrees" else ("(a gave none)", "(b gave none)")
+    left, right = ([x or none for x in labels] for labels, none in zip((a, b), own, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where it returns NaN
         return float(cohen_kappa_score(left, right))
 
 
-@given(PAIRS)
-def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[str | None, str | None]]) -> None:
+@pytest.mark.parametrize("reading", READINGS)
+@given(pairs=PAIRS)
+def test_kappa_is_that_of_scikit_learn(reading, pairs: list[tuple[str | None, str | None]]) -> None:
     a, b = [list(labels) for labels in zip(*pairs, strict=True)]
-    if len({*a, *b}) == 1:
-        assert math.isnan(cohen_kappa(a, b)) and math.isnan(by_scikit_learn(a, b))
+    theirs = by_scikit_learn(a, b, reading)
+    if math.isnan(theirs):
+        assert math.isnan(cohen_kappa(a, b, reading))
     else:
-        assert cohen_kappa(a, b) == pytest.approx(by_scikit_learn(a, b), abs=1e-12)
-        assert cohen_kappa(b, a) == pytest.approx(cohen_kappa(a, b), abs=1e-12)
+        assert cohen_kappa(a, b, reading) == pytest.approx(theirs, abs=1e-12)
+        assert cohen_kappa(b, a, reading) == pytest.approx(cohen_kappa(a, b, reading), abs=1e-12)
 
 
 @given(PAIRS)
-def test_kappa_of_answers_with_themselves_is_one(pairs: list[tuple[str | None, str | None]]) -> None:
-    a = [left for left, _ in pairs]
-    assert math.isnan(cohen_kappa(a, a)) if len(set(a)) == 1 else cohen_kappa(a, a) == 1.0
+def test_kappa_of_parsed_answers_with_themselves_is_one(pairs: list[tuple[str | None, str | None]]) -> None:
+    a = [left for left, _ in pairs if left]
+    assert math.isnan(cohen_kappa(a, a)) if len(set(a)) < 2 else cohen_kappa(a, a) == 1.0
 
 
 def test_kappa_by_hand() -> None:
@@ -57,19 +75,40 @@ def test_independent_raters_agree_no_better_than_chance() -> None:
     assert abs(cohen_kappa(a, b)) < 0.02
 
 
-def test_two_who_give_no_label_agree_and_are_one_class() -> None:
-    assert cohen_kappa([None, None, "x"], [None, None, "x"]) == 1.0
-    assert cohen_kappa([None, None], ["x", "y"]) == 0.0
-    assert math.isnan(cohen_kappa([None, None], [None, None]))
+def test_two_unparsed_answers_never_agree() -> None:
+    """The fault: they counted as one and the same label, which made kappa of two silent systems large."""
+    silent = [None, None, "x", "y"]
+    assert cohen_kappa(silent, silent) == pytest.approx((0.5 - 0.125) / (1 - 0.125))
+    assert cohen_kappa(silent, silent, "agrees") == 1.0 and cohen_kappa(silent, silent, "left out") == 1.0
+    assert cohen_kappa([None, None], [None, None]) == 0.0 and cohen_kappa([None, None], ["x", "y"]) == 0.0
+    assert math.isnan(cohen_kappa([None, None], [None, None], "left out"))
     assert math.isnan(cohen_kappa([], []))
+
+
+def test_the_three_readings_have_intervals_from_the_same_resamples() -> None:
+    rng = np.random.default_rng(2)
+    a = [
+        None if silent else str(label)
+        for silent, label in zip(rng.random(300) < 0.2, rng.integers(3, size=300), strict=True)
+    ]
+    b = [
+        x if same else str(y)
+        for x, same, y in zip(a, rng.random(300) < 0.7, rng.integers(3, size=300), strict=True)
+    ]
+    found = bootstrap_kappas(confusion(a, b), np.arange(300), seed=1)
+    assert list(found) == list(READINGS)
+    for reading, estimate in found.items():
+        assert estimate.value == pytest.approx(cohen_kappa(a, b, reading))
+        assert estimate.low < estimate.value < estimate.high and 0 < estimate.mc_error < 0.01
+    assert found["never"].high < found["agrees"].value
 
 
 def test_pooled_kappa_takes_chance_within_each_task() -> None:
     rng = np.random.default_rng(1)
     guesses = rng.integers(2, size=(2, 2, 5000))  # rater, task, clip: all blind guesses
-    strata = np.zeros((2, 2, 2))
+    strata = np.zeros((2, 3, 3))
     for task in range(2):
-        np.add.at(strata[task], (guesses[0, task], guesses[1, task]), 1)
+        np.add.at(strata[task], (1 + guesses[0, task], 1 + guesses[1, task]), 1)
     assert abs(float(kappa_of_counts(strata))) < 0.03
     # One table with the four labels of both tasks takes the task itself for agreement.
     names = [[f"{task} {label}" for task in range(2) for label in guesses[rater, task]] for rater in range(2)]
@@ -77,10 +116,10 @@ def test_pooled_kappa_takes_chance_within_each_task() -> None:
 
 
 def test_pooled_kappa_of_one_task_is_kappa_and_an_empty_task_changes_nothing() -> None:
-    counts = np.array([[20.0, 5.0], [10.0, 15.0]])
+    counts = np.array([[0.0, 0.0, 0.0], [0.0, 20.0, 5.0], [0.0, 10.0, 15.0]])
     assert float(kappa_of_counts(counts[None])) == pytest.approx(0.4)
-    assert float(kappa_of_counts(np.stack([counts, np.zeros((2, 2))]))) == pytest.approx(0.4)
-    many = np.stack([counts[None], np.zeros((1, 2, 2))])
+    assert float(kappa_of_counts(np.stack([counts, np.zeros((3, 3))]))) == pytest.approx(0.4)
+    many = np.stack([counts[None], np.zeros((1, 3, 3))], axis=-1)
     assert np.isnan(kappa_of_counts(many)).tolist() == [False, True]
 
 

@@ -19,7 +19,7 @@ from engine.systems import hub as fetching
 from engine.systems.catalogue import revision_in, systems
 from engine.systems.hub import fetch, obstacle
 from engine.systems.weights import CHECKPOINTS, HOME_VARIABLE, folder_of, missing_weights, weights_home
-from tests.engine.fake_hub import BRANCH_LEADS_TO, TOKEN, FakeHub, running_hub
+from tests.engine.fake_hub import BRANCH_LEADS_TO, TOKEN, FakeHub, running_hub, stand_in
 
 QWEN, LLAMA, ULTRAVOX, PHI = (
     "qwen2-7b-instruct",
@@ -44,18 +44,10 @@ def repository_files(*more: str) -> dict[str, bytes]:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """The hub in place of the real one, with an empty cache, an empty folder of weights and no token."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "weights"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(fetching, "_SILENT_UNTIL", [0.0])
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(int(1e12), 0, int(1e12)))
     with running_hub() as served:
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, served.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        stand_in(served, monkeypatch, tmp_path)
         for name in (QWEN, LLAMA, ULTRAVOX):
             served.files[CHECKPOINTS[name].repository] = repository_files()
         served.files[CHECKPOINTS[PHI].repository] = repository_files("speech-lora/adapter_model.safetensors")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel
 
-from engine.check import check_adapter, probe_clip
+from engine.checks import check_adapter, probe_clip
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import WhiteBoxSystem

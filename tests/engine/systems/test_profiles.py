@@ -14,6 +14,7 @@ from engine.systems.catalogue import PAIRS, SYSTEMS, ready_pairs
 from engine.systems.mini_rows import MINI_PAIRS
 from engine.systems.placement import DTYPES, settings_in_use, use
 from engine.systems.profiles import (
+    DEFAULT_PROFILE,
     PROFILES,
     offered_pairs,
     preparation,
@@ -45,7 +46,7 @@ def written(tmp_path: Path, text: str, name: str = "own.yaml") -> str:
 
 
 def test_the_profiles_that_are_there_name_systems_and_pairs_that_are_there() -> None:
-    assert list(PROFILES) == ["mini", "small", "paper"]
+    assert list(PROFILES) == ["laptop", "mini", "small", "paper"] and DEFAULT_PROFILE == "laptop"
     for key, profile in PROFILES.items():
         assert (
             profile.key == key and set(profile.systems) <= set(SYSTEMS) and set(profile.pairs) <= set(PAIRS)
@@ -129,7 +130,9 @@ def test_a_file_that_is_not_text_or_not_there_is_one_sentence(tmp_path: Path) ->
         with pytest.raises(EngineError) as caught:
             read_profile(str(tmp_path / name))
         assert str(tmp_path.parent) not in str(caught.value)[70:]
-    with pytest.raises(UnknownKeyError, match="Choose mini, small, paper, or a YAML file of your own"):
+    with pytest.raises(
+        UnknownKeyError, match="Choose laptop, mini, small, paper, or a YAML file of your own"
+    ):
         read_profile("huge")
 
 

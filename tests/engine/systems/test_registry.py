@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.check import BATCH_CHECK, Finding
+from engine.checks import BATCH_CHECK, Finding, batch_is_exact
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems import cascade as cascade_module
-from engine.systems.registry import batch_is_exact, load_cascade, load_speech_llm, load_text_llm
+from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from tests.engine.tiny_systems import FromFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,13 +72,13 @@ def test_arms_run_one_by_one_where_only_parity_fails(
     own_models: Path, monkeypatch: pytest.MonkeyPatch, failed: tuple[str, ...], exact: bool
 ) -> None:
     findings = [Finding(name, "m", float(name in failed), 0) for name in ("a", BATCH_CHECK)]
-    monkeypatch.setattr("engine.check.check_adapter", lambda _system: findings)
+    monkeypatch.setattr("engine.checks.check_adapter", lambda _system: findings)
     assert batch_is_exact("mini-ultravox", own_models) is exact
 
 
 def test_any_other_failed_check_stops_the_system(own_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     findings = [Finding("the span", "3 of 4", 3, 0), Finding(BATCH_CHECK, "m", 0, 0)]
-    monkeypatch.setattr("engine.check.check_adapter", lambda _system: findings)
+    monkeypatch.setattr("engine.checks.check_adapter", lambda _system: findings)
     with pytest.raises(ModelFilesError, match=r"fails its adapter check: the span \(3 of 4\)"):
         batch_is_exact("mini-ultravox", own_models)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine.audio import AudioClip
+from engine.checks import batch_is_exact
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
@@ -17,7 +18,6 @@ from engine.systems.catalogue import PAIRS, SYSTEMS, get_spec, match_of
 from engine.systems.profiles import PROFILES, use_profile
 from engine.systems.published_rows import PUBLISHED_SYSTEMS
 from engine.systems.registry import (
-    batch_is_exact,
     load_cascade,
     load_speech_llm,
     load_text_llm,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save_file as save_tensors
 from transformers import HubertModel
 
-from engine.check import probe_clip
+from engine.checks import probe_clip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
 from engine.systems.audio_tower import layer_states

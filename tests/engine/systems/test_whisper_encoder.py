@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.check import probe_clip
+from engine.checks import probe_clip
 from engine.systems.catalogue import MODELS
 from engine.systems.whisper_encoder import WhisperEars
 

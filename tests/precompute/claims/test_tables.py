@@ -24,7 +24,7 @@ from precompute.claims.tables import (
 )
 from precompute.stages.cells import read_run
 from precompute.stages.summary import summarize
-from tests.precompute.claims.hand_made import EARS, FROZEN, pair, run_of
+from tests.precompute.claims.hand_made import FROZEN, run_of
 from tests.precompute.invented_run import invent_run, kind_of, match
 
 SECTIONS = {
@@ -63,13 +63,18 @@ def test_the_words_stand_in_the_table_as_they_are(finished: Path) -> None:
 
 
 def test_numbers_are_those_of_the_tables(finished: Path) -> None:
-    """The confound's deciding cell is a row of confound.csv, to the digit."""
+    """The confound's cells are the clean rows of confound.csv, and what decides is their mean."""
     row = claims_in(finished)["backbone_confound"]
     table = read_table(finished / "tables" / "confound.csv", "confound")
-    mine = table[(table["task"] == row["task"]) & (table["noise"] == "clean")]
-    assert (row["measured"], row["low"], row["high"]) == tuple(mine[["delta", "low", "high"]].iloc[0])
+    mine = table[table["noise"] == "clean"].set_index("task")
     cells = read_table(finished / "tables" / "claim_cells.csv", "claim_cells")
-    assert len(cells[cells["claim"] == "backbone_confound"]) == (table["noise"] == "clean").sum()
+    cells = cells[cells["claim"] == "backbone_confound"].set_index("task")
+    assert sorted(cells.index) == sorted(mine.index) and len(cells) > 1
+    for task, cell in cells.iterrows():
+        assert cell["value"] == pytest.approx(mine.loc[task, "delta"], abs=1e-5)
+        assert cell["low"] == pytest.approx(mine.loc[task, "low"], abs=0.1)
+    assert row["measured"] == pytest.approx(cells["value"].mean(), abs=1e-5)
+    assert row["detail"] == f"mean of {len(cells)} cells"
 
 
 def test_no_measured_number_is_typed(finished: Path) -> None:
@@ -97,18 +102,21 @@ def test_without_mechanism_its_claims_say_which_command(finished: Path) -> None:
         if claim["shown"] != "benchmark":
             said = INTERLEAVED if claim["shown"] == "interleaved" else MECHANISM
             assert row["verdict"] == "not measured" and row["note"] == said
-    assert found["near_equivalence"]["note"].startswith("It needs a speech LLM with two cascades")
+    assert found["late_text"]["note"] == MECHANISM and found["emergence_order"]["verdict"] == "not measured"
 
 
 def test_a_part_of_the_mechanism_is_tried_and_the_rest_says_what_it_needs() -> None:
     """One speech LLM: nothing has an order, and what was not read has no figure."""
     lens = [
-        {"system": FROZEN, "task": "all tasks", "measure": "precision", "layer": layer, "control": 0.0,
-         "score": 0.1 * layer, "low": 0.1 * layer - 0.01, "high": 0.1 * layer + 0.01, "n_groups": 50}
+        {"system": FROZEN, "task": "topic", "item_id": f"i{item}", "clip_id": f"c{item}", "layer": layer,
+         "precision": 0.5 if layer == 6 else 0.1 + 0.001 * item, "control": 0.1}
         for layer in range(7)
+        for item in range(30)
     ]  # fmt: skip
-    run = run_of(lens=lens, agreement=[pair(FROZEN, EARS, "topic", 0.9)])
-    assert [trial.side for trial in trials_of(run, "late_text")] == ["holds", "holds"]
+    run = run_of(lens_clips=lens)
+    (cell,) = trials_of(run, "late_text")
+    assert cell.side == "holds" and cell.seen.n == 30
+    assert cell.seen.value == pytest.approx((0.5 - 0.1145) / (0.5 - 0.1))
     assert trials_of(run, "emergence_order") == [] and trials_of(run, "acoustic_kept") == []
 
 

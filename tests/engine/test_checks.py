@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.check import BATCH_CHECK, Finding, check_adapter, probe_clip
+from engine import checks
+from engine.checks import BATCH_CHECK, REACHES, UNDONE, Finding, check_adapter, probe_clip
 from engine.erasure import random_subspace
 from engine.systems.base import Heard, Prepared
 from engine.systems.qwen2_audio import Qwen2Audio
@@ -21,22 +22,28 @@ from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
 from tests.engine.test_decode import ending_with
 
-SPAN_CHECK = "the span holds what was heard"
-REACHES = "an edit reaches the answer"
-UNDONE = "an edit that is over leaves no trace"
 CHECKS = (
-    "no hook is left on the model",
-    "layers and width are the config's",
-    SPAN_CHECK,
-    "hooks off equals vanilla",
-    "last-layer lens equals logits",
-    "recorded layers follow one another",
-    "an edit that changes nothing changes nothing",
+    checks.NO_HOOK,
+    checks.SHAPES,
+    checks.SPAN,
+    checks.PROMPT,
+    checks.CLIP_FIRST,
+    checks.VANILLA,
+    checks.HANDS,
+    checks.LAST_LAYER,
+    checks.ORDER,
+    checks.LENS_WORDS,
+    checks.IDLE,
     REACHES,
     UNDONE,
-    "erasing twice equals erasing once",
+    checks.TWICE,
+    checks.ERASED,
+    checks.SHARES,
+    checks.SCORES,
+    checks.LABELS,
+    checks.ANSWERS,
+    checks.CONTROLS,
     BATCH_CHECK,
-    "cached equals uncached",
 )
 
 
@@ -82,31 +89,22 @@ def test_the_probe_is_a_sound_that_is_the_same_each_time() -> None:
     assert probe_clip().duration_s == 1.7 and 0.1 < probe_clip().peak < 1.0
 
 
-def test_a_norm_applied_twice_is_found(system: Adapter) -> None:
-    twice = nn.Sequential(system.final_norm, system.final_norm)
-    assert failures(adapter(system, final_norm=twice)) == {"last-layer lens equals logits"}
-
-
-def test_a_norm_left_out_is_found(system: Adapter) -> None:
-    assert failures(adapter(system, final_norm=nn.Identity())) == {"last-layer lens equals logits"}
-
-
 @pytest.mark.parametrize("shift", [1, -1])
 def test_layers_off_by_one_are_found(system: Adapter, shift: int) -> None:
     layers = list(system.decoder_layers)
     rotated = nn.ModuleList([*layers[shift:], *layers[:shift]])
-    assert "recorded layers follow one another" in failures(adapter(system, decoder_layers=rotated))
+    assert checks.ORDER in failures(adapter(system, decoder_layers=rotated))
 
 
 def test_a_layer_that_is_missing_is_found(system: Adapter) -> None:
     short = nn.ModuleList(list(system.decoder_layers)[:-1])
     found = failures(adapter(system, decoder_layers=short))
-    assert {"layers and width are the config's", "last-layer lens equals logits"} <= found
+    assert {checks.SHAPES, checks.VANILLA} & found == {checks.SHAPES, checks.VANILLA}
 
 
 def test_a_hook_left_behind_is_found(system: Adapter) -> None:
     with hooked(system.decoder_layers[1], lambda *_: None):
-        assert failures(system) == {"no hook is left on the model"}
+        assert failures(system) == {checks.NO_HOOK}
     assert failures(system) == set()
 
 
@@ -118,7 +116,7 @@ def test_a_wrong_span_is_found(system: Adapter, shift: tuple[int, int]) -> None:
         right = system.prepare(heard, instruction)
         return replace(right, span=(right.span[0] + shift[0], right.span[1] + shift[1]))
 
-    assert failures(adapter(system, prepare=prepare)) == {SPAN_CHECK}
+    assert checks.SPAN in failures(adapter(system, prepare=prepare))
 
 
 def test_a_wrong_width_is_found(system: Adapter) -> None:
@@ -126,7 +124,7 @@ def test_a_wrong_width_is_found(system: Adapter) -> None:
     wide = nn.Linear(33, len(system.tokenizer), bias=False)
     narrow = nn.Sequential(system.final_norm, nn.ConstantPad1d((0, 1), 0.0))
     found = failures(adapter(system, unembedding=wide, final_norm=narrow))
-    assert "layers and width are the config's" in found
+    assert checks.SHAPES in found
 
 
 def test_an_edit_that_reaches_nothing_is_found(system: Adapter) -> None:
@@ -140,7 +138,7 @@ def test_an_edit_path_that_moves_states_is_found(system: Adapter) -> None:
     calls = iter(range(10_000))
     with hooked(system.unembedding, lambda _m, _a, logits: logits + next(calls)):
         found = failures(system)
-    assert {"an edit that changes nothing changes nothing", UNDONE} <= found
+    assert {checks.IDLE, UNDONE} <= found
 
 
 def test_a_batch_whose_rows_disturb_each_other_is_found(system: Adapter) -> None:
@@ -164,21 +162,27 @@ def favour(ids: list[int]) -> Callable[[nn.Module, object, Tensor], Tensor]:
 
 def test_a_cache_that_changes_the_answer_is_found(system: Adapter) -> None:
     with hooked(system.unembedding, favour([5, 6])):
-        assert "cached equals uncached" in failures(system)
+        assert checks.ANSWERS in failures(system)
 
 
 def test_a_cache_that_ends_the_answer_early_is_found(system: Adapter) -> None:
     """The cached answer ends after one token, the uncached one goes on."""
     end = int(system.tokenizer.eos_token_id)
     with hooked(system.unembedding, favour([end, 6])):
-        assert "cached equals uncached" in failures(system)
+        assert checks.ANSWERS in failures(system)
 
 
 def test_an_answer_that_ends_at_once_is_compared_too(system: Adapter) -> None:
-    silent = ending_with(system, 5)
+    end = int(system.tokenizer.eos_token_id)
+    with hooked(system.unembedding, favour([end, end])):
+        (_, answers) = check_adapter(system, names=[checks.ANSWERS])
+    assert answers.passed and answers.value == 0.0
+
+
+def test_an_answer_that_ends_elsewhere_than_the_chat_is_found(system: Adapter) -> None:
     with hooked(system.unembedding, favour([5, 5])):
-        cached = next(f for f in check_adapter(silent) if f.name == "cached equals uncached")
-    assert cached.passed and cached.measured == "0 of 1 tokens differ"
+        (_, answers) = check_adapter(ending_with(system, 5), names=[checks.ANSWERS])
+    assert not answers.passed
 
 
 def test_a_path_that_differs_from_the_bare_model_is_found(system: Adapter) -> None:
@@ -192,7 +196,7 @@ def test_a_path_that_differs_from_the_bare_model_is_found(system: Adapter) -> No
     handle = system.language_model.register_forward_pre_hook(cached, with_kwargs=True)
     try:
         with hooked(system.language_model, lambda m, a, out: shifted(out) if calls[-1] else out):
-            assert "hooks off equals vanilla" in failures(system)
+            assert checks.VANILLA in failures(system)
     finally:
         handle.remove()
 
@@ -204,8 +208,8 @@ def shifted(out: Any) -> Any:
 
 def test_an_erasure_that_is_not_idempotent_is_found(system: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
     """A basis that is not orthonormal takes half of the directions the first time and more the second."""
-    monkeypatch.setattr("engine.check.random_subspace", lambda *of: 0.7 * random_subspace(*of))
-    assert failures(system) == {"erasing twice equals erasing once"}
+    monkeypatch.setattr("engine.erasure.random_subspace", lambda *of: 0.7 * random_subspace(*of))
+    assert {checks.TWICE, checks.CONTROLS} <= failures(system)
 
 
 def test_a_trace_of_an_edit_is_found(system: Adapter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +221,7 @@ def test_a_trace_of_an_edit_is_found(system: Adapter, monkeypatch: pytest.Monkey
         yield
 
     kept: list[Any] = []
-    monkeypatch.setattr("engine.check.editing", sticky)
+    monkeypatch.setattr("engine.checks.editing", sticky)
     try:
         assert UNDONE in failures(system)
     finally:
