@@ -79,6 +79,7 @@ def test_a_name_that_means_something_here_is_set_apart(folder: Path, name: str, 
     [
         (["audio,question,gold,group"], "lacks the column choices"),
         ([f"{HEADER},mood", "clips/a.wav,,,x,,"], 'unknown column "mood"'),
+        ([f"{HEADER},,", "clips/a.wav,,,x,,stray,"], 'unknown column ""'),
         ([HEADER], "has 0 rows"),
         ([HEADER, "clips/c.wav,,,x,"], "Line 2 of the manifest: The sound file is not there"),
         ([HEADER, "clips/a.wav,,,x,", "../a.wav,,,x,"], "Line 3 .*below the manifest's folder"),
