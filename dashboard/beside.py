@@ -7,30 +7,64 @@ from typing import Any
 from dashboard.tables import CLEAN, Level, at, folder_of, levels_of, manifest, table
 from engine.errors import ModelFilesError, TableError
 from engine.evaluation import benchmark_line
+from engine.human_errors import human_errors
 from engine.systems.catalogue import get_pair, get_spec, revision_of
 from engine.tasks import TASKS
 
+NOT_OF_YOURS = "Your clip is none of these: the figures do not say how well it was heard."
 OTHER_WEIGHTS = (
     "The shipped benchmark is of other weights; run `python -m precompute run` and `summarize` again."
 )
 
 
-def beside(task: str, pair: str, noise: str | None, snr_db: float | None) -> str | None:
+def beside(
+    task: str, pair: str, noise: str | None, snr_db: float | None, *, is_own: bool = False
+) -> str | None:
     """Return the benchmark's figures for this question, pair and noise; None where it has none.
+
+    The sentence says of which clips they are.
 
     At a noise that the benchmark did not take, its figures on clean speech are given and called that. A task
     that it does not ask is looked up in the models' own evaluation. What is damaged is said, not raised: it
     must not cost the person the run.
 
+    Args:
+        task: key of the task.
+        pair: key of the pair.
+        noise: kind of noise, None on a clean clip.
+        snr_db: its ratio.
+        is_own: whether the clip is the person's own and no clip that ships.
+
     Raises:
         UnknownKeyError: there is no such pair.
     """
     try:
-        return _of_shipped_run(task, pair, Level(noise, snr_db) if noise else CLEAN) or benchmark_line(
-            task, pair
-        )
+        shipped = _of_shipped_run(task, pair, Level(noise, snr_db) if noise else CLEAN)
+        sentence = shipped or benchmark_line(task, pair)
     except (ModelFilesError, TableError) as error:
         return str(error)
+    return f"{sentence} {NOT_OF_YOURS}" if sentence and is_own and "95 %" in sentence else sentence
+
+
+def human_rates(pair: str) -> dict[str, Any] | None:
+    """Return how often a pair's speech LLM mishears people, by corpus, for the clip view; None where it is not known.
+
+    `rows` are [corpus, word error rate, low, high, clips, speakers], the mean over the corpora apart in `mean`.
+    """
+    key = get_pair(pair).speech_llm
+    try:
+        found = [row for row in human_errors(key) if row.measure == "wer" and row.system == key]
+    except ModelFilesError as error:
+        return {"rows": [], "mean": None, "problem": str(error)}
+    if not found:
+        return None
+    rows = [
+        [row.corpus, row.value, row.low, row.high, row.n_clips, row.n_speakers]
+        for row in found
+        if row.slice_kind in ("corpus", "all")
+    ]
+    mean = next((row for row in rows if row[0] == "all"), None)
+    return {"rows": [row for row in rows if row is not mean], "mean": mean, "problem": ""}
 
 
 def _of_shipped_run(task: str, pair: str, level: Level) -> str | None:
@@ -53,7 +87,8 @@ def _of_shipped_run(task: str, pair: str, level: Level) -> str | None:
     readings = _readings(both.iloc[0]) if kappa else ""
     return (
         f"On {speech['n_items']:,} held-out {TASKS[task].name.lower()} questions {level.phrase} "
-        f"({speech['n_clips']:,} clips): accuracy of the speech LLM {_figure(speech, 'accuracy')}, of the cascade "
+        f"({speech['n_clips']:,} clips of synthetic speech): "
+        f"accuracy of the speech LLM {_figure(speech, 'accuracy')}, of the cascade "
         f"{_figure(cascade, 'accuracy')}{kappa} (95 % intervals).{readings} Precomputed with these weights."
     )
 

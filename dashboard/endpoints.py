@@ -25,6 +25,7 @@ from dashboard.tabs.events import MODEL_QUEUE
 from dashboard.tabs.interleaved_runs import Asked, read
 from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES
+from engine.readouts import LOGIT
 from engine.systems.catalogue import systems as catalogue_systems
 
 
@@ -55,6 +56,7 @@ def analyze(
     prompt: str = "",
     reference: str = "",
     strength: float = 1.0,
+    readout: str = LOGIT,
 ) -> dict[str, Any]:
     """Run a clip through the speech LLM, its matched cascade and, with a reference, the text oracle.
 
@@ -71,6 +73,7 @@ def analyze(
         prompt: the choices of a commonsense question, or the free prompt.
         reference: the true transcript, if known.
         strength: 0 to 1: how much of the erased directions is taken out; the control gets the same.
+        readout: logit, tuned or difference: how the states are read, beside the logit lens.
     """
     LIMITER.take(client_of(request))
     form = Form(
@@ -88,6 +91,7 @@ def analyze(
         layer_text="",
         method="linear",
         strength=_strength(strength),
+        readout=_text(readout, "readout") or LOGIT,
         seed=_seed(seed),
     )
     return result_to_json(session.run_once(request_from(form, load(form))))

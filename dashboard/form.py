@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dashboard.choices import all_layers
 from dashboard.opened import Opened, opened_of_digest
 from engine.errors import ClipError, PromptError, UnknownKeyError
+from engine.readouts import LOGIT
 from engine.request import RunRequest
 from engine.systems.catalogue import get_pair, get_spec
 from engine.tasks import get_task
@@ -36,6 +37,7 @@ class Form:
         noise: "none", "babble", "white" or "own".
         layers: one of LAYER_CHOICES; `layer_text` holds the custom ones, such as "1-4, 8".
         strength: of the erasures, 0 to 1.
+        readout: as in `RunRequest`.
     """
 
     audio: str | None
@@ -52,7 +54,29 @@ class Form:
     layer_text: str
     method: str
     strength: float = 1.0
+    readout: str = LOGIT
     seed: int = 0
+
+
+def asked_of(form: Form) -> Form:
+    """Return the form with what its other choices leave unread set aside: two that ask the same are equal then."""
+    own_layers = form.layers == "custom"
+    erasing = (form.scope, form.layers, form.layer_text if own_layers else "", form.method, form.strength)
+    scope, layers, layer_text, method, strength = (
+        erasing if form.erasures else ("audio", "preset", "", "linear", 1.0)
+    )
+    return replace(
+        form,
+        prompt=form.prompt if get_task(form.task).kind in ("choices", "free") else "",
+        reference=form.reference.strip(),
+        snr_db=0.0 if form.noise == "none" else form.snr_db,
+        noise_file=form.noise_file if form.noise == "own" else None,
+        scope=scope,
+        layers=layers,
+        layer_text=layer_text,
+        method=method,
+        strength=strength,
+    )
 
 
 def load(form: Form) -> AudioClip:
@@ -107,6 +131,7 @@ def request_from(form: Form, clip: AudioClip, transcript: str | None = None) -> 
         gold=same_question.gold if same_question else None,
         aliases=same_question.aliases if same_question else (),
         transcript_override=_checked_transcript(transcript),
+        readout=form.readout,
     )
 
 

@@ -13,6 +13,7 @@ from dashboard.form import LAYER_CHOICES, MAX_LAYER_CHARACTERS, Form
 from dashboard.opened import MARK, MAX_KEY_CHARACTERS
 from dashboard.tables import SOURCES
 from engine.conditions import METHODS, SCOPES
+from engine.readouts import LOGIT, READOUTS
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 LINK_NOISES = ("babble", "white")
@@ -28,6 +29,7 @@ class View:
         erasures: conditions that exist here; () when the link names none.
         layers: "preset", "all" or a list such as "1-4,8".
         strength: of the erasures, 0 to 1.
+        readout: how the states are read beside the logit lens.
         run: whether the result was on screen, so that it is to be made again.
         clip: a clip of a benchmark, as `dashboard.opened.key_of` writes it; it may be one that is not here.
         ignored: parameters that were there but could not be used.
@@ -46,6 +48,7 @@ class View:
     run: bool = False
     clip: str | None = None
     strength: float | None = None
+    readout: str | None = None
     ignored: tuple[str, ...] = ()
 
 
@@ -72,6 +75,8 @@ def query_of(form: Form, example: str | None, run: bool, clip: str | None = None
         layers = form.layer_text.replace(" ", "") if form.layers == "custom" else form.layers
         query |= {"erase": ",".join(form.erasures), "scope": form.scope, "layers": layers}
         query |= {"method": form.method, "strength": f"{form.strength:g}"}
+    if form.readout != LOGIT:
+        query["readout"] = form.readout
     if run and (example or clip):
         query["run"] = "1"
     return "?" + urlencode(query)
@@ -120,6 +125,7 @@ def view_of(
         layers=_layers(query, ignored),
         method=one_of("method", METHODS),
         strength=_number("strength", (0, 1), query, ignored),
+        readout=one_of("readout", READOUTS),
         clip=_clip(query, ignored),
         run=query.get("run") == "1",
         ignored=tuple(dict.fromkeys(ignored)),

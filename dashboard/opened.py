@@ -7,13 +7,14 @@ MUSAN's babble have no switch on the clip page, so they are already in the sound
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboard.tables import SOURCES, clip_of, folder_of, one_answer_of
+from dashboard.tables import SOURCES, answers_of, clip_of, folder_of
 from engine import voice
 from engine.errors import ClipError, EngineError
 from engine.musan import MISSING, musan_folder
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MARK = "~"
 MOST_KEPT = 200
 MAX_KEY_CHARACTERS = 300
+MAX_NAME_CHARACTERS = 100
+_UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 LIVE_NOISES = ("babble", "white")
 _ADDED = {ROOM: "The reverberant room", MUSAN: "The MUSAN babble"}
 
@@ -41,6 +44,7 @@ class Opened:
         noise: "none", "babble" or "white"; `snr_db` is its ratio, None without noise.
         seed: of the noise.
         note: what is in the sound already, "" for nothing.
+        answers: the rows of the systems' stored answers to it, see `engine.records`.
     """
 
     key: str
@@ -49,6 +53,7 @@ class Opened:
     snr_db: float | None
     seed: int
     note: str
+    answers: tuple[Mapping[str, Any], ...]
 
 
 class _Kept:
@@ -126,6 +131,7 @@ def open_clip(key: str) -> Opened:
         snr_db=recipe.snr_db if live else None,
         seed=recipe.seed,
         note="" if ready is None else f"{_ADDED[recipe.noise]} of the benchmark is already in this sound.",
+        answers=tuple(answers_of(source, clip_id)),
     )
     _KEPT.put(hashlib.sha256(opened.example.file.read_bytes()).hexdigest(), opened)
     return opened
@@ -135,13 +141,13 @@ def _example(source: str, row: Mapping[str, Any], samples: Any, words: Any) -> E
     from dashboard.served_files import write_exact_wav
     from engine.examples import Example
 
-    answer = one_answer_of(source, str(row["clip_id"]))
+    answer = next(iter(answers_of(source, str(row["clip_id"]))), {})
     task = asked_task(str(row["task"]))
     assert task is not None, "obstacle_of was asked"
     return Example(
         key=str(row["clip_id"]),
         title=str(row["reference"]),
-        file=write_exact_wav(samples, "benchmark-clip.wav"),
+        file=write_exact_wav(samples, f"{_UNSAFE.sub('_', str(row['clip_id']))[:MAX_NAME_CHARACTERS]}.wav"),
         task=task.key,
         prompt=str(row["prompt"] or ""),
         reference=str(row["reference"] or ""),

@@ -17,7 +17,8 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
     """Return the run as dictionaries, lists, strings and finite numbers; None where nothing was measured.
 
     `erasure` is the first outcome, `erasures` holds all of them. `lens.top_tokens` and
-    `lens.top_probabilities` are [layers][positions][k], most probable first. `not_measured` says why a part is
+    `lens.top_probabilities` are [layers][positions][k], most probable first; `readout` is built
+    alike where one was asked for beside the logit lens. `not_measured` says why a part is
     null where a service answered; each of `systems` says it of its own.
     """
     verdict = result.hearing_verdict
@@ -43,6 +44,7 @@ def result_to_json(result: RunResult) -> dict[str, Any]:
             "snr_db_achieved": _finite(result.snr_db_achieved),
         },
         "lens": None if result.lens is None else _lens(result.lens),
+        "readout": None if result.readout is None else _lens(result.readout),
         "erasure": outcomes[0] if outcomes else None,
         "erasures": outcomes,
         "not_measured": dict(result.not_measured),
@@ -88,6 +90,7 @@ def _service(answer: AnyAnswer) -> dict[str, Any]:
 def _lens(lens: LensReadout) -> dict[str, Any]:
     ids = np.asarray(lens.top_ids).tolist()
     return {
+        "name": lens.name,
         "layers": list(lens.layers),
         "seconds_per_position": lens.seconds_per_position,
         "position_ends_s": None if lens.position_ends_s is None else lens.position_ends_s.round(3).tolist(),
@@ -97,6 +100,8 @@ def _lens(lens: LensReadout) -> dict[str, Any]:
         "control": [_finite(value) for value in lens.control],
         "set_precision": [_finite(value) for value in lens.set_precision],
         "set_control": [_finite(value) for value in lens.set_control],
+        "beside": [_finite(value) for value in lens.beside],
+        "beside_name": lens.beside_name,
         "n_control_clips": lens.n_control_clips,
         "words_from": lens.words_from,
         "degenerate_layers": list(lens.degenerate_layers),

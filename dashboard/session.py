@@ -64,6 +64,7 @@ class Finished:
     Attributes:
         audio_file: the clip as the models heard it, for the player.
         clean_id: id of a run of the same question without noise, where there is one.
+        stored: when and by which weights it was made, of a result that was stored; "" of one measured here.
     """
 
     request: RunRequest
@@ -71,6 +72,7 @@ class Finished:
     form: Form
     audio_file: str
     clean_id: str | None
+    stored: str = ""
 
 
 class ResultStore:

@@ -251,13 +251,13 @@ def clips_of(source: str, clip_ids: tuple[str, ...]) -> dict[str, dict[str, Any]
     return found
 
 
-def one_answer_of(source: str, clip_id: str) -> dict[str, Any]:
-    """Return some system's row of answers to this clip; {} where there is none."""
+def answers_of(source: str, clip_id: str) -> list[dict[str, Any]]:
+    """Return the systems' rows of answers to this clip; none where there is none."""
     folder = folder_of(source)
     if folder is None or source == "published":
-        return {}
+        return []
     frame = filtered(file_of(folder, "answers"), [("clip_id", "==", clip_id)])
-    return {} if frame.empty else dict(frame.iloc[0])
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def filtered(

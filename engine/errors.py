@@ -31,6 +31,10 @@ class ErasureError(EngineError):
     """An eraser is missing, or was fitted on another model than the one loaded."""
 
 
+class LensError(EngineError):
+    """A readout of the states was asked for that this system or this run does not have."""
+
+
 class ModelFilesError(EngineError):
     """Weights are missing, incomplete or of another layout than expected."""
 

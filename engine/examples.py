@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.result import SpokenWord
 
 FOLDER = Path(__file__).resolve().parents[1] / "assets" / "examples"
+RESULTS = FOLDER / "results"  # of pairs, by `engine.stored_result.stored_file`
 
 
 @dataclass(frozen=True)

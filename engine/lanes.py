@@ -6,6 +6,8 @@ Models are handed in loaded; `engine.run` says which, and in what order.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -13,13 +15,16 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from engine.answering import answer_arms, answer_behaviour, answer_one
+from engine.answering import all_layers, answer_arms, answer_behaviour, answer_one
 from engine.audio import AudioClip
 from engine.bench import Bench, outcomes
 from engine.conditions import Method, preset_layers
+from engine.decode import Pass, run_arms
 from engine.erasure import Eraser
+from engine.errors import PromptError
 from engine.hooks import Scope
-from engine.lens import lens_text, read_lens
+from engine.lens import Reading, difference_reading, lens_text, logit_reading, read_lens
+from engine.readouts import DIFFERENCE, TUNED
 from engine.remote import Tell
 from engine.request import Question, RunRequest
 from engine.result import (
@@ -34,6 +39,7 @@ from engine.result import (
 )
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import SystemSpec, revision_of
+from engine.tuned_lens import load_tuned_lens
 
 CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"
 NOT_SAID = "not known: the service sends its answer only"
@@ -50,8 +56,9 @@ def speech_lane(
     words: tuple[tuple[SpokenWord, ...], str],
     *,
     batched: bool,
-) -> tuple[Lane, LensReadout, tuple[ErasureOutcome, ...]]:
-    """Run the speech LLM with all arms in one batch; return its lane, the lens and the bench.
+    clean: Heard | None = None,
+) -> tuple[Lane, LensReadout, LensReadout | None, tuple[ErasureOutcome, ...]]:
+    """Run the speech LLM with all arms in one batch; return its lane, the logit lens, the readout asked for, the bench.
 
     Args:
         speech: who answers.
@@ -61,6 +68,7 @@ def speech_lane(
         erasers: condition -> eraser, in the order asked for.
         words: the words on the clock, and where they come from.
         batched: whether the arms run at once.
+        clean: what it made of the clip without noise, where the difference of the two is asked for.
     """
     bench = _bench(request, erasers, len(speech.decoder_layers))
     started = time.perf_counter()
@@ -70,17 +78,65 @@ def speech_lane(
         speech, prepared, question, gold=request.gold, edits=edits, batched=batched
     )
     seconds = heard.seconds + time.perf_counter() - started
-    lens = read_lens(
-        speech,
-        at_span(passed.states, prepared),
-        seconds_per_position=heard.seconds_per_position,
-        position_ends_s=heard.position_ends_s,
-        words=words[0],
-        words_from=words[1],
-        other_transcripts=control_transcripts(),
-    )
+
+    def read_by(reading: Reading, states: dict[int, Tensor]) -> LensReadout:
+        return read_lens(
+            speech,
+            states,
+            seconds_per_position=heard.seconds_per_position,
+            position_ends_s=heard.position_ends_s,
+            words=words[0],
+            words_from=words[1],
+            other_transcripts=control_transcripts(),
+            reading=reading,
+        )
+
+    lens = read_by(logit_reading(speech), at_span(passed.states, prepared))
+    clean_states = None
+    if clean is not None:
+        apart = speech.prepare(clean, question.instruction)
+        clean_states = at_span(
+            run_arms(speech, apart, record_layers=all_layers(speech), max_new_tokens=1).states, apart
+        )
+    readout = _other_readout(speech, request, lens, read_by, passed, prepared, clean_states)
     lane = _lane_read_by_lens(speech.spec, lens, answers[0], (heard.seconds, seconds))
-    return lane, lens, outcomes(bench, passed, edits, answers, right_scores)
+    return lane, lens, readout, outcomes(bench, passed, edits, answers, right_scores)
+
+
+def _other_readout(
+    speech: WhiteBoxSystem,
+    request: RunRequest,
+    lens: LensReadout,
+    read_by: Callable[[Reading, dict[int, Tensor]], LensReadout],
+    passed: Pass,
+    prepared: Prepared,
+    clean: dict[int, Tensor] | None,
+) -> LensReadout | None:
+    """Return the tuned lens or the difference where one is asked for, of the states that the logit lens read."""
+    here = at_span(passed.states, prepared)
+    if request.readout == TUNED:
+        tuned = load_tuned_lens(speech.spec.key, speech.fingerprint, len(speech.decoder_layers))
+        read = read_by(logit_reading(speech, tuned), here)
+        return replace(read, name="tuned lens", beside=lens.precision, beside_name="the logit lens")
+    if request.readout != DIFFERENCE:
+        return None
+    if clean is not None:
+        if len(next(iter(clean.values()))) != len(next(iter(here.values()))):
+            raise PromptError(
+                "The clean and the noisy clip are heard as different numbers of tokens, so their states have no "
+                "difference; choose an erasure, or another readout."
+            )
+        return replace(read_by(difference_reading(speech, here), clean), name="clean minus noisy")
+    # Rows of the batch: plain, the first condition erased, its random control.
+    erased, control = (at_span(passed.states, prepared, row) for row in (1, 2))
+    random = read_by(difference_reading(speech, control), here)
+    read = read_by(difference_reading(speech, erased), here)
+    return replace(
+        read,
+        name=f"plain minus {request.erasures[0]} erased",
+        beside=random.precision,
+        beside_name="plain minus the random control of the same rank",
+    )
 
 
 def _bench(request: RunRequest, erasers: dict[str, Eraser], n_layers: int) -> Bench:
@@ -175,10 +231,10 @@ def clearest_layer(lens: LensReadout) -> int:
     return lens.layers[int(precision.argmax())] if precision.max() > 0 else lens.layers[-1]
 
 
-def at_span(states: dict[int, Tensor], prepared: Prepared) -> dict[int, Tensor]:
-    """Return the first row's states at the clip's positions, by layer."""
+def at_span(states: dict[int, Tensor], prepared: Prepared, row: int = 0) -> dict[int, Tensor]:
+    """Return a row's states at the clip's positions, by layer; the first row is the plain one."""
     start, stop = prepared.span
-    return {layer: recorded[0, start:stop] for layer, recorded in states.items()}
+    return {layer: recorded[row, start:stop] for layer, recorded in states.items()}
 
 
 @cache

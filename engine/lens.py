@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,10 +22,14 @@ from engine.concepts import overlapping
 from engine.result import LensReadout, SpokenWord, even_ends
 from engine.systems.base import WhiteBoxModel
 from engine.systems.control_tokens import text_ids
+from engine.tuned_lens import TunedLens
 
 TOP_K = 10
 DEGENERATE_SHARE = 0.5
 _NAN = float("nan")
+# Of one layer: top ids, their probabilities, entropies in nats, best ranks of the wanted ids.
+Read = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Reading = Callable[[int, Tensor, Sequence[Sequence[int]]], Read]
 HEAD_ROWS = 16_384  # of the unembedding, widened at a time: 268 MB at a width of 4,096
 
 
@@ -67,6 +71,7 @@ def read_lens(
     words: Sequence[SpokenWord],
     words_from: str,
     other_transcripts: Sequence[str],
+    reading: Reading | None = None,
 ) -> LensReadout:
     """Reduce recorded states at audio positions to a readout.
 
@@ -78,6 +83,7 @@ def read_lens(
         words: the words on the clock, for hits, ranks and precision.
         words_from: where these words come from.
         other_transcripts: transcripts of other clips, for the control (`as_varied_as`).
+        reading: how a layer's states are read; None takes the model's own norm and head (the logit lens).
     """
     layers = tuple(sorted(states))
     n_positions = len(states[layers[0]])
@@ -85,7 +91,8 @@ def read_lens(
     spoken = overlapping(words, even if position_ends_s is None else position_ends_s)
     candidates = [candidate_ids(system.tokenizer, word.text) for word in words]
     wanted = [[i for w in here for i in candidates[w]] for here in spoken]
-    read = [_read_layer(system, states[layer], wanted) for layer in layers]
+    read_layer = reading or logit_reading(system)
+    read = [read_layer(layer, states[layer], wanted) for layer in layers]
     top_ids, top_probabilities, entropies, ranks = (np.stack(rows) for rows in zip(*read, strict=True))
     text = {int(i): _token_text(system.tokenizer, int(i)) for i in np.unique(top_ids)}
     tops = [[text[int(i)] for i in row] for row in top_ids[:, :, 0]]
@@ -119,18 +126,45 @@ def read_lens(
     )
 
 
-def _read_layer(
-    system: WhiteBoxModel, states: Float[Tensor, "positions d_model"], wanted: Sequence[Sequence[int]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return one layer's top ids, their probabilities, entropies in nats and best ranks of the wanted ids."""
-    log_probabilities = unembed(system, states).log_softmax(-1)
-    top = log_probabilities.topk(TOP_K, dim=-1)
-    entropies = -(log_probabilities.exp() * log_probabilities).sum(-1)
+def logit_reading(system: WhiteBoxModel, tuned: TunedLens | None = None) -> Reading:
+    """Return how a layer is read by the logit lens, or by the tuned lens where there is one."""
+
+    def read(layer: int, states: Tensor, wanted: Sequence[Sequence[int]]) -> Read:
+        translated = states if tuned is None else tuned.apply(layer, states)
+        log_probabilities = unembed(system, translated).log_softmax(-1)
+        entropies = -(log_probabilities.exp() * log_probabilities).sum(-1)
+        return _reduced(log_probabilities, log_probabilities.exp(), entropies, wanted)
+
+    return read
+
+
+def difference_reading(system: WhiteBoxModel, others: Mapping[int, Tensor]) -> Reading:
+    """Return how a layer is read by what one condition holds more of than another, at the same positions.
+
+    Tokens are ordered by p log(p / q), their share in KL(p || q) in nats, p from the states that are read and q
+    from `others`; with it go the tokens' p and, in place of the entropy, the whole KL.
+    """
+
+    def read(layer: int, states: Tensor, wanted: Sequence[Sequence[int]]) -> Read:
+        log_p, log_q = (unembed(system, one).log_softmax(-1) for one in (states, others[layer]))
+        shares = log_p.exp() * (log_p - log_q)
+        return _reduced(shares, log_p.exp(), shares.sum(-1).clamp(min=0), wanted)
+
+    return read
+
+
+def _reduced(
+    scores: Float[Tensor, "positions vocab"],
+    probabilities: Float[Tensor, "positions vocab"],
+    nats: Float[Tensor, "positions"],  # noqa: F821 - jaxtyping axis name
+    wanted: Sequence[Sequence[int]],
+) -> Read:
+    top = scores.topk(TOP_K, dim=-1).indices
     return (
-        top.indices.cpu().numpy().astype(np.int32),
-        top.values.exp().cpu().numpy(),
-        entropies.cpu().numpy(),
-        best_ranks(log_probabilities, wanted),
+        top.cpu().numpy().astype(np.int32),
+        probabilities.gather(-1, top).cpu().numpy(),
+        nats.cpu().numpy(),
+        best_ranks(scores, wanted),
     )
 
 

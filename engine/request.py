@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from engine.audio import AudioClip
 from engine.conditions import CONDITIONS, METHODS, SCOPES
-from engine.errors import ErasureError, NoiseError, PromptError, UnknownKeyError
-from engine.noise import OWN
+from engine.errors import ErasureError, LensError, NoiseError, PromptError, UnknownKeyError
+from engine.noise import OWN, ROOM
+from engine.readouts import LOGIT, READOUTS, why_no_readout
 from engine.result import SpokenWord
 from engine.systems.catalogue import get_pair, get_spec
 from engine.systems.services import require_states
@@ -37,6 +38,8 @@ class RunRequest:
         reference_words: times of the reference's words, where they are known exactly.
         gold: the right answer, if known; aliases count as well.
         transcript_override: given to the cascade instead of what it heard.
+        readout: how the states are read beside the logit lens: "logit" (nothing else), "tuned", or "difference":
+            of the plain run and the first erasure, else of the clean clip and the noisy one.
     """
 
     clip: AudioClip
@@ -57,6 +60,7 @@ class RunRequest:
     gold: str | None = None
     aliases: tuple[str, ...] = ()
     transcript_override: str | None = None
+    readout: str = LOGIT
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,15 @@ def check_request(request: RunRequest) -> Question:
         PromptError: prompt, choices, reference or transcript cannot be used.
         NoiseError: own noise without a noise file.
         ErasureError: the strength is no number from 0 to 1.
-        ServiceError: an erasure for a speech LLM whose states stay with a service.
+        LensError: a tuned lens that was not fitted, or a difference without a second condition.
+        ServiceError: an erasure or a readout for a speech LLM whose states stay with a service.
     """
     task = get_task(request.task)
     get_pair(request.pair)
     for what, value, allowed in (
         ("scope", request.scope, SCOPES),
         ("method", request.method, METHODS),
+        ("readout", request.readout, READOUTS),
         *(("erasure", erasure, ERASURES) for erasure in request.erasures),
     ):
         if value not in allowed:
@@ -94,6 +100,11 @@ def check_request(request: RunRequest) -> Question:
             )
     if request.erasures:
         require_states(get_spec(get_pair(request.pair).speech_llm), "erasure")
+    if request.readout != LOGIT:
+        require_states(get_spec(get_pair(request.pair).speech_llm), "lens")
+        reason = why_no_readout(request.readout, request.pair, has_second_condition(request))
+        if reason:
+            raise LensError(reason)
     if request.layers is not None and not request.layers:
         raise UnknownKeyError("No layer is chosen; choose at least one layer to erase at.")
     if not 0 <= request.strength <= 1:
@@ -101,3 +112,13 @@ def check_request(request: RunRequest) -> Question:
     if request.noise == OWN and request.snr_db is not None and request.noise_clip is None:
         raise NoiseError("Own noise needs a noise file; upload one, or choose babble or white noise.")
     return Question(task, instruction_for(task, request.prompt), labels_for(task, request.prompt))
+
+
+def has_second_condition(request: RunRequest) -> bool:
+    """Say whether the run has two conditions that can be told apart: an erasure that acts, or noise."""
+    return bool(request.erasures and request.strength) or is_noisy(request)
+
+
+def is_noisy(request: RunRequest) -> bool:
+    """Say whether the models hear another sound than the clip."""
+    return request.noise == ROOM or (request.noise is not None and request.snr_db is not None)

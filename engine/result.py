@@ -17,6 +17,7 @@ from engine.hearing_verdict import HearingVerdict
 from engine.proof import RunProof
 
 CUT_OFF = "Cut off at the limit of"  # how the note of an answer begins that ended at the token limit
+LOGIT_LENS = "logit lens"
 LabelStatus = Literal["parsed", "unparsed", "refused", "empty"]
 Role = Literal["speech_llm", "cascade", "text_oracle"]
 AgreementClass = Literal[
@@ -126,7 +127,7 @@ def even_ends(n_positions: int, width_s: float) -> Float[np.ndarray, "positions"
 
 @dataclass(frozen=True)
 class LensReadout:
-    """The logit lens at the audio positions: top tokens only, logits never leave the engine.
+    """A lens at the audio positions: top tokens only, logits never leave the engine.
 
     Attributes:
         layers: recorded layers; 0 is the input of the first block, i the output of block i.
@@ -144,6 +145,9 @@ class LensReadout:
         control: the same against words of other clips, as many distinct tokens as the clip's own, mean.
         degenerate_layers: layers where one token holds more than half of the positions.
         set_precision, set_control: the same by the paper's plain reading, each position counted (`engine.lens`).
+        name: "logit lens", "tuned lens", or which two conditions the tokens differ between; of a difference,
+            `entropy_nats` is KL(first || second), and tokens are ordered by their share in it.
+        beside, beside_name: precision per layer of another readout of the same states, and what it is; () for none.
     """
 
     layers: tuple[int, ...]
@@ -163,6 +167,9 @@ class LensReadout:
     position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
     set_precision: tuple[float, ...] = ()
     set_control: tuple[float, ...] = ()
+    name: str = LOGIT_LENS
+    beside: tuple[float, ...] = ()
+    beside_name: str = ""
 
     @property
     def centres_s(self) -> Float[np.ndarray, "positions"]:  # noqa: F821
@@ -237,7 +244,8 @@ class RunResult:
         snr_db_achieved: None on a clean clip.
         waveform: 16 kHz mono samples as the models heard them.
         lanes: speech LLM, matched cascade, text oracle (absent when no reference is known).
-        lens: None for a speech LLM behind a service.
+        lens: the logit lens; None for a speech LLM behind a service.
+        readout: the tuned lens or the difference, where one was asked for, of the same states; else None.
         match: "exact" when both lanes run the same backbone weights, else the catalogue's word.
         erasures: one outcome per condition asked for.
         reference: the true transcript, or None.
@@ -267,3 +275,4 @@ class RunResult:
     seconds: float
     not_measured: Mapping[str, str] = field(default_factory=dict)
     hearing_verdict: HearingVerdict | None = None
+    readout: LensReadout | None = None

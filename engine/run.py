@@ -28,6 +28,7 @@ from engine.hearing_verdict import judge_speech
 from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
+from engine.readouts import DIFFERENCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
@@ -87,7 +88,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     report(0.05, "loading the models")
     (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
     lanes, words = _text_lanes(request, question, sound, pair, report)
-    speech_lane, lens, erasures = _speech(request, question, sound, words, report)
+    speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
     report(1.0, "done")
     return RunResult(
         task=request.task,
@@ -110,6 +111,7 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         gold=request.gold,
         seconds=time.perf_counter() - started,
         not_measured=_not_measured(pair),
+        readout=readout,
         hearing_verdict=verdict,
     )
 
@@ -185,22 +187,24 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
 @using()
 def _speech(
     request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
-) -> tuple[Lane, LensReadout | None, tuple[ErasureOutcome, ...]]:
-    """Return the speech LLM's lane, and the lens and the bench where its states are here."""
+) -> tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]:
+    """Return the speech LLM's lane; where its states are here, the logit lens, the readout asked for and the bench."""
     key = get_pair(request.pair).speech_llm
     if get_spec(key).is_remote:
         system = load_behaviour(key)
         lane = served_speech_lane(
             system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
         )
-        return lane, None, ()
+        return lane, None, None, ()
     report(0.45, "the speech LLM listens and answers")
     speech = load_speech_llm(key)
     erasers = {
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
     }
     heard, batched = hear(speech, sound.clip), batch_is_exact(key)
-    return speech_lane(speech, heard, question, request, erasers, words, batched=batched)
+    noisy = request.readout == DIFFERENCE and not (erasers and request.strength)
+    clean = hear(speech, request.clip) if noisy else None
+    return speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
 
 
 def _unless_blank(text: str | None) -> str | None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
 from engine.evaluation import revisions_of
+from engine.examples import RESULTS
 from engine.systems.catalogue import MODELS
 from precompute.command import BENCHMARK_JOBS, add_benchmark_jobs, run_benchmark_job
 
 BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
 EXAMPLES = MODELS.parent / "examples"
+PAIR_HELP = "store what this pair makes of the examples instead; may be given several times"
 STAGE_HELP = (
     "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr, interleaved or all; may be given "
     "several times (default: those whose model is missing)"
@@ -45,7 +47,12 @@ def main() -> int:
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
-    jobs.add_parser("examples", help="make the example clips that ship")
+    examples = jobs.add_parser("examples", help="make the example clips that ship, or store their results")
+    examples.add_argument("--pair", action="append", default=[], help=PAIR_HELP)
+    examples.add_argument(
+        "--example", action="append", default=[], help="key of one; may be given several times"
+    )
+    examples.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
     jobs.add_parser(
         "slim", help="store once what shipped models share, and JSON without blanks; no bit is lost"
@@ -88,6 +95,11 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.eraser_job import fit_all
 
         sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora) + "\n")
+    elif arguments.job == "examples" and arguments.pair:
+        from precompute.example_results import write_results
+
+        n_written = write_results(arguments.out, arguments.pair, arguments.example)
+        sys.stdout.write(f"{n_written} results stored.\n")
     elif arguments.job == "examples":
         from precompute.mini.example_clips import write_examples
 

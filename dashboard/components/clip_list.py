@@ -88,8 +88,8 @@ def _row(
     return ClipRow(
         clip_id=clip_id,
         said=said or clip_id,
-        first=_answer(first),
-        second=_answer(second),
+        first=answer_words(first),
+        second=answer_words(second),
         gold=str(first["gold"]),
         heard="as said" if said and normalise(heard) == normalise(said) else heard,
         voice=str(first["voice"]),
@@ -102,7 +102,8 @@ def _flags(flags: str) -> str:
     return f"flagged: {flags.replace('_', ' ').replace(',', ', ')}" if flags else ""
 
 
-def _answer(row: Mapping[str, Any]) -> str:
+def answer_words(row: Mapping[str, Any]) -> str:
+    """Return a stored answer in a few words: its label, or its status and what was said."""
     if isinstance(row["label"], str):
         return str(row["label"])
     said = " ".join(str(row["text"]).split())

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from dashboard.components.lane_value import answer_value, comparison_value, lane_value, words_value
+from dashboard.components.lane_value import (
+    answer_value,
+    comparison_value,
+    lane_value,
+    words_value,
+)
 from dashboard.components.packing import (
     finite,
     pack,
@@ -23,6 +28,8 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
+from engine.hearing_verdict import HearingVerdict
+from engine.readouts import LOGIT
 from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
 from engine.tasks import TASKS
 
@@ -53,8 +60,12 @@ def clip_payload(
     source: str = "measured live",
     preset_layers: Sequence[int] | None = None,
     benchmark: str | None = None,
+    human: dict[str, Any] | None = None,
+    readouts: Sequence[Sequence[str]] = (),
+    readout: str = LOGIT,
+    max_bytes: int = MAX_BYTES,
 ) -> dict[str, Any]:
-    """Return the component value that shows `result`; its JSON form takes at most MAX_BYTES bytes.
+    """Return the component value that shows `result`; its JSON form takes at most `max_bytes` bytes.
 
     The finest precision that fits is taken: all of the top 10 in 16 bits for a short clip, fewer tokens
     in 8 bits for a long one. What was taken is in `lens.top_k` and `lens.fine`.
@@ -66,6 +77,10 @@ def clip_payload(
         source: where the numbers come from, in words.
         preset_layers: the layers of the paper's preset; None spreads nine over the recorded ones.
         benchmark: what was precomputed on clips of this task, as a sentence.
+        human: how often the speech LLM mishears people, see `dashboard.beside.human_rates`.
+        readouts: key, name and why it is off ("" where it is not) of each way to read the states.
+        readout: key of the one that the grid shows.
+        max_bytes: of the JSON form.
 
     Raises:
         ValueError: the result does not fit even with one token per cell.
@@ -76,15 +91,20 @@ def clip_payload(
     base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else comparison_value(comparison)
     base["not_measured"] = dict(result.not_measured)
+    base["verdict"] = _verdict(result.hearing_verdict)
+    base["human"] = human
+    base["readouts"] = [list(one) for one in readouts]
+    base["readout"] = readout
     drawn = pictures(result.waveform)
-    if result.lens is None:
+    shown = result.readout or result.lens
+    if shown is None:
         return {**base, "lens": None, "peak": drawn["peak"], **pack(drawn["arrays"], [])}
-    for precision in _precisions(result.lens):
-        payload = {**base, "lens": _lens(result.lens, precision, preset_layers)}
-        payload.update(_packed(result.lens, drawn, precision))
-        if payload_bytes(payload) <= MAX_BYTES:
+    for precision in _precisions(shown):
+        payload = {**base, "lens": _lens(shown, precision, preset_layers)}
+        payload.update(_packed(shown, drawn, precision))
+        if payload_bytes(payload) <= max_bytes:
             return payload
-    raise ValueError(f"the result does not fit into {MAX_BYTES} bytes")
+    raise ValueError(f"the result does not fit into {max_bytes} bytes")
 
 
 def empty_value() -> dict[str, Any]:
@@ -151,6 +171,14 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
     }
 
 
+def _verdict(verdict: HearingVerdict | None) -> dict[str, Any] | None:
+    """Return the line above the answers; that somebody speaks is a fact of the clip and needs none."""
+    if verdict is None or verdict.kind == "speech":
+        return None
+    numbers = {name: finite(number, 4) for name, number in verdict.numbers.items()}
+    return {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers}
+
+
 def _arm(arm: ArmResult) -> dict[str, Any]:
     return {
         "answer": answer_value(arm.answer),
@@ -194,6 +222,9 @@ def _lens(lens: LensReadout, precision: Precision, preset_layers: Sequence[int] 
         "spoken": [list(indices) for indices in lens.spoken],
         "precision": [finite(value, 4) for value in lens.precision],
         "control": [finite(value, 4) for value in lens.control],
+        "name": lens.name,
+        "beside": [finite(value, 4) for value in lens.beside],
+        "beside_name": lens.beside_name,
         "n_control_clips": lens.n_control_clips,
         "degenerate_layers": list(lens.degenerate_layers),
     }

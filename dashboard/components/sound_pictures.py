@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from engine.compiled import import_librosa
 
 SAMPLE_RATE_HZ = 16_000
 ENVELOPE_BINS = 600, 2000  # least and most; between them 60 a second
@@ -49,21 +48,37 @@ def mel_picture(waveform: NDArray[Any]) -> NDArray[np.uint8]:
     """
     if waveform.size == 0 or not np.any(waveform):
         return np.zeros((MEL_BANDS, 1), dtype=np.uint8)
-    librosa = import_librosa()  # on the first run: it would add to the start-up time of the page
-
     hop = max(80, -(-waveform.size // _count(waveform.size, MEL_COLUMNS_PER_S, MEL_COLUMNS)))
     window = int(2 ** np.ceil(np.log2(max(512, min(hop, 4096)))))
-    power = librosa.feature.melspectrogram(
-        y=np.asarray(waveform, dtype=np.float32),
-        sr=SAMPLE_RATE_HZ,
-        n_fft=window,
-        hop_length=hop,
-        n_mels=MEL_BANDS,
-        fmax=SAMPLE_RATE_HZ / 2,
-    )
+    power = _mel_bands(window) @ _power(np.asarray(waveform, dtype=np.float32), window, hop)
     decibel = 10.0 * np.log10(np.maximum(power, 1e-12))
     relative = np.clip((decibel - decibel.max()) / -FLOOR_DB + 1.0, 0.0, 1.0)
     return np.rint(relative * 255.0).astype(np.uint8)
+
+
+def _power(waveform: NDArray[np.float32], window: int, hop: int) -> NDArray[np.float32]:
+    """Return |STFT|^2, [1 + window / 2, frames], of frames that are centred on every hop-th sample."""
+    padded = np.pad(waveform, window // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+    spectrum = np.fft.rfft(frames * hann, axis=1)
+    return np.asarray(np.abs(spectrum) ** 2, dtype=np.float32).T
+
+
+@cache
+def _mel_bands(window: int) -> NDArray[np.float32]:
+    """Return triangles of equal area on Slaney's mel scale, [bands, 1 + window / 2], as librosa draws them.
+
+    Written here: librosa compiles for seconds at its first use, which the first answer on the page would wait for.
+    """
+    hertz = np.linspace(0, SAMPLE_RATE_HZ / 2, 1 + window // 2)
+    # The scale is linear to 1 kHz, 15 mel there, and logarithmic above: 27 mel for each factor of 6.4.
+    top_mel = 15 + 27 * np.log(SAMPLE_RATE_HZ / 2 / 1000) / np.log(6.4)
+    mels = np.linspace(0, top_mel, MEL_BANDS + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising, falling = (hertz - low) / (middle - low), (high - hertz) / (high - middle)
+    return (np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)).astype(np.float32)
 
 
 def _count(n_samples: int, per_second: int, limits: tuple[int, int]) -> int:

@@ -1,4 +1,4 @@
-"""What can be taken along: every table as CSV and Parquet, and the view as a few lines of Python."""
+"""What can be taken along: every table as CSV and Parquet, and the view as a few lines of Python that ask this page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dashboard.claims import LEDGER, has_ledger
 from dashboard.components.benchmark_marks import button, heading
 from dashboard.mechanism.behind import PUBLISHED_NAME, mechanism_names
 from dashboard.published import published_names
-from dashboard.tables import CLIP_TABLES, SOURCES, SUMMARY_TABLES, Level
+from dashboard.tables import CLIP_TABLES, SOURCES, SUMMARY_TABLES
 
 MEANINGS = {
     "accuracy": "how often each system is right",
@@ -48,11 +48,8 @@ MEANINGS = {
 
 # Measured by others than us or the paper; it stands with the published tables.
 OUTSIDE = ("lens_recall_outside",)
-_FOLDERS = {
-    "measured": '"assets/benchmark/tables"',
-    "published": '"assets/published"',
-    "own": '"DIR/tables"  # DIR as given to --results',
-}
+# In the lines of Python; the browser puts the address there under which it sees the page.
+ADDRESS = "http://127.0.0.1:7860"
 
 
 def names_of(source: str) -> tuple[str, ...]:
@@ -113,43 +110,48 @@ def _card(tables: str, code_id: str, code_title: str, code: str) -> str:
     copy = button(
         "Copy", "copy", f"#{code_id} code", classes="bm-small-button", aria_label="Copy the Python lines"
     )
+    lines = escape(code).replace(ADDRESS, f'<span class="page-address">{ADDRESS}</span>')
     return (
         heading("Take along")
         + f'<div class="bm-take"><div>{tables}</div>'
         + f'<div><div class="bm-code-head"><p class="small">{escape(code_title)}</p>{copy}</div>'
-        + f'<pre id="{code_id}" tabindex="0"><code>{escape(code)}</code></pre></div></div>'
+        + f'<pre id="{code_id}" tabindex="0"><code>{lines}</code></pre></div></div>'
     )
 
 
 def _python_of_tables(source: str) -> str:
-    """Return a few lines that read what the lens and the probes measured, with pandas."""
+    """Return a few lines that ask the page for what the lens and the probes measured."""
     names = [name for name in ("lens", "probes") if name in mechanism_names_of(source)]
     origin = source if names else "published"
-    lines = ["import pandas as pd", "", f"folder = {_FOLDERS[origin]}"]
-    lines += [
-        f'{name} = pd.read_csv(f"{{folder}}/{name}.csv", keep_default_na=False, na_values=[""])'
-        for name in names or ("lens", "probes")
+    lines = [
+        f"{name} = rows_of({name!r}, source={origin!r}, limit=10_000)" for name in names or ("lens", "probes")
     ]
-    lines.append("print(lens.query(\"measure == 'precision' and task == 'all tasks'\"))")
-    return "\n".join(lines)
+    return "\n".join(
+        [*_CLIENT, *lines, "print(lens.query(\"measure == 'precision' and task == 'all tasks'\"))"]
+    )
 
 
 def python_of(view: BenchmarkView) -> str:
-    """Return a few lines that read the view's rows with pandas."""
+    """Return a few lines that ask the page for the view's rows; they run wherever the page is reached."""
     level = level_of(view.source, view.task, view.level)
     first, second = view.pair
+    filters = {"task": view.task, "noise": level.noise, "snr_db": level.snr_db}
     lines = [
-        "import pandas as pd",
-        "",
-        f"folder = {_FOLDERS[view.source]}",
-        'agreement = pd.read_csv(f"{folder}/agreement.csv", keep_default_na=False, na_values=[""])',
-        f"cell = agreement.query({_condition(view.task, level)!r})",
+        f"cell = rows_of('agreement', source={view.source!r}, filters={filters!r})",
         f'pair = cell.query("system_a == {first!r} and system_b == {second!r}")',
         "print(pair.T)",
     ]
-    return "\n".join(lines)
+    return "\n".join([*_CLIENT, *lines])
 
 
-def _condition(task: str, level: Level) -> str:
-    ratio = "snr_db.isna()" if level.snr_db is None else f"snr_db == {level.snr_db:g}"
-    return f"task == '{task}' and noise == '{level.noise}' and {ratio}"
+_CLIENT = (
+    "# pip install gradio_client pandas",
+    "import pandas as pd",
+    "from gradio_client import Client",
+    "",
+    f'client = Client("{ADDRESS}", verbose=False)',
+    "",
+    "def rows_of(name, **asked):",
+    '    return pd.DataFrame(client.predict(name=name, api_name="/table", **asked)["rows"])',
+    "",
+)

@@ -18,7 +18,7 @@ from dashboard.tabs.benchmark_handlers import SKIP, Shown
 from dashboard.tabs.clip_rail import Rail
 from dashboard.tabs.clip_texts import card_title
 from dashboard.tabs.events import PRIVATE
-from dashboard.tabs.linked import ASSETS, bind_open, bind_take, in_turn, reporting_part, said, show_address
+from dashboard.tabs.linked import ASSETS, bind_open, bind_take, end_turn, in_turn, reporting_part, said
 
 STYLE = ASSETS / "benchmark.css"
 
@@ -160,13 +160,10 @@ def bind_benchmark(
     done = [
         here.select(with_plain_errors(handlers.draw), [it.state], it.parts, **turn),
         it.source.input(with_plain_errors(handlers.choose_source), [it.state, it.source], it.parts, **turn),
-        gr.on(
-            [it.task.input, it.level.input],
-            with_plain_errors(handlers.choose_cell),
-            [it.state, it.task, it.level],
-            it.parts,
-            **turn,
-        ),
+        # What was chosen comes with the event and not as an input: Gradio refuses an input that is no longer listed,
+        # such as a noise condition that the task just chosen was never asked in, before a handler could mend it.
+        it.task.select(with_plain_errors(_task_chosen), [it.state], it.parts, **turn),
+        it.level.select(with_plain_errors(_level_chosen), [it.state], it.parts, **turn),
         # Not `input`: text that is pasted in one piece reaches Gradio as a change only.
         it.find.change(with_plain_errors(handlers.find), [it.state, it.find], it.parts, **turn),
         gr.on(
@@ -178,12 +175,20 @@ def bind_benchmark(
         ),
     ]
     for event in done:
-        event.then(None, [it.state], None, js=show_address("benchmark"), **PRIVATE)
+        end_turn(event, it.state, "benchmark")
     clip.select(None, None, None, js=_FORGET_TAB, **PRIVATE)
     bind_open([it.clips], it.state, rail, tabs, handlers.clip_behind)
     bind_take(it.take, it.state, handlers.take)
     loaded = page.load(with_plain_errors(_restored), None, [tabs, it.state], **PRIVATE)
     loaded.then(None, None, None, js=_ADDRESS_READ, **PRIVATE)
+
+
+def _task_chosen(query: str, event: gr.SelectData) -> Shown:
+    return handlers.choose_cell(query, task=str(event.value))
+
+
+def _level_chosen(query: str, event: gr.SelectData) -> Shown:
+    return handlers.choose_cell(query, level=str(event.value))
 
 
 def _acted(query: str, event: gr.EventData) -> Shown:

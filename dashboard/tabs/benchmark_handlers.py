@@ -143,15 +143,16 @@ def choose_source(query: str, source: str) -> Shown:
     return draw(query_of(BenchmarkView(source=source)))
 
 
-def choose_cell(query: str, task: str, level: str) -> Shown:
-    """Return the page for another task or noise condition, pair and class kept where they exist.
+def choose_cell(query: str, *, task: str | None = None, level: str | None = None) -> Shown:
+    """Return the page for another task or another noise condition, pair and class kept where they exist.
 
-    Gradio reports one choice twice; nothing changes the second time.
+    A choice that the page shows already changes nothing: Gradio reports some choices twice.
     """
-    if (task, level) == (view_of(query).task, view_of(query).level):
+    view = view_of(query)
+    asked = replace(view, task=task or view.task, level=level or view.level, page=0)
+    if (asked.task, asked.level) == (view.task, view.level):
         return Shown()
-    asked = replace(view_of(query), task=task or "", level=level or "", page=0)
-    if task != view_of(query).task:
+    if asked.task != view.task:
         return draw(query_of(asked))
     view = settled(asked)
     return Shown(matrix=parts.matrix(view), **_drawn(parts.confound(view)), **_of_pair(view))

@@ -15,7 +15,16 @@ from dashboard.tabs.clip_card import ClipCard
 from dashboard.tabs.clip_main import Main, main
 from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.clip_rail import Rail, rail
-from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
+from dashboard.tabs.events import (
+    MODEL_QUEUE,
+    PRIVATE,
+    QUICK,
+    fills,
+    off_when_pressed,
+    on_when_ended,
+    when_filled,
+)
+from engine.readouts import READOUTS
 
 _COMPLETE_LINK = """(query) => {
   const address = location.origin + location.pathname + query;
@@ -33,7 +42,8 @@ def clip_tab(page: gr.Blocks) -> Rail:
     with gr.Row(elem_id="page", elem_classes="rail-page", equal_height=False):
         left = rail()
         right = main()
-    _bind_clip(left)
+    _bind_clip(left, right)
+    left.audio.change(with_plain_errors(handlers.show_stored), [left.audio], [right.stored], **QUICK)
     _bind_question(left)
     _bind_runs(left, right)
     _bind_tools(left, right)
@@ -53,21 +63,28 @@ def bind_clip_inputs(card: Rail | ClipCard) -> None:
     card.said_it.click(lambda text: text, [card.said_text], [card.reference], **QUICK)
 
 
-def _bind_clip(left: Rail) -> None:
+def _bind_clip(left: Rail, right: Main) -> None:
     """A clip arrives from the gallery or from the voice too."""
     clip = [left.audio, left.clip_note, left.reference]
     bind_clip_inputs(left)
-    left.examples.click(
+    chosen = fills(
+        left.examples.click,
         with_plain_errors(handlers.take_example),
         [left.examples],
         [*clip, left.task, left.task_note, left.prompt],
-        **PRIVATE,
     )
-    left.speak.click(
+
+    def show_stored(shown_id: str, *values: Any) -> runs.RunUpdate:
+        return runs.show_stored(values, shown_id)
+
+    shown = [right.shown_id, *left.form]
+    stored = chosen.then(with_plain_errors(show_stored), shown, _run_outputs(left, right), **QUICK)
+    stored.then(lambda *values: runs.mark(values[1:], values[0]), shown, [right.stale], **QUICK)
+    fills(
+        left.speak.click,
         with_plain_errors(handlers.say),
         [left.speak_text, left.speak_voice, left.speak_rate, left.speak_pitch],
         clip,
-        **PRIVATE,
     )
 
 
@@ -101,7 +118,7 @@ def _bind_runs(left: Rail, right: Main) -> None:
         yield from runs.run_form(values, shown_id, request, transcript)
 
     off_when_pressed(left.run)
-    by_hand = left.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    by_hand = when_filled(left.run).then(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     on_when_ended(left.run, by_hand)
     changed = gr.on(
         _changes(left),
@@ -112,8 +129,22 @@ def _bind_runs(left: Rail, right: Main) -> None:
         **PRIVATE,
         **MODEL_QUEUE,
     )
+
     # What the pair offers comes first: a run must not ask for an erasure that the new pair lacks.
-    other_pair = _show_offer(left).then(rerun, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    def change_pair(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.change_pair(values, shown_id, request)
+
+    other_pair = _show_offer(left).then(change_pair, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+
+    def choose_readout(event: gr.EventData) -> Any:
+        said = event._data if isinstance(event._data, dict) else {}
+        return said["readout"] if said.get("readout") in READOUTS else handlers.SKIP
+
+    def rerun_readout(request: gr.Request, shown_id: str, *values: Any) -> Iterator[runs.RunUpdate]:
+        yield from runs.rerun_readout(values, shown_id, request)
+
+    chosen = right.view.select(choose_readout, None, [left.readout], **QUICK)
+    read_anew = chosen.then(rerun_readout, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     off_when_pressed(right.run_transcript)
     edited = gr.on(
         [right.run_transcript.click, right.transcript.submit],
@@ -125,8 +156,16 @@ def _bind_runs(left: Rail, right: Main) -> None:
     )
     on_when_ended(right.run_transcript, edited)
     # First the runs end, then the page is put in order: a late step of theirs must not come after it.
-    ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, edited], **PRIVATE)
-    ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+    ended = left.stop.click(None, cancels=[by_hand, changed, other_pair, read_anew, edited], **PRIVATE)
+    stopped = ended.then(runs.stopped, [right.shown_id], outputs, **QUICK)
+
+    def mark(shown_id: str, *values: Any) -> str:
+        return runs.mark(values, shown_id)
+
+    gr.on([part.change for part in left.form], mark, inputs, [right.stale], **QUICK)
+    # What changed while a run went on is told once it has ended.
+    for event in (by_hand, changed, other_pair, read_anew, edited, stopped):
+        event.then(mark, inputs, [right.stale], **QUICK)
 
 
 def _show_offer(left: Rail) -> Any:
@@ -214,6 +253,9 @@ def _bind_asks(right: Main) -> None:
 
     def ask(request: gr.Request, shown_id: str, event: gr.EventData) -> Iterator[dict[str, Any]]:
         said = event._data if isinstance(event._data, dict) else {}
+        if "readout" in said:  # the same event of the view, heard by the runs
+            yield handlers.SKIP
+            return
         yield from asks.ask_layer(shown_id, said.get("layer"), said.get("turn"), request)
 
     outputs = [card.status, card.shown, card.of, card.stop]
@@ -250,6 +292,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         left.layer_text,
         left.method,
         left.strength,
+        left.readout,
         run_at_once,
     ]
 
@@ -262,7 +305,7 @@ def _bind_load(page: gr.Blocks, left: Rail, right: Main) -> None:
         if asked:
             yield from runs.run_form(values, shown_id, request)
         else:
-            yield runs.RunUpdate()
+            yield runs.show_stored(values, shown_id)
 
     loaded = page.load(with_plain_errors(restore), None, restored, **PRIVATE)
     loaded.then(

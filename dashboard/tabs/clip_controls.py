@@ -11,6 +11,7 @@ from dashboard.choices import Offer, offer, unset_services
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, folded, small
+from engine.readouts import LOGIT
 from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
@@ -130,8 +131,10 @@ def erase_card() -> dict[str, Any]:
         )
         gr.HTML(small("A random control of the same rank and strength always runs beside each."))
         note = gr.HTML(small(offered.erase_note), visible=bool(offered.erase_note), elem_id="erase-note")
+        # Chosen over the lens grid, which lies in the view; kept here with what else a run is asked for.
+        readout = gr.Textbox(LOGIT, visible=False)
         where = _where_and_how(offered)
-    return {"erasures": erasures, "strength": strength, "erase_note": note, **where}
+    return {"erasures": erasures, "strength": strength, "erase_note": note, "readout": readout, **where}
 
 
 def service_line(offered: Offer) -> str:

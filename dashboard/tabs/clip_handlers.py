@@ -15,16 +15,19 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from dashboard.choices import needs_press, offer
+from dashboard.components.stored_answers import stored_answers_html
 from dashboard.form import LAYER_CHOICES, Form, example_of_file, opened_of_file
 from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
+from dashboard.stored import opening_example
 from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
+from engine.readouts import LOGIT
 from engine.request import ERASURES
 from engine.result import SpokenWord
 from engine.systems.profiles import offered_pairs
@@ -70,6 +73,7 @@ class Restored(NamedTuple):
     layer_text: Update
     method: Update
     strength: Update
+    readout: Update
     run_at_once: bool
 
 
@@ -94,6 +98,7 @@ def form_of(values: tuple[Any, ...]) -> Form:
         form.layer_text or "",
         form.method,
         float("nan") if form.strength is None else form.strength,
+        form.readout or LOGIT,
         seed=_seed_of(form.audio),
     )
 
@@ -155,6 +160,11 @@ def _question(task_key: str, prompt: str | None = None) -> QuestionUpdate:
     return QuestionUpdate(task_key, small(task_hint(task_key)), box)
 
 
+def show_stored(path: str | None) -> str:
+    """Return the card of the clip on the rail where it is one of a benchmark, else ""."""
+    return stored_answers_html(opened_of_file(path))
+
+
 def show_question(task_key: str) -> tuple[Update, Update]:
     """Return note and prompt box for a task that was just chosen; a typed prompt stays."""
     question = _question(task_key)
@@ -213,6 +223,8 @@ def restore(query: dict[str, str]) -> Restored:
     example = known.get(view.example or "")
     if view.clip:
         example = open_clip(view.clip).example
+    elif example is None and not view.pair:
+        example = opening_example()
     clip = example_clip(example) if example else ClipUpdate(SKIP, SKIP, SKIP)
     return Restored(
         *clip,
@@ -221,6 +233,7 @@ def restore(query: dict[str, str]) -> Restored:
         profile_note(state_of_profile()),
         *_restored_noise(view),
         *_restored_erasure(view),
+        SKIP if view.readout is None else view.readout,
         # What goes to a service waits for a person who presses Run.
         bool(view.run and example and not needs_press(view.pair or next(iter(offered_pairs())))),
     )

@@ -34,6 +34,8 @@ class SweepCard:
 class Main:
     """The right side: the view and, once there is a result, its tools."""
 
+    stored: gr.HTML
+    stale: gr.HTML
     view: gr.HTML
     shown_id: gr.State
     tools: gr.Column
@@ -56,6 +58,8 @@ def main() -> Main:
     """Build the right side inside the current layout and return its components."""
     with gr.Column(elem_id="main", elem_classes="rail-main", min_width=280):
         shown_id = gr.State("")
+        stored = gr.HTML(elem_id="stored-answers", elem_classes="stale-note", apply_default_css=False)
+        stale = gr.HTML(elem_id="stale", elem_classes="stale-note", apply_default_css=False)
         view = clip_view("clip-view")
         with gr.Column(visible=False, elem_id="tools") as tools:
             sweep = _sweep_card()
@@ -82,6 +86,8 @@ def main() -> Main:
                 label="Link (an own clip is not part of it)", visible=False, buttons=["copy"], elem_id="link"
             )
     return Main(
+        stored,
+        stale,
         view,
         shown_id,
         tools,

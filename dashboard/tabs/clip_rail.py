@@ -34,6 +34,7 @@ class Rail(ClipCard):
     layer_text: gr.Textbox
     method: gr.Radio
     strength: gr.Slider
+    readout: gr.Textbox
     run: gr.Button
     stop: gr.Button
     status: gr.HTML
@@ -57,6 +58,7 @@ class Rail(ClipCard):
             self.layer_text,
             self.method,
             self.strength,
+            self.readout,
         ]
 
 

@@ -13,21 +13,23 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from dashboard import session
-from dashboard.beside import beside
+from dashboard.beside import beside, human_rates
 from dashboard.choices import layer_preset, needs_press, offer
 from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
 from dashboard.emergence import spread_beside
 from dashboard.errors import sentence_for, toast
 from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
-from dashboard.form import Form, load, request_from
+from dashboard.form import Form, asked_of, example_of_file, load, request_from
 from dashboard.result_json import result_to_json
 from dashboard.security import RunLimiter, client_of
 from dashboard.served_files import address_of, write_json, write_wav
+from dashboard.stored import mark_of, stored_for
 from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
-from dashboard.tabs.clip_texts import small
+from dashboard.tabs.clip_texts import small, stale_line
 from engine.errors import PromptError
-from engine.request import RunRequest
+from engine.readouts import DIFFERENCE, LOGIT, TUNED, why_no_readout
+from engine.request import RunRequest, has_second_condition
 from engine.result import RunResult
 
 PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
@@ -95,6 +97,21 @@ def run_form(
         raise toast(sentence) from None
 
 
+def rerun_readout(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
+    """Yield as `rerun_form` does when another readout was chosen than the one on screen, else nothing happens."""
+    shown = session.RESULTS.get(shown_id)
+    if shown is None or shown.form.readout == form_of(values).readout:
+        yield RunUpdate()
+        return
+    yield from rerun_form(values, shown_id, client)
+
+
+def mark(values: tuple[Any, ...], shown_id: str) -> str:
+    """Return the line above a result that other settings than the rail's gave; "" above one of these."""
+    shown, form = session.RESULTS.get(shown_id), form_of(values)
+    return stale_line() if shown is not None and asked_of(shown.form) != asked_of(form) else ""
+
+
 def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
     """Yield as `run_form` does when a result of the same clip is on screen, else nothing happens.
 
@@ -116,14 +133,38 @@ def rerun_form(values: tuple[Any, ...], shown_id: str, client: gr.Request | None
     yield from run_form(values, shown_id, client)
 
 
-def _finish(request: Any, result: RunResult, form: Form, shown_id: str) -> RunUpdate:
+def show_stored(values: tuple[Any, ...], shown_id: str) -> RunUpdate:
+    """Return the stored result of what the rail asks; nothing changes where none is stored or that is on screen."""
+    form, shown = form_of(values), session.RESULTS.get(shown_id)
+    if shown is not None and asked_of(shown.form) == asked_of(form):
+        return RunUpdate()
+    stored = stored_for(form)
+    if stored is None:
+        return RunUpdate()
+    return _finish(request_from(form, load(form)), stored.result, form, shown_id, mark_of(stored))
+
+
+def change_pair(values: tuple[Any, ...], shown_id: str, client: gr.Request | None) -> Iterator[RunUpdate]:
+    """Yield the stored result of a pair that was just chosen where only such results were shown, else run again."""
+    shown = session.RESULTS.get(shown_id)
+    if shown is not None and not shown.stored:
+        yield from rerun_form(values, shown_id, client)
+        return
+    yield show_stored(values, shown_id)
+
+
+def _finish(request: Any, result: RunResult, form: Form, shown_id: str, stored: str = "") -> RunUpdate:
     audio_file = str(write_wav(result.waveform))
-    finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id))
+    finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id), stored)
     cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
     return RunUpdate(
         view=_ready(finished),
         shown_id=session.RESULTS.put(finished),
-        status=small(f"Finished in {result.seconds:.1f} s."),
+        status=small(
+            f"Stored result: {stored}. Run measures it here."
+            if stored
+            else f"Finished in {result.seconds:.1f} s."
+        ),
         estimate=estimate(list(request.erasures), request.strength),
         stop=gr.update(visible=False),
         noise_note=small(_noise_line(result)),
@@ -200,12 +241,27 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         finished.result,
         address_of(Path(finished.audio_file)),
         clean.result if clean else None,
-        source="measured live, a service asked" if finished.result.not_measured else "measured live",
+        source=finished.stored
+        or ("measured live, a service asked" if finished.result.not_measured else "measured live"),
         preset_layers=layer_preset(finished.result.pair) if finished.result.lens else None,
         benchmark=beside(
-            finished.result.task, finished.result.pair, finished.result.noise, finished.result.snr_db
+            finished.result.task,
+            finished.result.pair,
+            finished.result.noise,
+            finished.result.snr_db,
+            is_own=example_of_file(finished.form.audio) is None,
         ),
+        human=human_rates(finished.result.pair),
+        readouts=readouts(finished.request),
+        readout=finished.request.readout,
     )
+
+
+def readouts(request: RunRequest) -> list[list[str]]:
+    """Return the readouts that the view offers for a run: key, name, and why it is off ("" where it is not)."""
+    names = ((LOGIT, "logit lens"), (TUNED, "tuned lens"), (DIFFERENCE, "difference of two conditions"))
+    both = has_second_condition(request)
+    return [[key, name, why_no_readout(key, request.pair, both)] for key, name in names]
 
 
 def _noise_line(result: RunResult) -> str:

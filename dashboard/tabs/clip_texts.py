@@ -19,6 +19,14 @@ def problem(text: str) -> str:
     return f'<p class="small problem">{escape(text)}</p>'
 
 
+def stale_line() -> str:
+    """Return the line above a result that is not of the settings that the rail shows now."""
+    return (
+        '<p class="stale" role="status"><b>Old result: settings changed - Run</b> '
+        "What stands below is of what was chosen before.</p>"
+    )
+
+
 def sentence_html(text: str) -> str:
     """Return the sentence to read aloud."""
     return f'<p class="read-aloud">{escape(text)}</p>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,33 @@ MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False}
 
+_FILLING = """(...values) => {
+  window.cascadeLensFilled?.();
+  window.cascadeLensFilling = new Promise((filled) => {
+    window.cascadeLensFilled = filled;
+    setTimeout(filled, 20000);
+  });
+  return values;
+}"""
 _SET = "() => ({{__type__: 'update', interactive: {}}})"
+
+
+def fills(event: Callable[..., Any], *arguments: Any) -> Any:
+    """Bind an event that fills the rail from the server, so that Run, pressed at once, waits for what it brings.
+
+    Args:
+        event: such as the click of an example.
+        arguments: function, inputs and outputs, as of the event.
+    """
+    started = event(*arguments, js=_FILLING, **PRIVATE)
+    for follow in (started.then, started.failure):
+        follow(None, None, None, js="() => window.cascadeLensFilled?.()", **PRIVATE)
+    return started
+
+
+def when_filled(button: gr.Button) -> Any:
+    """Return the event of a press, after what is on its way to the rail has arrived."""
+    return button.click(None, None, None, js="async () => { await window.cascadeLensFilling; }", **PRIVATE)
 
 
 def off_when_pressed(button: gr.Button) -> None:

@@ -21,8 +21,16 @@ from dashboard.tabs import interleaved_runs as runs
 from dashboard.tabs.clip import bind_clip_inputs
 from dashboard.tabs.clip_card import ClipCard, clip_card
 from dashboard.tabs.clip_handlers import SKIP
-from dashboard.tabs.clip_texts import card_title, small
-from dashboard.tabs.events import MODEL_QUEUE, PRIVATE, QUICK, off_when_pressed, on_when_ended
+from dashboard.tabs.clip_texts import card_title, small, stale_line
+from dashboard.tabs.events import (
+    MODEL_QUEUE,
+    PRIVATE,
+    QUICK,
+    fills,
+    off_when_pressed,
+    on_when_ended,
+    when_filled,
+)
 from dashboard.tabs.linked import ASSETS, bind_take, reporting_part, said, show_address
 from dashboard.tabs.mechanism import Card, section_card
 
@@ -58,6 +66,7 @@ class Interleaved:
     status: gr.HTML
     k: gr.Radio
     why: gr.HTML
+    stale: gr.HTML
     view: gr.HTML
     has_result: gr.State
     said: gr.State
@@ -140,10 +149,11 @@ def _main() -> dict[str, Any]:
             )
             # Filled when the page loads: which model it has is known only after the app has started.
             why = gr.HTML(elem_id="inter-why")
+        stale = gr.HTML(elem_id="inter-stale", elem_classes="stale-note", apply_default_css=False)
         view = unit_view("unit-view")
         with gr.Row(elem_classes="buttons", elem_id="inter-keep"):
             download = gr.DownloadButton("Download JSON", size="sm", visible=False, elem_id="inter-download")
-    return {"k": k, "why": why, "view": view, "download": download}
+    return {"k": k, "why": why, "stale": stale, "view": view, "download": download}
 
 
 def _over_clips() -> dict[str, Any]:
@@ -177,7 +187,7 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
     _bind_charts(it, here, address)
     _bind_points(it, address)
     inputs = [it.k, *it.asked]
-    outputs = [it.view, it.has_result, it.status, it.stop, it.download]
+    outputs = [it.view, it.has_result, it.status, it.stop, it.download, it.stale]
 
     def run(request: gr.Request, k: int, *values: Any) -> Iterator[runs.RunUpdate]:
         yield from runs.run(runs.Asked(*values), k, request)
@@ -189,7 +199,7 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
             yield runs.RunUpdate()
 
     off_when_pressed(it.run)
-    ran = it.run.click(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
+    ran = when_filled(it.run).then(run, inputs, outputs, **PRIVATE, **MODEL_QUEUE)
     on_when_ended(it.run, ran)
     _follow_run(it, ran)
     ended = it.stop.click(None, cancels=[ran], **PRIVATE)
@@ -215,13 +225,15 @@ def bind_interleaved(page: gr.Blocks, it: Interleaved, tabs: gr.Tabs, here: gr.T
 def _bind_clip(it: Interleaved) -> None:
     clip = [it.clip.audio, it.clip.clip_note, it.clip.reference]
     bind_clip_inputs(it.clip)
-    it.clip.examples.click(with_plain_errors(handlers.take_example), [it.clip.examples], clip, **PRIVATE)
-    it.clip.speak.click(
+    fills(it.clip.examples.click, with_plain_errors(handlers.take_example), [it.clip.examples], clip)
+    fills(
+        it.clip.speak.click,
         with_plain_errors(handlers.say),
         [it.clip.speak_text, it.clip.speak_voice, it.clip.speak_rate, it.clip.speak_pitch],
         [*clip, it.said],
-        **PRIVATE,
     )
+    for changed in (it.clip.audio.change, it.clip.reference.change, it.after.change):
+        changed(lambda has_result: stale_line() if has_result else "", [it.has_result], [it.stale], **QUICK)
 
 
 def _bind_charts(it: Interleaved, here: gr.Tab, address: Callable[[Any], None]) -> None:

@@ -62,6 +62,7 @@ class RunUpdate(NamedTuple):
     status: Update = SKIP
     stop: Update = SKIP
     download: Update = SKIP
+    stale: Update = SKIP
 
 
 def run(asked: Asked, k: int, client: gr.Request | None) -> Iterator[RunUpdate]:
@@ -158,6 +159,7 @@ def _finished(result: InterleavedResult, k: int) -> RunUpdate:
     return RunUpdate(
         view=view,
         has_result=True,
+        stale="",
         status=small(f"Finished in {result.seconds:.1f} s."),
         stop=gr.update(visible=False),
         download=gr.update(

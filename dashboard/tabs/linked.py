@@ -78,6 +78,12 @@ def show_address(tab: str) -> str:
     return _SHOW_ADDRESS.replace("TAB", json.dumps(tab))
 
 
+def end_turn(event: Any, state: gr.Textbox, tab: str) -> None:
+    """Let the address follow an event of this tab, and the next action begin; also where the event failed."""
+    for follow in (event.then, event.failure):
+        follow(None, [state], None, js=show_address(tab), **PRIVATE)
+
+
 def reporting_part(elem_id: str, *scripts: str, value: str = "") -> gr.HTML:
     """Return an HTML part whose buttons report to the server.
 

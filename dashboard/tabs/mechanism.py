@@ -17,7 +17,7 @@ from dashboard.mechanism_link import PAGE_SOURCES
 from dashboard.tabs import mechanism_handlers as handlers
 from dashboard.tabs.clip_rail import Rail
 from dashboard.tabs.events import PRIVATE
-from dashboard.tabs.linked import ASSETS, bind_open, bind_take, in_turn, reporting_part, said, show_address
+from dashboard.tabs.linked import ASSETS, bind_open, bind_take, end_turn, in_turn, reporting_part, said
 
 STYLE = ASSETS / "mechanism.css"
 
@@ -112,7 +112,7 @@ def bind_mechanism(page: gr.Blocks, it: Mechanism, rail: Rail, tabs: gr.Tabs, he
         ),
     ]
     for event in done:
-        event.then(None, [it.state], None, js=show_address("mechanism"), **PRIVATE)
+        end_turn(event, it.state, "mechanism")
     bind_open([card.clips for card in it.cards.values()], it.state, rail, tabs, handlers.clip_behind)
     bind_take(it.take, it.state, handlers.take)
     page.load(with_plain_errors(_restored), None, [tabs, it.state], **PRIVATE)

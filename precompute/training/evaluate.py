@@ -13,15 +13,15 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from engine.human import FIELDS, HumanFigure
 
 from engine.answering import answer_batch
 from engine.audio import load_clip
 from engine.errors import EngineError, ModelFilesError
+from engine.human_errors import HumanError
 from engine.request import Question
 from engine.stats.intervals import bootstrap, per_group, ratio
 from engine.stats.scores import word_errors
@@ -135,14 +135,14 @@ def _kept(file: Path) -> Iterator[tuple[str, str]]:
                 yield row["file"], row["answer"]
 
 
-def human_figures(key: str, recordings: Sequence[Recording], answers: dict[str, str]) -> list[HumanFigure]:
+def human_figures(key: str, recordings: Sequence[Recording], answers: dict[str, str]) -> list[HumanError]:
     """Return a system's word error rates: of all, of each corpus, accent and sex, and the mean of the six corpora.
 
     Intervals are over speakers, all of whose clips are resampled together.
     """
     counts = {r.file: word_errors(r.text, answers[r.file]) for r in recordings}
 
-    def figure(kind: str, name: str, wanted: Callable[[Recording], bool]) -> HumanFigure | None:
+    def figure(kind: str, name: str, wanted: Callable[[Recording], bool]) -> HumanError | None:
         chosen = [r for r in recordings if wanted(r)]
         if not chosen:
             return None
@@ -150,7 +150,7 @@ def human_figures(key: str, recordings: Sequence[Recording], answers: dict[str, 
         sums = per_group(speakers, np.array([counts[r.file] for r in chosen], float))
         estimate = bootstrap(sums, ratio, seed=SEED)
         corpus = name if kind == "corpus" else ""
-        return HumanFigure(
+        return HumanError(
             key,
             "wer",
             corpus,
@@ -173,7 +173,7 @@ def human_figures(key: str, recordings: Sequence[Recording], answers: dict[str, 
 
 def _mean_of_six(
     key: str, recordings: Sequence[Recording], counts: dict[str, tuple[int, int]]
-) -> HumanFigure | None:
+) -> HumanError | None:
     """Return the mean of the six corpora's rates, each pooled over its clips of 2 to 12 s without a flag."""
     chosen = [r for r in recordings if r.counts_for_aim]
     present = sorted({r.corpus for r in chosen})
@@ -193,16 +193,16 @@ def _mean_of_six(
     groups = per_group(speakers, columns)
     estimate = bootstrap(groups, mean_rate, seed=SEED)
     name = f"mean of {len(present)} corpora"
-    return HumanFigure(
-        key, "wer", "", "aim", name, estimate.value, estimate.low, estimate.high, len(chosen), len(groups)
+    return HumanError(
+        key, "wer", "all", "all", name, estimate.value, estimate.low, estimate.high, len(chosen), len(groups)
     )
 
 
-def format_figures(figures: Sequence[HumanFigure]) -> str:
+def format_figures(figures: Sequence[HumanError]) -> str:
     """Return the figures as a table for a terminal."""
     lines = [f"{'system':<22}{'slice':<44}{'WER':>7}  {'95 %':<16}{'clips':>6}{'speakers':>10}"]
     for one in figures:
-        interval = "" if math.isnan(one.low) else f"{one.low:.3f} to {one.high:.3f}"
+        interval = "" if one.low is None or math.isnan(one.low) else f"{one.low:.3f} to {one.high:.3f}"
         name = f"{one.slice_kind}: {one.slice}"
         lines.append(
             f"{one.system:<22}{name:<44}{one.value:>7.3f}  {interval:<16}{one.n_clips:>6}{one.n_speakers:>10}"
@@ -210,11 +210,12 @@ def format_figures(figures: Sequence[HumanFigure]) -> str:
     return "\n".join(lines)
 
 
-def write_figures(figures: Sequence[HumanFigure], file: Path) -> None:
+def write_figures(figures: Sequence[HumanError], file: Path) -> None:
     """Write the figures as the card's CSV."""
     with file.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(FIELDS)
+        names = [field.name for field in fields(HumanError)]
+        writer.writerow(names)
         for one in figures:
-            cells = [getattr(one, name) for name in FIELDS]
+            cells = [getattr(one, name) for name in names]
             writer.writerow([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in cells])

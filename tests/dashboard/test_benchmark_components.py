@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashboard.benchmark_link import BenchmarkView, settled
+from dashboard import endpoints
+from dashboard.benchmark_link import BenchmarkView, level_of, settled
 from dashboard.components.agreement_matrix import STEPS, matrix_html
 from dashboard.components.benchmark_marks import between, figure, percent, probability, signed
 from dashboard.components.clip_list import ROWS_A_PAGE, ClipRow, list_html, rows_of
 from dashboard.components.pair_card import counts_of, pair_html
 from dashboard.components.shared_errors_card import shared_errors_html
-from dashboard.components.take_card import python_of
+from dashboard.components.take_card import ADDRESS, python_of
 from dashboard.tables import Level, at, table
 from dashboard.tabs.benchmark import STYLE
 
@@ -137,12 +139,30 @@ def test_long_lists_have_pages(own_run: Path) -> None:
     assert "No clip fits" in list_html("own", replace(view, find="zebra"), "Both right", [], {})
 
 
-def test_the_python_lines_give_the_pair_on_screen(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    view = settled(BenchmarkView("own", "topic", "babble-5"))
-    lines = python_of(view).replace("DIR/tables", str(own_run / "tables"))
+@pytest.mark.parametrize("level", ["clean", "babble-5"])
+def test_the_python_lines_give_the_pair_on_screen(
+    own_run: Path,
+    level: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They named a folder of the clone and ran nowhere else; now they ask the page's own endpoint."""
+
+    class Client:
+        def __init__(self, address: str, verbose: bool) -> None:
+            assert address == ADDRESS and not verbose
+
+        def predict(self, *, api_name: str, **asked: Any) -> Any:
+            assert api_name == "/table"
+            return json.loads(json.dumps(endpoints.table(**asked)))
+
+    monkeypatch.setattr("gradio_client.Client", Client)
+    monkeypatch.chdir(tmp_path)
+    view = settled(BenchmarkView("own", "topic", level))
     space: dict[str, Any] = {}
-    exec(lines, space)
-    wanted = at(table("own", "agreement"), task="topic", level=Level("babble", 5.0))
+    exec(python_of(view), space)
+    wanted = at(table("own", "agreement"), task="topic", level=level_of("own", "topic", level))
     wanted = wanted[(wanted["system_a"] == view.pair[0]) & (wanted["system_b"] == view.pair[1])]
     assert len(space["pair"]) == 1 and space["pair"]["kappa"].iloc[0] == wanted["kappa"].iloc[0]
     assert "kappa" in capsys.readouterr().out

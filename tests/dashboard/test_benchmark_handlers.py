@@ -64,6 +64,16 @@ def test_a_damaged_run_is_said_in_place_of_the_page(own_run: Path, tmp_path: Pat
     assert "problem" in shown.note and shown.body["visible"] is False and str(tmp_path) not in shown.note
 
 
+def test_a_choice_takes_what_the_page_shows_of_the_other(own_run: Path) -> None:
+    """Both boxes were sent with each choice: one of them could be a condition that the other no longer has."""
+    shown = handlers.choose_cell(START, task="trivia")
+    assert "on=trivia" in value(shown.state) and value(shown.task) == "trivia"
+    assert value(shown.level) in [key for _, key in shown.level["choices"]]
+    assert "level=clean" in value(handlers.choose_cell(START, level="clean").state)
+    assert changed(handlers.choose_cell(START, task="topic")) == set()
+    assert changed(handlers.choose_cell(START, level="babble-5")) == set()
+
+
 def test_a_pair_leaves_the_matrix_alone(own_run: Path) -> None:
     shown = handlers.act(START, "pair", "made-audio~made-cascade")
     assert "matrix" not in changed(shown) and {"pair", "clips", "decision", "state", "take"} <= changed(shown)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.benchmark_link import BenchmarkView, query_of, settled, view_of
+from dashboard.benchmark_link import BenchmarkView, level_of, pairs_at, query_of, settled, view_of
+from dashboard.tables import at, levels_of, table
 
 FULL = BenchmarkView(
     "own", "topic", "babble-5", ("mini-ultravox", "mini-cascade"), "both_wrong_same", "bank & co", "-gold", 2
@@ -63,3 +64,17 @@ def test_a_pair_named_the_other_way_round_is_the_same_pair(own_run: Path) -> Non
 
 def test_an_absent_source_stays_asked_for() -> None:
     assert settled(BenchmarkView("own")).source == "own"
+
+
+@pytest.mark.parametrize("source", ["own", "measured", "published"])
+def test_any_task_may_follow_any_noise_condition(own_run: Path, source: str) -> None:
+    """A task such as "Sarcasm" after "babble, 5 dB" is asked at a condition that it has."""
+    agreement = table(source, "agreement")
+    levels = {
+        task: [level.key for level in levels_of(at(agreement, task=task))] for task in set(agreement["task"])
+    }
+    for asked in {key for keys in levels.values() for key in keys} | {"babble-99", "nothing"}:
+        for task, known in levels.items():
+            view = settled(BenchmarkView(source=source, task=task, level=asked))
+            assert (view.task, view.level) == (task, asked if asked in known else known[0])
+            assert view.pair in pairs_at(source, task, level_of(source, task, view.level))

@@ -117,6 +117,46 @@ def test_filters_are_in_the_link(open_page: OpenPage) -> None:
     expect(page).not_to_have_url(re.compile("tab="))
 
 
+def choose(page: Page, box: str, name: str) -> None:
+    """Choose in one of the two dropdowns and wait until the page and its address say so."""
+    field, before = page.locator(f"#{box} input"), page.url
+    already = field.input_value() == name
+    field.click()
+    page.get_by_role("option", name=name, exact=True).click()
+    if not already:
+        expect(page).not_to_have_url(before)
+    expect(field).to_have_value(name)
+
+
+def options(page: Page, box: str) -> list[str]:
+    page.locator(f"#{box} input").click()
+    names = page.get_by_role("option").all_inner_texts()
+    page.keyboard.press("Escape")
+    return [name.removeprefix("✓").strip() for name in names]
+
+
+def test_no_combination_of_source_task_and_noise_ends_the_page(open_page: OpenPage) -> None:
+    """The choice "babble, 5 dB", then "Sarcasm", was an error 500, and the page stood still until a reload."""
+    page = open_benchmark(open_page, "?tab=benchmark&source=own")
+    refused: list[str] = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    for source, key in (("Measured here", "measured"), ("Published", "published"), ("Own run", "own")):
+        page.locator("#bm-source").get_by_label(source).check()
+        expect(page).to_have_url(re.compile(f"source={key}"))
+        wait_for_matrix(page)
+        walked = []
+        for task in options(page, "bm-task"):
+            # The task before was left at its last noise condition, which this one may lack.
+            choose(page, "bm-task", task)
+            for level in options(page, "bm-level"):
+                choose(page, "bm-level", level)
+                expect(page.locator("#bm-task input")).to_have_value(task)
+                walked.append((task, level))
+        assert len(walked) > len({task for task, _ in walked}) > 1 or key == "published", walked
+    assert refused == []
+    assert page.get_by_test_id("toast-body").count() == 0
+
+
 def test_searching_a_list(open_page: OpenPage) -> None:
     page = open_benchmark(open_page)
     fullest_class(page)

@@ -7,6 +7,32 @@ const VERDICT_TONES = {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+const HEARING_TONES = { 'heard alike': 'good', 'heard otherwise': 'mixed' };
+
+/** Whether what was heard can be relied on: above the answers, which are worth no more than it. */
+function drawHearing() {
+  const { verdict } = state.data;
+  find('.cl-hearing').hidden = !verdict;
+  if (!verdict) return;
+  const chip = el('span', 'cl-chip cl-tone-' + (HEARING_TONES[verdict.kind] || 'bad'), capital(verdict.kind));
+  find('.cl-hearing').replaceChildren(chip, el('span', 'cl-sentence', verdict.sentence));
+}
+
+/** How often the speech LLM mishears people, by corpus; nothing where it was not measured. */
+function humanRates() {
+  const { human } = state.data;
+  if (!human) return null;
+  if (human.problem) return el('p', 'cl-small cl-warning', human.problem);
+  const range = human.rows.map((row) => row[1]);
+  const mean = human.mean ? `${fixed(human.mean[1], 2)} on average` : `${fixed(Math.min(...range), 2)} to ${fixed(Math.max(...range), 2)}`;
+  const fold = el('details', 'cl-human', el('summary', 'cl-small', `Word error rate on people’s recordings: ${mean}, ${human.rows.length} corpora`));
+  const table = el('table', '', el('thead', '', el('tr', '', ...['Corpus', 'Word errors', '95 %', 'Clips', 'Speakers'].map((name) => withAttributes(el('th', '', name), { scope: 'col' })))));
+  const line = ([corpus, value, low, high, clips, speakers]) => el('tr', '', el('td', '', corpus.replaceAll('_', ' ')), el('td', 'cl-number', fixed(value, 2)), el('td', 'cl-number', low === null || high === null ? '–' : `${fixed(low, 2)} to ${fixed(high, 2)}`), el('td', 'cl-number', String(clips)), el('td', 'cl-number', String(speakers)));
+  table.append(el('tbody', '', ...human.rows.map(line)));
+  fold.append(table);
+  return fold;
+}
+
 function drawVerdict() {
   const { agreement, source, seconds: took, comparison } = state.data;
   const chip = el('span', 'cl-chip cl-tone-' + (VERDICT_TONES[agreement.kind] || 'quiet'), capital(agreement.kind));
@@ -26,7 +52,8 @@ function drawFacts() {
   }
   if (away.match) facts.push(withAttributes(el('span', '', 'match: not known, a service answers'), { title: away.match }));
   else facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
-  for (const warning of audio.warnings) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
+  const told = state.data.verdict && state.data.verdict.sentence; // above already
+  for (const warning of audio.warnings.filter((one) => one !== told)) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
   if (benchmark) facts.push(el('span', 'cl-benchmark', benchmark));
   find('.cl-facts').replaceChildren(...facts);
 }
@@ -51,7 +78,7 @@ function laneCard(lane) {
   const name = withAttributes(el('span', 'cl-lane-name', lane.name), { title: lane.revision ? 'revision ' + lane.revision : '' });
   const head = el('div', 'cl-who', el('span', '', el('b', '', ROLE_NAMES[lane.role]), ' ', name), time);
   const from = lane.is_hidden ? null : el('p', 'cl-from', lane.heard_from, lane.against ? el('span', 'cl-against', ` · against ${lane.against}`) : null);
-  const card = el('article', 'cl-card cl-lane', head, from, lane.is_hidden ? hiddenText(lane) : heardText(lane), ...answerLines(lane), ...choices(lane.answer));
+  const card = el('article', 'cl-card cl-lane', head, from, lane.is_hidden ? hiddenText(lane) : heardText(lane), ...answerLines(lane), ...choices(lane.answer), lane.role === 'speech_llm' ? humanRates() : null);
   return withAttributes(card, { 'data-role': lane.role });
 }
 

@@ -55,6 +55,7 @@ function wordLanes() {
 
 const leftSeries = () => [
   { values: lens().control, name: 'control' },
+  ...(lens().beside.length ? [{ values: lens().beside, name: 'beside' }] : []),
   { values: lens().precision, name: 'precision', dots: true },
 ];
 
@@ -70,7 +71,8 @@ function layerWords(row) {
 const columnWords = () => (lens().ends_s ? 'a column lasts as long as its token' : `${Math.round(lens().seconds_per_position * 1000)} ms a column`);
 
 function captionParts() {
-  const parts = [`logit lens at audio positions, final norm applied; ${columnWords()}`, `top ${lens().top_k} tokens a cell`];
+  const what = isDifference() ? `${lens().name}: tokens by their share in the divergence of the two` : lens().name;
+  const parts = [`${what} at audio positions, final norm applied; ${columnWords()}`, `top ${lens().top_k} tokens a cell`];
   if (!lens().fine) parts.push('probabilities to ±0.004');
   return parts;
 }
@@ -80,6 +82,7 @@ const tableCaption = () => `Top token and its probability at each layer (rows) a
 function curveKeys() {
   const control = `the same against as many distinct tokens of ${lens().n_control_clips} other clips`;
   const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript, runs merged'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
+  if (lens().beside.length) keys.push(el('span', 'cl-key', el('i', 'cl-dotted'), `precision of ${lens().beside_name}`));
   if (lens().degenerate_layers.length) {
     const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
     keys.push(el('span', 'cl-key cl-warning', `⚠ ${names}: one token holds more than half of the columns; not to be read as content`));
@@ -88,7 +91,7 @@ function curveKeys() {
 }
 
 function cellFacts({ row, position }) {
-  const facts = [el('p', 'cl-small cl-fact', el('span', '', 'entropy'), el('span', '', fixed(entropyAt(row, position), 2) + ' nats'))];
+  const facts = [el('p', 'cl-small cl-fact', el('span', '', isDifference() ? 'divergence' : 'entropy'), el('span', '', fixed(entropyAt(row, position), 2) + ' nats'))];
   const rank = wordRankAt(row, position);
   if (!rank) return facts;
   const below = row > 0 ? wordRankAt(row - 1, position) : 0;
@@ -106,7 +109,23 @@ function firstCell() {
   return { row, position: Math.max(0, scores.findIndex((score) => score >= best * 0.6)) };
 }
 
+const isDifference = () => state.data.readout === 'difference';
+
+/** The ways to read the states; one that is off for this run says why. Another one is read by the server. */
+function drawReadout() {
+  const { readouts, readout } = state.data;
+  find('.cl-readout-tool').hidden = !hasLens() || !readouts.length;
+  find('.cl-readout-tool').title = readouts.filter(([, , why]) => why).map(([, name, why]) => `${capital(name)}: ${why}`).join(' ');
+  const options = readouts.map(([value, name, why]) => withAttributes(el('option', '', why ? `${name} (off)` : name), { value, title: why, ...(why ? { disabled: '' } : {}) }));
+  find('.cl-readout').replaceChildren(...options);
+  find('.cl-readout').value = readout;
+  for (const option of find('.cl-mode').options) if (option.value === 'entropy') option.textContent = isDifference() ? 'divergence' : 'entropy';
+}
+find('.cl-readout').addEventListener('change', (event) => trigger('select', { readout: event.target.value }));
+
 function drawAround() {
+  drawHearing();
+  drawReadout();
   drawVerdict();
   drawFacts();
   drawLanes();

@@ -27,6 +27,14 @@ function saveChart(target) {
   chart.querySelector('.modebar-btn[data-title^="Download plot"]').click();
 }
 
+// Lines of Python that ask the page name the address under which it is seen here, which its server does not know.
+function nameAddress() {
+  const here = location.origin + location.pathname.replace(/\/$/, '');
+  for (const place of element.querySelectorAll('.page-address')) if (place.textContent !== here) place.textContent = here;
+}
+new MutationObserver(nameAddress).observe(element, { childList: true, subtree: true });
+nameAddress();
+
 element.addEventListener('click', (event) => {
   const target = event.target.closest('button[data-do]');
   if (!target || !element.contains(target)) return;
