@@ -239,9 +239,9 @@ def test_preset_layers(preset: tuple[int, ...] | None, expected: list[int], is_p
 def test_a_cut_answer_says_so_on_the_page_and_in_the_json() -> None:
     """Fault: an answer that ended at the token limit looked like any other, in lanes, erasures and the download."""
     cut = replace(make_answer(), note=f"{CUT_OFF} 40 tokens.")
-    arm, whole = ArmResult(cut, 0.0, None, 0.0, None), ArmResult(make_answer(), 0.0, None, 0.0, None)
+    arm, whole = ArmResult(cut, 0.0, None, 0.0), ArmResult(make_answer(), 0.0, None, 0.0)
     outcome = ErasureOutcome(
-        "boc", 26, (1, 2), "audio", "linear", whole, arm, whole, "does not apply", float("nan"), 0.1, 0.1
+        "boc", 26, (1, 2), "audio", "linear", whole, arm, whole, "plain states", None, "Not measured here."
     )
     result = make_result(make_lens(3, 20, 5))
     speech, cascade = result.lanes
