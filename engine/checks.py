@@ -37,7 +37,7 @@ from engine.examples import EXAMPLES
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
 from engine.leace import Leace, bare_eraser
-from engine.lens import read_lens, unembed
+from engine.lens import read_lens, split_tokens, unembed
 from engine.noise import NOISES, add_noise
 from engine.precision import (
     HEAD_ROUNDINGS,
@@ -683,6 +683,12 @@ def _lens_words(it: _Subject) -> Finding:
     layer = max(read, key=lambda one: sum(map(bool, read[one])))
     said = [(place, word) for place, word in enumerate(read[layer]) if word]
     tops = {_letters(str(tokenizer.decode([int(i)]))) for i in expected[layer].argmax(-1)}
+
+    def n_distinct(words: Sequence[str]) -> int:
+        return len(set(split_tokens(tokenizer, " ".join(words))))
+
+    # The control needs as many distinct tokens of others as the clip has of its own, in both directions.
+    n_said = n_distinct([word for _, word in said])
     # Written with and without the space before it, none of a word's pieces is among what was read.
     others: list[str] = []
     for token in range(len(tokenizer)):
@@ -692,8 +698,9 @@ def _lens_words(it: _Subject) -> Finding:
             for i in (token, *tokenizer.encode(word, add_special_tokens=False))
         }:
             others.append(word)
-        if len(others) == 8:
+        if n_distinct(others) >= max(2, n_said):
             break
+    fewer = next((others[:n] for n in range(len(others), 0, -1) if n_distinct(others[:n]) <= n_said), [])
 
     def readout(words: Sequence[tuple[int, str]], transcript: str) -> LensReadout:
         spoken = [SpokenWord(w, (p + 0.1) * width_s, (p + 0.9) * width_s) for p, w in words]
@@ -718,7 +725,7 @@ def _lens_words(it: _Subject) -> Finding:
         entropy = -(rows.exp() * rows).sum(-1).numpy()
         gap = float(np.abs(found.entropy_nats[row] - entropy).max())
         held.require(gap <= tolerance * (2 + float(entropy.max())), f"layer {at}: other entropies")
-    if not said or len(others) < 2:  # an untaught model may read pieces of words alone
+    if not fewer or n_distinct(others) < n_said:  # an untaught model may read pieces of words alone
         return held.finding(LENS_WORDS)
     here = {place: (index,) for index, (place, _) in enumerate(said)}
     held.require(
@@ -726,7 +733,7 @@ def _lens_words(it: _Subject) -> Finding:
     )
     ranks = found.word_rank[found.layers.index(layer)]
     held.require(all(ranks[p] == (p in here) for p in range(stop - start)), "other ranks of the words")
-    swapped = readout(list(enumerate(others)), " ".join(word for _, word in said))
+    swapped = readout(list(enumerate(fewer)), " ".join(word for _, word in said))
     at = found.layers.index(layer)
     held.require(found.precision[at] > 0, "its own words are not counted")
     held.require(found.control[at] == 0, "the control counts what no other transcript holds")
