@@ -33,7 +33,7 @@ from engine.conditions import available_conditions, eraser_file, preset_layers
 from engine.decode import Decoded, run_arms, run_prompts
 from engine.erasure import EDITED_STATES, Eraser, Factors, load_eraser
 from engine.errors import ErasureError, ModelFilesError
-from engine.examples import EXAMPLES
+from engine.examples import EXAMPLES, Example
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
 from engine.leace import Leace, bare_eraser
@@ -1054,7 +1054,7 @@ def _noise(_: None) -> Finding:
 
 def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Finding]:
     """Ask about shipped clips whose words are known; a system that hears makes its own words likelier."""
-    if len(EXAMPLES) < N_OWN_CLIPS:
+    if len(_own_clips()) < N_OWN_CLIPS:
         return []
     checks: dict[str, Callable[[WhiteBoxSystem], Finding]] = {OWN_CLIP: _own_clip}
     if system.spec.kind == "cascade":
@@ -1062,9 +1062,14 @@ def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Fin
     return _all(checks, system, names)
 
 
+def _own_clips() -> list[Example]:
+    """Return synthetic clips: every system here knows such voices, and the minis know no other."""
+    return [one for one in EXAMPLES if one.words][:N_OWN_CLIPS]
+
+
 def _own_clip(system: WhiteBoxSystem) -> Finding:
     """Score every clip's words after every clip; each clip's own must stand out, what all clips share left aside."""
-    examples = EXAMPLES[:N_OWN_CLIPS]
+    examples = _own_clips()
     words = [example.reference for example in examples]
     rows = []
     for example in examples:
@@ -1080,7 +1085,7 @@ def _own_clip(system: WhiteBoxSystem) -> Finding:
 def _word_times(system: WhiteBoxSystem) -> Finding:
     """The synthesiser told when it spoke each word; the transcriber's times are held against that."""
     gaps, n_found, n_said = [], 0, 0
-    for example in [one for one in EXAMPLES if one.words][:N_OWN_CLIPS]:
+    for example in _own_clips():
         said = [(word.text.lower().strip(".,!?"), word) for word in example.words]
         heard = {word.text.lower().strip(".,!?"): word for word in system.hear(load_clip(example.file)).words}
         once = [(text, word) for text, word in said if sum(text == other for other, _ in said) == 1]
