@@ -33,6 +33,7 @@ DEFAULTS = {
     "prompt": "",
     "reference": "",
     "strength": 1.0,
+    "readout": "logit",
 }
 
 
