@@ -912,8 +912,19 @@ def check_ears(system: SpeechLLM, names: Collection[str] = ()) -> list[Finding]:
     return _all({name: check for name, check in checks.items() if _applies(name, system)}, system, names)
 
 
+# Why one of the checks of ears is not made of a system.
+WHY_NOT = {
+    COUNT: "is not asked of positions that are as long as words are said",
+    ALL_HEARD: "is not asked of positions that are as long as words are said",
+    FEATURES: "has no reference for its family",
+    WINDOW: "has no reference for its family",
+}
+
+
 def _applies(name: str, system: SpeechLLM) -> bool:
-    """Say whether there is a reference for a family's features, or for its encoder."""
+    """Say whether positions are of one width, and whether there is a reference for a family's features and encoder."""
+    if name in (COUNT, ALL_HEARD):
+        return system.hear(probe_clip(0.2)).position_ends_s is None
     if name == FEATURES:
         return by_hand.mel_of(system.spec.family, probe_clip(0.2).samples, 80) is not None
     return name != WINDOW or by_hand.has_window(system)
@@ -921,7 +932,7 @@ def _applies(name: str, system: SpeechLLM) -> bool:
 
 def _count(system: SpeechLLM) -> Finding:
     """Clips of whole positions: as many positions as their length has, or as their features' whole windows have."""
-    width_s, held = system.seconds_per_position, _Broken()
+    width_s, held = system.hear(probe_clip(0.2)).seconds_per_position, _Broken()
     for n in (5, 10, 11):  # within a window of any kind
         clip = probe_clip(n * width_s)
         heard = system.hear(clip)
@@ -941,14 +952,15 @@ def _count(system: SpeechLLM) -> Finding:
 def _all_heard(system: SpeechLLM) -> Finding:
     """Silence in one piece of the clip after another: each time every position of that piece must change."""
     dtype = cast(Tensor, system.unembedding.weight).dtype
+    width_s = system.hear(probe_clip(0.2)).seconds_per_position
     least, least_where = math.inf, ""
     for duration_s, pieces in (
-        (20 * system.seconds_per_position, range(N_PIECES)),
+        (20 * width_s, range(N_PIECES)),
         (LONG_CLIP_S, (0, N_PIECES - 1)),
     ):
         clip = probe_clip(duration_s)
         whole = system.hear(clip).embeddings.float()
-        n_samples, n_positions = len(clip.samples), round(clip.duration_s / system.seconds_per_position)
+        n_samples, n_positions = len(clip.samples), round(clip.duration_s / width_s)
         for piece in pieces:
             samples = clip.samples.copy()
             samples[piece * n_samples // N_PIECES : (piece + 1) * n_samples // N_PIECES] = 0.0
@@ -1266,8 +1278,8 @@ def _page(it: _Erasers) -> Finding:
     words = tuple(
         SpokenWord(text, 0.3 * n, 0.3 * n + 0.2) for n, text in enumerate(("we", "won", "the", "game"))
     )
-    lane, lens, outcomes = speech_lane(
-        system, heard, clip, question, request, chosen, (words, "a check"), batched=False
+    lane, lens, _, outcomes = speech_lane(
+        system, heard, question, request, chosen, (words, "a check"), batched=False
     )
     prepared = system.prepare(heard, question.instruction)
     passed = run_arms(system, prepared, record_layers=range(len(system.decoder_layers) + 1))
@@ -1372,8 +1384,8 @@ def check_system(key: str, models: Path = MODELS) -> Checked:
     notes: tuple[str, ...] = ()
     if isinstance(system, SpeechLLM):
         findings += check_ears(system)
-        missing = [name for name in (FEATURES, WINDOW) if not _applies(name, system)]
-        notes = tuple(f'"{name}" has no reference for its family' for name in missing)
+        missing = [name for name in WHY_NOT if not _applies(name, system)]
+        notes = tuple(f'"{name}" {WHY_NOT[name]}' for name in missing)
     if "erasure" in spec.capabilities:
         pair = next((pair.key for pair in PAIRS.values() if pair.speech_llm == key), "")
         prepared = system.prepare(heard[0], PROBE_INSTRUCTION)
