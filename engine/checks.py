@@ -37,7 +37,7 @@ from engine.examples import EXAMPLES
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
 from engine.leace import Leace, bare_eraser
-from engine.lens import read_lens, unembed
+from engine.lens import read_lens, split_tokens, unembed
 from engine.noise import NOISES, add_noise
 from engine.precision import (
     HEAD_ROUNDINGS,
@@ -683,17 +683,19 @@ def _lens_words(it: _Subject) -> Finding:
     layer = max(read, key=lambda one: sum(map(bool, read[one])))
     said = [(place, word) for place, word in enumerate(read[layer]) if word]
     tops = {_letters(str(tokenizer.decode([int(i)]))) for i in expected[layer].argmax(-1)}
+    # The control counts against as many distinct tokens as the clip's own words have: here either way round.
+    n_distinct = len(_distinct(tokenizer, [word for _, word in said]))
     # Written with and without the space before it, none of a word's pieces is among what was read.
     others: list[str] = []
     for token in range(len(tokenizer)):
+        if len(_distinct(tokenizer, others)) >= n_distinct:
+            break
         word = whole_word(token)
         if word and not tops & {
             _letters(str(tokenizer.decode([i])))
             for i in (token, *tokenizer.encode(word, add_special_tokens=False))
         }:
             others.append(word)
-        if len(others) == 8:
-            break
 
     def readout(words: Sequence[tuple[int, str]], transcript: str) -> LensReadout:
         spoken = [SpokenWord(w, (p + 0.1) * width_s, (p + 0.9) * width_s) for p, w in words]
@@ -718,7 +720,8 @@ def _lens_words(it: _Subject) -> Finding:
         entropy = -(rows.exp() * rows).sum(-1).numpy()
         gap = float(np.abs(found.entropy_nats[row] - entropy).max())
         held.require(gap <= tolerance * (2 + float(entropy.max())), f"layer {at}: other entropies")
-    if not said or len(others) < 2:  # an untaught model may read pieces of words alone
+    # An untaught model may read pieces of words alone.
+    if not said or len(_distinct(tokenizer, others)) != n_distinct:
         return held.finding(LENS_WORDS)
     here = {place: (index,) for index, (place, _) in enumerate(said)}
     held.require(
@@ -733,6 +736,10 @@ def _lens_words(it: _Subject) -> Finding:
     held.require(swapped.precision[at] == 0, "words are counted that were not said")
     held.require(swapped.control[at] > 0, "the control does not count other transcripts")
     return held.finding(LENS_WORDS)
+
+
+def _distinct(tokenizer: Any, words: Sequence[str]) -> set[str]:
+    return set(split_tokens(tokenizer, " ".join(words)))
 
 
 def _letters(token: str) -> str:
