@@ -101,8 +101,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.corpora is None:
             raise EngineError("The laptop pair is taught on texts: give their folder with --corpora.")
         build, out = arguments.build or LAPTOP_BUILD, arguments.out or MODELS
-        done = train_laptop(arguments.corpora, build, out, arguments.stage)
-        sys.stdout.write(f"Done: {', '.join(done)}.\n" if done else NOTHING_TO_TRAIN)
+        stages = train_laptop(arguments.corpora, build, out, arguments.stage)
+        sys.stdout.write(f"Done: {', '.join(stages)}.\n" if stages else NOTHING_TO_TRAIN)
     elif arguments.job == "train":
         from precompute.mini.train import FULL, QUICK, train_all
 

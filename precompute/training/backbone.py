@@ -28,11 +28,12 @@ from transformers import AttentionInterface
 
 from engine.decode import run_prompts
 from engine.matching import LANGUAGE_MODEL, ORIGIN, REVISION_DIGITS, REVISION_FILE
+from engine.spelling import normalise
 from engine.systems.base import Heard, prompt_frame
 from engine.systems.fingerprints import fingerprint
 from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM
-from engine.tasks import get_task, normalise, parse_answer
+from engine.tasks import get_task, parse_answer
 from precompute.mini.loop import LoopSettings, count_parameters, train
 from precompute.training.disturb import Confusables, Disturber, plain_words
 from precompute.training.texts import Corpora, Exchange, Exchanges, read_corpora
