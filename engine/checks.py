@@ -677,7 +677,9 @@ def _lens_words(it: _Subject) -> Finding:
             == [token]
             == tokenizer.encode(f" {word}", add_special_tokens=False)
         )
-        return word if alike and word.isalpha() and word.isascii() else ""
+        # A transcript's first word has no space before it, and may be cut into pieces that no lens reads.
+        is_one = alike and len(split_tokens(tokenizer, word)) == 1
+        return word if is_one and word.isalpha() and word.isascii() else ""
 
     read = {layer: [whole_word(int(i)) for i in found.argmax(-1)] for layer, found in expected.items()}
     layer = max(read, key=lambda one: sum(map(bool, read[one])))

@@ -48,7 +48,7 @@ class LetterReadout:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 0.5, token_bonus: float = 0.0
+        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 1.0, token_bonus: float = 0.0
     ) -> None:
         spellings = _spellings(tokenizer)
         nodes: dict[str, int] = {"": 0}
