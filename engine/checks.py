@@ -37,7 +37,7 @@ from engine.examples import EXAMPLES
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
 from engine.leace import Leace, bare_eraser
-from engine.lens import read_lens, unembed
+from engine.lens import read_lens, split_tokens, unembed
 from engine.noise import NOISES, add_noise
 from engine.precision import (
     HEAD_ROUNDINGS,
@@ -685,6 +685,11 @@ def _lens_words(it: _Subject) -> Finding:
     tops = {_letters(str(tokenizer.decode([int(i)]))) for i in expected[layer].argmax(-1)}
     # Written with and without the space before it, none of a word's pieces is among what was read.
     others: list[str] = []
+
+    def n_distinct(words: Iterable[str]) -> int:
+        return len(set(split_tokens(tokenizer, " ".join(words))))
+
+    n_said = n_distinct(word for _, word in said)
     for token in range(len(tokenizer)):
         word = whole_word(token)
         if word and not tops & {
@@ -692,7 +697,7 @@ def _lens_words(it: _Subject) -> Finding:
             for i in (token, *tokenizer.encode(word, add_special_tokens=False))
         }:
             others.append(word)
-        if len(others) == 8:
+        if len(others) >= 8 and n_distinct(others) >= n_said:  # a control is as varied as the clip's own words
             break
 
     def readout(words: Sequence[tuple[int, str]], transcript: str) -> LensReadout:
@@ -718,7 +723,7 @@ def _lens_words(it: _Subject) -> Finding:
         entropy = -(rows.exp() * rows).sum(-1).numpy()
         gap = float(np.abs(found.entropy_nats[row] - entropy).max())
         held.require(gap <= tolerance * (2 + float(entropy.max())), f"layer {at}: other entropies")
-    if not said or len(others) < 2:  # an untaught model may read pieces of words alone
+    if not said or n_distinct(others) < max(n_said, 2):  # an untaught model may read pieces of words alone
         return held.finding(LENS_WORDS)
     here = {place: (index,) for index, (place, _) in enumerate(said)}
     held.require(
@@ -726,7 +731,7 @@ def _lens_words(it: _Subject) -> Finding:
     )
     ranks = found.word_rank[found.layers.index(layer)]
     held.require(all(ranks[p] == (p in here) for p in range(stop - start)), "other ranks of the words")
-    swapped = readout(list(enumerate(others)), " ".join(word for _, word in said))
+    swapped = readout(list(enumerate(others)), " ".join((*(word for _, word in said), *others)))
     at = found.layers.index(layer)
     held.require(found.precision[at] > 0, "its own words are not counted")
     held.require(found.control[at] == 0, "the control counts what no other transcript holds")
@@ -1178,7 +1183,8 @@ Measure = Callable[[Tensor, Tensor, int], float]
 def _worst_layer(name: str, erasers: Mapping[str, Eraser], measure: Measure, tolerance: float) -> Finding:
     values = {}
     for key, eraser in erasers.items():
-        sets = {"": (Factors(eraser.left, eraser.right, eraser.mean), eraser.kept_rank)}
+        plain = Factors(eraser.left, eraser.right, eraser.mean)
+        sets: dict[str, tuple[Factors, Mapping[int, int]]] = {"": (plain, eraser.kept_rank)}
         for method, factors in eraser.chained.items():
             ranks = {layer: len(factors.right[layer]) for layer in factors.layers}
             sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, ranks)
