@@ -1192,7 +1192,8 @@ Measure = Callable[[Tensor, Tensor, int], float]
 def _worst_layer(name: str, erasers: Mapping[str, Eraser], measure: Measure, tolerance: float) -> Finding:
     values = {}
     for key, eraser in erasers.items():
-        sets = {"": (Factors(eraser.left, eraser.right, eraser.mean), eraser.kept_rank)}
+        plain = Factors(eraser.left, eraser.right, eraser.mean)
+        sets: dict[str, tuple[Factors, Mapping[int, int]]] = {"": (plain, eraser.kept_rank)}
         for method, factors in eraser.chained.items():
             ranks = {layer: len(factors.right[layer]) for layer in factors.layers}
             sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, ranks)

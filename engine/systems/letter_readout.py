@@ -177,7 +177,7 @@ def _spellings(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """Return the tokens of each spelling in lower case: letters and apostrophes, a space before or not."""
     found: dict[str, list[int]] = {}
     for token in range(len(tokenizer)):
-        text = tokenizer.decode([token]).lower()
+        text = str(tokenizer.decode([token])).lower()
         if (
             text.strip()
             and len(text.strip()) + 1 >= len(text)
