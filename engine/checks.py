@@ -1160,11 +1160,11 @@ class _Erasers:
     erasers: Mapping[str, Eraser]
 
 
-def _stored(it: _Erasers, condition: str, name: str, layer: int) -> Tensor:
-    """Return one tensor as the file has it."""
+def _stored(it: _Erasers, condition: str, layer: int, chain: str = "") -> list[Tensor]:
+    """Return left, right and mean of a layer as the file has them: of this method's chain, where it holds one."""
     with safe_open(eraser_file(it.pair, condition, it.models), framework="pt") as stored:
-        tensor: Tensor = stored.get_tensor(f"{name}.{layer}")
-    return tensor.float()
+        prefix = f"{chain}." if f"{chain}.left.{layer}" in stored.keys() else ""  # noqa: SIM118 - no mapping
+        return [stored.get_tensor(f"{prefix}{name}.{layer}").float() for name in ("left", "right", "mean")]
 
 
 def _as_in_file(it: _Erasers) -> Finding:
@@ -1176,12 +1176,22 @@ def _as_in_file(it: _Erasers) -> Finding:
             0.0 if eraser.condition == condition else math.inf, 1.0, f"{condition} is {eraser.condition}"
         )
         for layer in eraser.layers:
-            left, right, mean = (_stored(it, condition, name, layer) for name in ("left", "right", "mean"))
+            left, right, mean = _stored(it, condition, layer)
             x = mean + mean.std() * torch.randn(4, len(mean), generator=drawn)
             for method, kept in (("linear", None), ("affine", mean)):
                 made = eraser.projections([layer], cast(Any, method))[layer]
                 gap = _state_gap(made(x), by_hand.Cut(left, right, kept, 1.0)(x))
                 worst.add(gap, pass_tolerance(torch.float32, 1, len(mean)), f"{condition} at layer {layer}")
+        for method, factors in eraser.chained.items():
+            chain = eraser.projections(factors.layers, cast(Any, method))
+            for layer in factors.layers:
+                left, right, mean = _stored(it, condition, layer, method)
+                x = mean + mean.std() * torch.randn(4, len(mean), generator=drawn)
+                expected = by_hand.Cut(left, right, mean if method == "affine" else None, 1.0)(x)
+                where = f"{condition} at layer {layer}, {method}, fitted on {EDITED_STATES}"
+                worst.add(
+                    _state_gap(chain[layer](x), expected), pass_tolerance(torch.float32, 1, len(mean)), where
+                )
     return worst.finding(FILES)
 
 
@@ -1195,8 +1205,8 @@ def _worst_layer(name: str, erasers: Mapping[str, Eraser], measure: Measure, tol
         plain = Factors(eraser.left, eraser.right, eraser.mean)
         sets: dict[str, tuple[Factors, Mapping[int, int]]] = {"": (plain, eraser.kept_rank)}
         for method, factors in eraser.chained.items():
-            ranks = {layer: len(factors.right[layer]) for layer in factors.layers}
-            sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, ranks)
+            kept = {layer: len(factors.right[layer]) for layer in factors.layers}
+            sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, kept)
         for which, (factors, ranks) in sets.items():
             for layer in factors.layers:
                 left, right = factors.left[layer].double(), factors.right[layer].double()
@@ -1308,9 +1318,7 @@ def _page(it: _Erasers) -> Finding:
     for outcome in outcomes:
         cuts: dict[int, Callable[[Tensor], Tensor]] = {}
         for layer in layers:
-            left, right, mean = (
-                _stored(it, outcome.condition, name, layer) for name in ("left", "right", "mean")
-            )
+            left, right, mean = _stored(it, outcome.condition, layer, request.method)
             cuts[layer] = by_hand.Cut(left, right, mean, request.strength)
         edit = _Watched(by_hand.edits_at(cuts, where), cuts, where, n_prompt)
         arm, named = outcome.erased, f"{outcome.condition} erased"
