@@ -250,7 +250,7 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
 
 def _bar_of(progress: Progress) -> type[Any]:
     """Return the class through which the hub's library tells of bytes; it draws nothing."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:

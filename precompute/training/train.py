@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import clip_from_samples
 from engine.errors import UnknownKeyError
@@ -25,7 +27,6 @@ from engine.systems.base import Prepared, SpeechLLM
 from engine.systems.fetching import fetch
 from engine.systems.registry import load_speech_llm
 from engine.systems.weights import MODELS, folder_of
-from engine.systems.whisper_encoder import WhisperEars
 from engine.tasks import TASKS
 from engine.voice import speak
 from precompute.mini.loop import LoopSettings, count_parameters
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 BUILD = Path("build") / "laptop"
 WHISPER, LLM, TUNED, EARS = (
-    "faster-whisper-base",
+    "whisper-base-transformers",
     "smollm2-135m-instruct",
     "smollm2-135m-tuned",
     "ultravox-smollm2",
@@ -108,6 +109,13 @@ def bfloat16_is_fast() -> bool:
     return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
+def _encoder() -> WhisperEncoder:
+    """Return Whisper base's encoder, in float32."""
+    whisper = WhisperModel.from_pretrained(folder_of(WHISPER), dtype=torch.float32)
+    encoder: WhisperEncoder = whisper.encoder.eval().requires_grad_(False)
+    return encoder
+
+
 def _speech(laptop: Laptop) -> None:
     sentences, hashes = read_sentences(laptop.corpora)
     chosen = choose_sentences(sentences, SENTENCES, SEED)
@@ -118,15 +126,13 @@ def _speech(laptop: Laptop) -> None:
         "files": hashes,
     }
     (laptop.build / "texts.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    maker = ShardMaker(
-        chosen, WhisperEars(folder_of(WHISPER)).encoder, PiperVoice(folder_of(PIPER)), _shards(laptop), SEED
-    )
+    maker = ShardMaker(chosen, _encoder(), PiperVoice(folder_of(PIPER)), _shards(laptop), SEED)
     maker.make(SPEECH_SHARDS * SHARD_CLIPS)
     _shards(laptop).joinpath("done").touch()
 
 
 def _ears(laptop: Laptop) -> None:
-    encoder = WhisperEars(folder_of(WHISPER)).encoder
+    encoder = _encoder()
     settings = LoopSettings(
         "ears", EARS_STEPS, EARS_RATE, laptop.build / "ears", save_every=50, slower=("layers", 0.3)
     )
@@ -137,7 +143,7 @@ def _ears(laptop: Laptop) -> None:
 
 
 def _export(laptop: Laptop) -> None:
-    encoder = WhisperEars(folder_of(WHISPER)).encoder
+    encoder = _encoder()
     ears = TrainedEars(encoder)
     ears.load_state_dict(load_file(_trained(laptop)))
     export_ears(ears, encoder, TUNED, laptop.out / EARS, READOUT)

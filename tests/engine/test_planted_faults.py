@@ -179,8 +179,8 @@ def of_the_layer_below(true: Any, system: Any, states: Any, **named: Any) -> Any
     return true(system, {layer: states[max(0, layer - 1)] for layer in states}, **named)
 
 
-def one_later(true: Any, words: Any, n_positions: int, width_s: float) -> Any:
-    return ((), *true(words, n_positions, width_s)[:-1])
+def one_later(true: Any, words: Any, ends_s: Any) -> Any:
+    return ((), *true(words, ends_s)[:-1])
 
 
 def span_one_later(true: Any, states: Any, prepared: Any) -> Any:
