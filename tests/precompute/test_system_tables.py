@@ -14,9 +14,9 @@ from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
 from engine.result import CUT_OFF
 from engine.stats.intervals import wilson
-from engine.stats.scores import SPELLINGS
+from engine.stats.scores import SPELLINGS, word_errors
 from precompute.stages.cells import cells_of, read_run
-from precompute.stages.system_tables import NOT_RECORDED, accuracy_rows, cost_rows, word_errors
+from precompute.stages.system_tables import NOT_RECORDED, accuracy_rows, cost_rows
 from tests.precompute.invented_run import invent_run
 
 whisper = EnglishTextNormalizer(json.loads(SPELLINGS.read_text(encoding="utf-8")))
