@@ -55,6 +55,7 @@ def main() -> int:
         "--system", action="append", default=[], help="key of one; may be given several times"
     )
     evaluate.add_argument("--aim-only", action="store_true", help="the six corpora that the aims are told on")
+    evaluate.add_argument("--limit", type=int, help="clips of each corpus at most, drawn by a seed")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     examples = jobs.add_parser("examples", help="make the example clips that ship, or store their results")

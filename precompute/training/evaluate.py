@@ -11,6 +11,7 @@ import csv
 import json
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -43,13 +44,16 @@ EVALUATED = ("ultravox-smollm2", "bridge-smollm2", "cascade-whisper-base", "casc
 KEPT = Path("build") / "laptop" / "answers"
 
 
-def evaluate_people(speech: Path, keys: Sequence[str] = (), *, aim_only: bool = False) -> str:
+def evaluate_people(
+    speech: Path, keys: Sequence[str] = (), *, aim_only: bool = False, limit: int | None = None
+) -> str:
     """Measure systems on recordings of people, write each one's table beside its weights, and return the figures.
 
     Args:
         speech: folder of the recordings.
         keys: of systems; the laptop profile's own where none is named.
         aim_only: only the clips that the aims are told on.
+        limit: clips of each corpus at most, drawn by a seed; all where None.
 
     Raises:
         EngineError: the folder or a system cannot be used.
@@ -57,6 +61,13 @@ def evaluate_people(speech: Path, keys: Sequence[str] = (), *, aim_only: bool = 
     recordings = read_index(speech)
     if aim_only:
         recordings = [one for one in recordings if one.counts_for_aim]
+    if limit is not None:
+        drawn = random.Random(SEED)
+        corpora = sorted({one.corpus for one in recordings})
+        of_corpus = {corpus: [one for one in recordings if one.corpus == corpus] for corpus in corpora}
+        recordings = [
+            one for found in of_corpus.values() for one in drawn.sample(found, min(limit, len(found)))
+        ]
     figures: list[HumanError] = []
     for key in keys or EVALUATED:
         answers = transcribe_all(key, recordings, speech, KEPT)
