@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import tempfile
 import threading
 import wave
@@ -436,7 +437,11 @@ def _prompt(it: _Subject) -> Finding:
         around = prepared.embeddings[0, :start], prepared.embeddings[0, stop:]
         before, after = (by_hand.ids_of(system, part) for part in around)
         held.require(-1 not in (*before, *after), "a position is no token's embedding")
-        said = [by_hand.text_of(system, [i for i in ids if i >= 0]) for ids in (before, after)]
+        # Some tokenizers begin every text with a blank, behind a mark too; no other blank is forgiven.
+        said = [
+            re.sub(r"(?<=\|>) ", "", by_hand.text_of(system, [i for i in ids if i >= 0]))
+            for ids in (before, after)
+        ]
         held.require(said[0].startswith(opens), f"it begins with {said[0][:60]!r}, not with {opens[-60:]!r}")
         ending = instruction + asks
         held.require(said[1].endswith(ending), f"it ends with {said[1][-60:]!r}, not with {ending[-60:]!r}")
@@ -734,7 +739,11 @@ def _lens_words(it: _Subject) -> Finding:
         found.spoken == tuple(here.get(p, ()) for p in range(stop - start)), "words at other positions"
     )
     ranks = found.word_rank[found.layers.index(layer)]
-    held.require(all(ranks[p] == (p in here) for p in range(stop - start)), "other ranks of the words")
+    first, second = expected[layer].topk(2, dim=-1).values.T.tolist()
+    # Where two tokens are as likely within rounding, either may be read at the top.
+    is_sure = [a - b > tolerance for a, b in zip(first, second, strict=True)]
+    wrong = [p for p in range(stop - start) if ranks[p] != (p in here) and (p not in here or is_sure[p])]
+    held.require(not wrong, "other ranks of the words")
     swapped = readout(list(enumerate(fewer)), " ".join(word for _, word in said))
     at = found.layers.index(layer)
     held.require(found.precision[at] > 0, "its own words are not counted")

@@ -57,7 +57,7 @@ def test_defaults_are_not_in_the_link(own_run: Path) -> None:
     other = with_option(view, "lens", "measure=next_1")
     assert "lens.measure=next_1" in query_of(other)
     assert chosen_in(other, "lens")["measure"] == "next_1"
-    assert with_option(other, "lens", "measure=precision") == view
+    assert with_option(other, "lens", "measure=set_precision") == view
 
 
 def test_without_an_own_run_the_page_opens_on_the_shipped_one() -> None:
