@@ -21,7 +21,9 @@ from xdist.scheduler import LoadScopeScheduling
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # librosa's compiled code crashes when processes share one cache that they write at the same time.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"cascade-lens-numba-{os.getpid()}"))
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"cascade-lens-numba-{os.getpid()}")
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSER_TESTS = ROOT / "tests" / "e2e"
