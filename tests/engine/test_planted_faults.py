@@ -143,7 +143,7 @@ def recorded_as(change: Callable[[dict[int, Any]], dict[int, Any]]) -> Plant:
                 yield states
             states.update(change(states))
 
-        true = decode.recording
+        true = hooks.recording
         patch.setattr(decode, "recording", recording)
 
     return plant

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def sst2_setfit(folder: Path) -> Sample:
 
 
 def trivia_own_json(folder: Path) -> Sample:
-    data = [
+    data: list[Any] = [
         {
             "Answer": {
                 "Aliases": ["Sunset Blvd"],

