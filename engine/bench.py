@@ -84,7 +84,7 @@ def outcomes(
             )
             for row in rows
         ]
-        proof = eraser.proof and eraser.proof.of_run(bench.layers, bench.method, bench.scope)
+        proof = eraser.proof.of_run(bench.layers, bench.method, bench.scope) if eraser.proof else None
         results.append(
             ErasureOutcome(
                 condition=condition,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import tempfile
 import threading
 import wave
@@ -33,11 +34,11 @@ from engine.conditions import available_conditions, eraser_file, preset_layers
 from engine.decode import Decoded, run_arms, run_prompts
 from engine.erasure import EDITED_STATES, Eraser, Factors, load_eraser
 from engine.errors import ErasureError, ModelFilesError
-from engine.examples import EXAMPLES
+from engine.examples import EXAMPLES, Example
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
 from engine.leace import Leace, bare_eraser
-from engine.lens import read_lens, unembed
+from engine.lens import read_lens, split_tokens, unembed
 from engine.noise import NOISES, add_noise
 from engine.precision import (
     HEAD_ROUNDINGS,
@@ -436,7 +437,11 @@ def _prompt(it: _Subject) -> Finding:
         around = prepared.embeddings[0, :start], prepared.embeddings[0, stop:]
         before, after = (by_hand.ids_of(system, part) for part in around)
         held.require(-1 not in (*before, *after), "a position is no token's embedding")
-        said = [by_hand.text_of(system, [i for i in ids if i >= 0]) for ids in (before, after)]
+        # Some tokenizers begin every text with a blank, behind a mark too; no other blank is forgiven.
+        said = [
+            re.sub(r"(?<=\|>) ", "", by_hand.text_of(system, [i for i in ids if i >= 0]))
+            for ids in (before, after)
+        ]
         held.require(said[0].startswith(opens), f"it begins with {said[0][:60]!r}, not with {opens[-60:]!r}")
         ending = instruction + asks
         held.require(said[1].endswith(ending), f"it ends with {said[1][-60:]!r}, not with {ending[-60:]!r}")
@@ -677,12 +682,20 @@ def _lens_words(it: _Subject) -> Finding:
             == [token]
             == tokenizer.encode(f" {word}", add_special_tokens=False)
         )
-        return word if alike and word.isalpha() and word.isascii() else ""
+        # A transcript's first word has no space before it, and may be cut into pieces that no lens reads.
+        is_one = alike and len(split_tokens(tokenizer, word)) == 1
+        return word if is_one and word.isalpha() and word.isascii() else ""
 
     read = {layer: [whole_word(int(i)) for i in found.argmax(-1)] for layer, found in expected.items()}
     layer = max(read, key=lambda one: sum(map(bool, read[one])))
     said = [(place, word) for place, word in enumerate(read[layer]) if word]
     tops = {_letters(str(tokenizer.decode([int(i)]))) for i in expected[layer].argmax(-1)}
+
+    def n_distinct(words: Sequence[str]) -> int:
+        return len(set(split_tokens(tokenizer, " ".join(words))))
+
+    # The control needs as many distinct tokens of others as the clip has of its own, in both directions.
+    n_said = n_distinct([word for _, word in said])
     # Written with and without the space before it, none of a word's pieces is among what was read.
     others: list[str] = []
     for token in range(len(tokenizer)):
@@ -692,8 +705,9 @@ def _lens_words(it: _Subject) -> Finding:
             for i in (token, *tokenizer.encode(word, add_special_tokens=False))
         }:
             others.append(word)
-        if len(others) == 8:
+        if n_distinct(others) >= max(2, n_said):
             break
+    fewer = next((others[:n] for n in range(len(others), 0, -1) if n_distinct(others[:n]) <= n_said), [])
 
     def readout(words: Sequence[tuple[int, str]], transcript: str) -> LensReadout:
         spoken = [SpokenWord(w, (p + 0.1) * width_s, (p + 0.9) * width_s) for p, w in words]
@@ -718,15 +732,19 @@ def _lens_words(it: _Subject) -> Finding:
         entropy = -(rows.exp() * rows).sum(-1).numpy()
         gap = float(np.abs(found.entropy_nats[row] - entropy).max())
         held.require(gap <= tolerance * (2 + float(entropy.max())), f"layer {at}: other entropies")
-    if not said or len(others) < 2:  # an untaught model may read pieces of words alone
+    if not fewer or n_distinct(others) < n_said:  # an untaught model may read pieces of words alone
         return held.finding(LENS_WORDS)
     here = {place: (index,) for index, (place, _) in enumerate(said)}
     held.require(
         found.spoken == tuple(here.get(p, ()) for p in range(stop - start)), "words at other positions"
     )
     ranks = found.word_rank[found.layers.index(layer)]
-    held.require(all(ranks[p] == (p in here) for p in range(stop - start)), "other ranks of the words")
-    swapped = readout(list(enumerate(others)), " ".join(word for _, word in said))
+    first, second = expected[layer].topk(2, dim=-1).values.T.tolist()
+    # Where two tokens are as likely within rounding, either may be read at the top.
+    is_sure = [a - b > tolerance for a, b in zip(first, second, strict=True)]
+    wrong = [p for p in range(stop - start) if ranks[p] != (p in here) and (p not in here or is_sure[p])]
+    held.require(not wrong, "other ranks of the words")
+    swapped = readout(list(enumerate(fewer)), " ".join(word for _, word in said))
     at = found.layers.index(layer)
     held.require(found.precision[at] > 0, "its own words are not counted")
     held.require(found.control[at] == 0, "the control counts what no other transcript holds")
@@ -912,8 +930,19 @@ def check_ears(system: SpeechLLM, names: Collection[str] = ()) -> list[Finding]:
     return _all({name: check for name, check in checks.items() if _applies(name, system)}, system, names)
 
 
+# Why one of the checks of ears is not made of a system.
+WHY_NOT = {
+    COUNT: "is not asked of positions that are as long as words are said",
+    ALL_HEARD: "is not asked of positions that are as long as words are said",
+    FEATURES: "has no reference for its family",
+    WINDOW: "has no reference for its family",
+}
+
+
 def _applies(name: str, system: SpeechLLM) -> bool:
-    """Say whether there is a reference for a family's features, or for its encoder."""
+    """Say whether positions are of one width, and whether there is a reference for a family's features and encoder."""
+    if name in (COUNT, ALL_HEARD):
+        return system.hear(probe_clip(0.2)).position_ends_s is None
     if name == FEATURES:
         return by_hand.mel_of(system.spec.family, probe_clip(0.2).samples, 80) is not None
     return name != WINDOW or by_hand.has_window(system)
@@ -921,7 +950,7 @@ def _applies(name: str, system: SpeechLLM) -> bool:
 
 def _count(system: SpeechLLM) -> Finding:
     """Clips of whole positions: as many positions as their length has, or as their features' whole windows have."""
-    width_s, held = system.seconds_per_position, _Broken()
+    width_s, held = system.hear(probe_clip(0.2)).seconds_per_position, _Broken()
     for n in (5, 10, 11):  # within a window of any kind
         clip = probe_clip(n * width_s)
         heard = system.hear(clip)
@@ -941,14 +970,15 @@ def _count(system: SpeechLLM) -> Finding:
 def _all_heard(system: SpeechLLM) -> Finding:
     """Silence in one piece of the clip after another: each time every position of that piece must change."""
     dtype = cast(Tensor, system.unembedding.weight).dtype
+    width_s = system.hear(probe_clip(0.2)).seconds_per_position
     least, least_where = math.inf, ""
     for duration_s, pieces in (
-        (20 * system.seconds_per_position, range(N_PIECES)),
+        (20 * width_s, range(N_PIECES)),
         (LONG_CLIP_S, (0, N_PIECES - 1)),
     ):
         clip = probe_clip(duration_s)
         whole = system.hear(clip).embeddings.float()
-        n_samples, n_positions = len(clip.samples), round(clip.duration_s / system.seconds_per_position)
+        n_samples, n_positions = len(clip.samples), round(clip.duration_s / width_s)
         for piece in pieces:
             samples = clip.samples.copy()
             samples[piece * n_samples // N_PIECES : (piece + 1) * n_samples // N_PIECES] = 0.0
@@ -1035,7 +1065,7 @@ def _noise(_: None) -> Finding:
 
 def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Finding]:
     """Ask about shipped clips whose words are known; a system that hears makes its own words likelier."""
-    if len(EXAMPLES) < N_OWN_CLIPS:
+    if len(_own_clips()) < N_OWN_CLIPS:
         return []
     checks: dict[str, Callable[[WhiteBoxSystem], Finding]] = {OWN_CLIP: _own_clip}
     if system.spec.kind == "cascade":
@@ -1043,9 +1073,14 @@ def check_clips(system: WhiteBoxSystem, names: Collection[str] = ()) -> list[Fin
     return _all(checks, system, names)
 
 
+def _own_clips() -> list[Example]:
+    """Return synthetic clips: every system here knows such voices, and the minis know no other."""
+    return [one for one in EXAMPLES if one.words][:N_OWN_CLIPS]
+
+
 def _own_clip(system: WhiteBoxSystem) -> Finding:
     """Score every clip's words after every clip; each clip's own must stand out, what all clips share left aside."""
-    examples = EXAMPLES[:N_OWN_CLIPS]
+    examples = _own_clips()
     words = [example.reference for example in examples]
     rows = []
     for example in examples:
@@ -1061,7 +1096,7 @@ def _own_clip(system: WhiteBoxSystem) -> Finding:
 def _word_times(system: WhiteBoxSystem) -> Finding:
     """The synthesiser told when it spoke each word; the transcriber's times are held against that."""
     gaps, n_found, n_said = [], 0, 0
-    for example in [one for one in EXAMPLES if one.words][:N_OWN_CLIPS]:
+    for example in _own_clips():
         said = [(word.text.lower().strip(".,!?"), word) for word in example.words]
         heard = {word.text.lower().strip(".,!?"): word for word in system.hear(load_clip(example.file)).words}
         once = [(text, word) for text, word in said if sum(text == other for other, _ in said) == 1]
@@ -1134,11 +1169,11 @@ class _Erasers:
     erasers: Mapping[str, Eraser]
 
 
-def _stored(it: _Erasers, condition: str, name: str, layer: int) -> Tensor:
-    """Return one tensor as the file has it."""
+def _stored(it: _Erasers, condition: str, layer: int, chain: str = "") -> list[Tensor]:
+    """Return left, right and mean of a layer as the file has them: of this method's chain, where it holds one."""
     with safe_open(eraser_file(it.pair, condition, it.models), framework="pt") as stored:
-        tensor: Tensor = stored.get_tensor(f"{name}.{layer}")
-    return tensor.float()
+        prefix = f"{chain}." if f"{chain}.left.{layer}" in stored.keys() else ""  # noqa: SIM118 - no mapping
+        return [stored.get_tensor(f"{prefix}{name}.{layer}").float() for name in ("left", "right", "mean")]
 
 
 def _as_in_file(it: _Erasers) -> Finding:
@@ -1150,12 +1185,22 @@ def _as_in_file(it: _Erasers) -> Finding:
             0.0 if eraser.condition == condition else math.inf, 1.0, f"{condition} is {eraser.condition}"
         )
         for layer in eraser.layers:
-            left, right, mean = (_stored(it, condition, name, layer) for name in ("left", "right", "mean"))
+            left, right, mean = _stored(it, condition, layer)
             x = mean + mean.std() * torch.randn(4, len(mean), generator=drawn)
             for method, kept in (("linear", None), ("affine", mean)):
                 made = eraser.projections([layer], cast(Any, method))[layer]
                 gap = _state_gap(made(x), by_hand.Cut(left, right, kept, 1.0)(x))
                 worst.add(gap, pass_tolerance(torch.float32, 1, len(mean)), f"{condition} at layer {layer}")
+        for method, factors in eraser.chained.items():
+            chain = eraser.projections(factors.layers, cast(Any, method))
+            for layer in factors.layers:
+                left, right, mean = _stored(it, condition, layer, method)
+                x = mean + mean.std() * torch.randn(4, len(mean), generator=drawn)
+                expected = by_hand.Cut(left, right, mean if method == "affine" else None, 1.0)(x)
+                where = f"{condition} at layer {layer}, {method}, fitted on {EDITED_STATES}"
+                worst.add(
+                    _state_gap(chain[layer](x), expected), pass_tolerance(torch.float32, 1, len(mean)), where
+                )
     return worst.finding(FILES)
 
 
@@ -1166,10 +1211,11 @@ Measure = Callable[[Tensor, Tensor, int], float]
 def _worst_layer(name: str, erasers: Mapping[str, Eraser], measure: Measure, tolerance: float) -> Finding:
     values = {}
     for key, eraser in erasers.items():
-        sets = {"": (Factors(eraser.left, eraser.right, eraser.mean), eraser.kept_rank)}
+        plain = Factors(eraser.left, eraser.right, eraser.mean)
+        sets: dict[str, tuple[Factors, Mapping[int, int]]] = {"": (plain, eraser.kept_rank)}
         for method, factors in eraser.chained.items():
-            ranks = {layer: len(factors.right[layer]) for layer in factors.layers}
-            sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, ranks)
+            kept = {layer: len(factors.right[layer]) for layer in factors.layers}
+            sets[f" ({method}, fitted on {EDITED_STATES})"] = (factors, kept)
         for which, (factors, ranks) in sets.items():
             for layer in factors.layers:
                 left, right = factors.left[layer].double(), factors.right[layer].double()
@@ -1266,8 +1312,8 @@ def _page(it: _Erasers) -> Finding:
     words = tuple(
         SpokenWord(text, 0.3 * n, 0.3 * n + 0.2) for n, text in enumerate(("we", "won", "the", "game"))
     )
-    lane, lens, outcomes = speech_lane(
-        system, heard, clip, question, request, chosen, (words, "a check"), batched=False
+    lane, lens, _, outcomes = speech_lane(
+        system, heard, question, request, chosen, (words, "a check"), batched=False
     )
     prepared = system.prepare(heard, question.instruction)
     passed = run_arms(system, prepared, record_layers=range(len(system.decoder_layers) + 1))
@@ -1281,9 +1327,7 @@ def _page(it: _Erasers) -> Finding:
     for outcome in outcomes:
         cuts: dict[int, Callable[[Tensor], Tensor]] = {}
         for layer in layers:
-            left, right, mean = (
-                _stored(it, outcome.condition, name, layer) for name in ("left", "right", "mean")
-            )
+            left, right, mean = _stored(it, outcome.condition, layer, request.method)
             cuts[layer] = by_hand.Cut(left, right, mean, request.strength)
         edit = _Watched(by_hand.edits_at(cuts, where), cuts, where, n_prompt)
         arm, named = outcome.erased, f"{outcome.condition} erased"
@@ -1372,8 +1416,8 @@ def check_system(key: str, models: Path = MODELS) -> Checked:
     notes: tuple[str, ...] = ()
     if isinstance(system, SpeechLLM):
         findings += check_ears(system)
-        missing = [name for name in (FEATURES, WINDOW) if not _applies(name, system)]
-        notes = tuple(f'"{name}" has no reference for its family' for name in missing)
+        missing = [name for name in WHY_NOT if not _applies(name, system)]
+        notes = tuple(f'"{name}" {WHY_NOT[name]}' for name in missing)
     if "erasure" in spec.capabilities:
         pair = next((pair.key for pair in PAIRS.values() if pair.speech_llm == key), "")
         prepared = system.prepare(heard[0], PROBE_INSTRUCTION)

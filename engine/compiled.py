@@ -10,7 +10,6 @@ import atexit
 import os
 import shutil
 import tempfile
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +24,10 @@ def import_librosa() -> ModuleType:
     if CACHE not in os.environ and not _can_keep(Path(spec.origin).parent):
         os.environ[CACHE] = tempfile.mkdtemp(prefix="cascade-lens-compiled-")
         atexit.register(shutil.rmtree, os.environ[CACHE], ignore_errors=True)
-    return import_module("librosa")
+    import librosa
+
+    found: ModuleType = librosa
+    return found
 
 
 def _can_keep(package: Path) -> bool:

@@ -122,7 +122,7 @@ class RowEdits:
             by_group = isinstance(edit, Mapping)
             # One edit for all positions is one product, as it is without groups.
             for group, part in parts if by_group else [(parts[0][0], whole)]:
-                if not by_group or group in edit:
+                if not isinstance(edit, Mapping) or group in edit:
                     placed = self._placed(index, layer, group, states.device)
                     edited[rows, part] = placed(states[rows, part])
             self._count(index, layer, parts, states[rows], edited[rows])

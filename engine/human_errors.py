@@ -76,7 +76,11 @@ def _row(row: dict[str, str]) -> HumanError:
     if value is None or row["slice_kind"] not in SLICE_KINDS:
         raise ValueError("no value, or no such kind of slice")
     return HumanError(
-        *(row[name] for name in ("system", "measure", "corpus", "slice_kind", "slice")),
+        row["system"],
+        row["measure"],
+        row["corpus"],
+        row["slice_kind"],
+        row["slice"],
         value,
         low,
         high,

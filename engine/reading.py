@@ -570,10 +570,9 @@ class _Reader:
         words = [token.spelt for token in rest if token.is_word]
         alone = not words or words[0] in _REASONS | {"as", "for"} or (ended and words[0] not in self.letters)
         # "B, not C"
-        alone = alone or (
-            words[0] == "not" and words[1:2] != [mark.spelt] and words[1:2] and words[1] in self.letters
-        )
-        return self.letters[mark.spelt], rest, bool(alone)
+        others = self.letters.keys() - {mark.spelt}
+        alone = alone or (words[0] == "not" and not others.isdisjoint(words[1:2]))
+        return self.letters[mark.spelt], rest, alone
 
     def _mentions(self, tokens: Sequence[Token]) -> dict[int, tuple[int, str]]:
         """Return where labels are named: first token -> (one after the last, label)."""

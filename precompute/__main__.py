@@ -34,7 +34,9 @@ def main() -> int:
     """Parse the command line, run one job, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m precompute", description=__doc__)
     jobs = parser.add_subparsers(dest="job", required=True)
-    train = jobs.add_parser("train", help="train the minis from random initialisation; resumes")
+    train = jobs.add_parser("train", help="train the models that ship; resumes")
+    train.add_argument("--profile", default="mini", help="mini, from random weights; or laptop, on real ones")
+    train.add_argument("--corpora", type=Path, help="folder of the text corpora, for the laptop pair")
     train.add_argument("--stage", action="append", default=[], help=STAGE_HELP)
     train.add_argument("--quick", action="store_true", help="a few minutes, to try it; weights know nothing")
     train.add_argument("--build", type=Path, help="folder of checkpoints (default: under build)")
@@ -45,6 +47,15 @@ def main() -> int:
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
     erasers.add_argument("--corpora", type=Path, help="say their train texts instead of the mini world's")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
+    evaluate.add_argument("--profile", default="mini", help="mini; or laptop, on recordings of people")
+    evaluate.add_argument(
+        "--speech", type=Path, help="folder of recordings with index.csv, for the laptop pair"
+    )
+    evaluate.add_argument(
+        "--system", action="append", default=[], help="key of one; may be given several times"
+    )
+    evaluate.add_argument("--aim-only", action="store_true", help="the six corpora that the aims are told on")
+    evaluate.add_argument("--limit", type=int, help="clips of each corpus at most, drawn by a seed")
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     examples = jobs.add_parser("examples", help="make the example clips that ship, or store their results")
@@ -84,7 +95,16 @@ def _run(arguments: argparse.Namespace) -> int:
     # Jobs are imported when asked for: each pulls in libraries that the others do not need.
     if arguments.job in BENCHMARK_JOBS:
         return run_benchmark_job(arguments)
-    if arguments.job == "train":
+    if arguments.job == "train" and arguments.profile == "laptop":
+        from precompute.training.train import BUILD as LAPTOP_BUILD
+        from precompute.training.train import train_laptop
+
+        if arguments.corpora is None:
+            raise EngineError("The laptop pair is taught on texts: give their folder with --corpora.")
+        build, out = arguments.build or LAPTOP_BUILD, arguments.out or MODELS
+        stages = train_laptop(arguments.corpora, build, out, arguments.stage)
+        sys.stdout.write(f"Done: {', '.join(stages)}.\n" if stages else NOTHING_TO_TRAIN)
+    elif arguments.job == "train":
         from precompute.mini.train import FULL, QUICK, train_all
 
         build = arguments.build or (QUICK_BUILD if arguments.quick else BUILD)
@@ -104,6 +124,16 @@ def _run(arguments: argparse.Namespace) -> int:
         from precompute.mini.example_clips import write_examples
 
         sys.stdout.write(f"{write_examples(EXAMPLES)} example clips written.\n")
+    elif arguments.job == "evaluate" and arguments.profile == "laptop":
+        from precompute.training.evaluate import evaluate_people
+
+        if arguments.speech is None:
+            raise EngineError(
+                "The laptop pair is measured on people: give the recordings' folder with --speech."
+            )
+        sys.stdout.write(
+            evaluate_people(arguments.speech, arguments.system, aim_only=arguments.aim_only) + "\n"
+        )
     elif arguments.job == "evaluate":
         from precompute.mini.evaluate import evaluate, format_rows, write_rows
 

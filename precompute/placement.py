@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.placement import settings_in_use
 from engine.systems.profiles import Profile
@@ -15,7 +16,9 @@ from precompute.units import Load
 ROOM = 1.5  # the weights and half as much again: a batch's states, caches and logits
 CONTEXT_GB = 1.0  # what CUDA takes in every process
 SMALLEST_SHARE = 1e-4  # Ray counts resources in steps of this
-_MINIS = frozenset(name for spec in MINI_SYSTEMS.values() for name in (spec.key, *spec.folders))
+_ON_CPU = frozenset(
+    name for spec in (MINI_SYSTEMS | LAPTOP_SYSTEMS).values() for name in (spec.key, *spec.folders)
+)
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,14 @@ class Needs:
 def needs_of(load: Load) -> Needs:
     """Return what a process needs that loads this; a model that the catalogue does not know gets a whole GPU.
 
-    What runs on the processor, as the minis always do, needs none.
+    What runs on the processor, as the minis and the laptop's models always do, needs none.
     """
     if not load.model:
         return Needs()
     spec, settings = SYSTEMS.get(load.model), settings_in_use()
     if spec is not None and spec.is_remote:
         return Needs(asks_service=True)
-    if settings.device == "cpu" or load.model in _MINIS:
+    if settings.device == "cpu" or load.model in _ON_CPU:
         return Needs()
     weights_gb = _part_gb(load.model) if spec is None or load.use == "read" else spec.bf16_gb
     if settings.dtype == "float32" and load.use != "transcribe":  # a transcriber's file says its precision

@@ -29,12 +29,13 @@ MAY_IMPORT = {
 SCREEN_LIBRARIES = {"gradio", "plotly"}
 MODEL_LIBRARIES = {"torch", "transformers", "ctranslate2", "faster_whisper", "concept_erasure"}
 # What adapters stand on: the protocol, the encoder's forward, units, the rows, reading weights, low-rank adapters,
-# the tokenizer, and the text backbone that a cascade, the oracle and a speech LLM share.
+# the tokenizer and its control tokens, and the text backbone that a cascade, the oracle and a speech LLM share.
 SHARED_BY_ADAPTERS = {
     "base",
     "audio_tower",
     "catalogue",
     "checkpoint",
+    "control_tokens",
     "eight_bit",
     "expectation",
     "fingerprints",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
@@ -72,7 +73,7 @@ def test_the_llms_logits_are_those_of_transformers_own_reading_of_the_file() -> 
     folder = folder_of(LLM)
     tokenizer = read_tokenizer(folder)
     turns = [{"role": "user", "content": "Name three colours."}]
-    ids = tokenizer.apply_chat_template(
+    ids: Any = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )["input_ids"]
     file = PINNED[LLM].files[0].name

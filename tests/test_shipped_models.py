@@ -211,7 +211,8 @@ def test_control_transcripts_are_words_and_stand_for_other_clips() -> None:
 def test_examples_are_on_disk_and_ask_what_can_be_asked() -> None:
     assert len({example.key for example in EXAMPLES}) == len(EXAMPLES) >= 5
     for example in EXAMPLES:
-        assert example.file.exists() and example.task in TASKS and example.reference and example.gold
+        assert example.file.exists() and example.task in TASKS and example.reference
+        assert example.gold or TASKS[example.task].kind == "transcribe", "what was said is its right answer"
         assert not labels_for(TASKS[example.task], example.prompt) or example.gold in labels_for(
             TASKS[example.task], example.prompt
         )

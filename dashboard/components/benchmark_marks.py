@@ -18,7 +18,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not math.isnan(value)
 
 
-def figure(value: float, digits: int = 2) -> str:
+def figure(value: float | None, digits: int = 2) -> str:
     """Return a number as text; a dash where it is not defined."""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") if is_number(value) else ABSENT
 

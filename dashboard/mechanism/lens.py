@@ -51,7 +51,8 @@ _MEASURES = {
 }
 
 # The paper's one measure stands beside the reading that is its own, and nowhere else.
-_PAPERS = {"set_precision": "precision", "precision": "none of the paper's"}
+PAPERS_READING = "set_precision"
+_PAPERS = {PAPERS_READING: "precision", "precision": "none of the paper's"}
 _CONTROLS = {"precision": "control", "set_precision": "set_control"}
 
 
@@ -59,7 +60,9 @@ def _options(source: str) -> tuple[Option, ...]:
     rows = measured(source, "lens")
     found = [] if rows is None else tasks_in_order(set(rows["task"]) - {ALL_TASKS})
     tasks = {ALL_TASKS: "All tasks"} | {key: task_name(key) for key in found}
-    return Option("measure", "Read for", _MEASURES), Option("task", "Task", tasks)
+    # A section opens on its first choice: without a lens of the run's own, on the one that has the paper's figures.
+    measures = _MEASURES if rows is not None else {PAPERS_READING: _MEASURES[PAPERS_READING]} | _MEASURES
+    return Option("measure", "Read for", measures), Option("task", "Task", tasks)
 
 
 def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -41,7 +42,7 @@ class Rail(ClipCard):
     estimate: gr.HTML
 
     @property
-    def form(self) -> Sequence[gr.components.Component]:
+    def form(self) -> Sequence[Any]:  # Gradio gives components their events when they are made
         """Components in the order of the fields of `dashboard.form.Form`, seed left out."""
         return [
             self.audio,

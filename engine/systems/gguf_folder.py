@@ -15,7 +15,7 @@ import torch
 from tokenizers import pre_tokenizers
 from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from transformers.integrations.gguf import (
+from transformers.integrations.gguf import (  # type: ignore[attr-defined]
     GgufHeader,
     convert_gguf_tokenizer,
     get_gguf_tokenizer,
@@ -102,7 +102,8 @@ def _config(file: Path) -> LlamaConfig:
 
 def _tensors(file: Path, config: LlamaConfig) -> dict[str, Tensor]:
     """Return the weights in float32 under transformers' names."""
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    groups = config.num_key_value_heads or config.num_attention_heads
+    heads: dict[str, int] = {"attn_q": config.num_attention_heads, "attn_k": groups}
     header = GgufHeader.from_file(str(file))
     stored, found = load_gguf_state_dict(header), {}
     for info in header.tensors:

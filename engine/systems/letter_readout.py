@@ -48,7 +48,7 @@ class LetterReadout:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 0.5, token_bonus: float = 0.0
+        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 1.0, token_bonus: float = 0.0
     ) -> None:
         spellings = _spellings(tokenizer)
         nodes: dict[str, int] = {"": 0}
@@ -177,7 +177,7 @@ def _spellings(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     """Return the tokens of each spelling in lower case: letters and apostrophes, a space before or not."""
     found: dict[str, list[int]] = {}
     for token in range(len(tokenizer)):
-        text = tokenizer.decode([token]).lower()
+        text = str(tokenizer.decode([token])).lower()
         if (
             text.strip()
             and len(text.strip()) + 1 >= len(text)

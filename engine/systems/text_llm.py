@@ -145,8 +145,12 @@ def fold_update(model: nn.Module, folder: Path) -> None:
     for name in names:
         linear = maps.get(name)
         down, up = (tensors.get(f"{name}.lora_{factor}.weight") for factor in "AB")
-        fits = isinstance(linear, nn.Linear) and down is not None and up is not None
-        if not fits or not shape_fits(linear, down, up, len(down)):
+        if (
+            not isinstance(linear, nn.Linear)
+            or down is None
+            or up is None
+            or not shape_fits(linear, down, up, len(down))
+        ):
             raise ModelFilesError(f"{folder.name} does not fit its base at {name}; restore both folders.")
         linear.weight.copy_(
             fold(linear.weight, down.to(linear.weight.device), up.to(linear.weight.device), scale)

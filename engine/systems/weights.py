@@ -191,13 +191,13 @@ def missing_weights(names: Iterable[str], models: Path = MODELS) -> tuple[str, .
 
 def is_here(name: str, folder: Path) -> bool:
     """Say whether a folder holds all that this model folder needs, every shard of its index included."""
-    if not (folder / "config.json").exists():
-        return False
     if (pinned := PINNED.get(name)) is not None:
         # The mark is set when all were verified; a file that was cut short since is told by its size.
         whole = all(_n_bytes(folder / file.name) == file.n_bytes for file in pinned.files)
-        made = not pinned.conversion or (folder / "model.safetensors").exists()
-        return whole and made and (folder / REVISION_FILE).exists()
+        made = [folder / made for made in ("config.json", "model.safetensors") if pinned.conversion]
+        return whole and all(file.exists() for file in (*made, folder / REVISION_FILE))
+    if not (folder / "config.json").exists():
+        return False
     if (row := CHECKPOINTS.get(name)) is not None:
         # What a row names beyond the usual files must be here too: adapters in a folder below, a Whisper's settings.
         named = [pattern for pattern in row.files if "*" not in pattern or "/" in pattern]

@@ -111,7 +111,7 @@ class WhisperDecoding(nn.Module):
         return WindowHeard(tokens.cpu(), logits.cpu(), self._ends(states, tokens, limit_s))
 
     def _decode(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        head = cast(Tensor, self.decoder.embed_tokens.weight)
+        head = self.decoder.embed_tokens.weight
         given = torch.tensor([self._prompt], device=head.device)
         cache: Any = None
         tokens: list[int] = []
@@ -157,7 +157,7 @@ def _prompt(tokenizer: PreTrainedTokenizerFast, settings: dict[str, Any]) -> lis
     names = ["<|startoftranscript|>"]
     if settings.get("is_multilingual", True):
         names += ["<|en|>", "<|transcribe|>"]
-    return [int(tokenizer.convert_tokens_to_ids(name)) for name in (*names, "<|notimestamps|>")]
+    return [cast(int, tokenizer.convert_tokens_to_ids(name)) for name in (*names, "<|notimestamps|>")]
 
 
 def _median(heads: Float[Tensor, "heads tokens states"]) -> Float[Tensor, "heads tokens states"]:

@@ -162,7 +162,7 @@ def _attention(
     arrays: dict[str, np.ndarray], ours: str, theirs: str, joined: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
     """Return one attention's maps; `joined` says how many of query, key and value each array holds in a row."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for part in ("weight", "bias"):
         pieces = [
             piece

@@ -22,12 +22,12 @@ from engine.stats.agreement import confusion, kappa_of_counts
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import N_RESAMPLES, alike_interval, ratio, resampled_sums
 from engine.stats.resampled import Resampled, from_ends
+from engine.stats.scores import word_errors
 from engine.tasks import asked_task
 from precompute.claims.verdict import BOOTSTRAP
 from precompute.mechanism.sufficiency_tables import classes_of
 from precompute.stages.cells import Cell, cells_of
 from precompute.stages.pairs import Paired, pair_up
-from precompute.stages.system_tables import word_errors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,6 +24,7 @@ from precompute.corpora.source import (
     Source,
     check_labels,
     draw,
+    is_there,
     label_of,
     read_rows,
 )
@@ -62,7 +63,7 @@ def read_ag_news(
     Raises:
         CorpusError: the files are not those of the source, or their labels are hidden.
     """
-    if any(folder.glob(published.files)):
+    if is_there(published, folder):
         source = published
         rows = [_as_on_the_hub(row) for row in read_rows(source, folder)]
     else:

@@ -19,7 +19,16 @@ from engine.errors import PromptError
 from engine.tasks import parse_choices
 from precompute.corpora.cleaning import clean_line
 from precompute.corpora.item import Item, question_of
-from precompute.corpora.source import PAPER_ITEMS, CorpusError, Row, Sample, Source, draw, read_rows
+from precompute.corpora.source import (
+    PAPER_ITEMS,
+    CorpusError,
+    Row,
+    Sample,
+    Source,
+    draw,
+    is_there,
+    read_rows,
+)
 
 TASK = "csqa"
 KEYS = ["A", "B", "C", "D", "E"]
@@ -58,7 +67,7 @@ def read_commonsense_qa(
     Raises:
         CorpusError: the files are not those of the source, or the answer keys are empty.
     """
-    present = [one for one in published if any(folder.glob(one.files))]
+    present = [one for one in published if is_there(one, folder)]
     source = present[0] if present else source
     if source in published[1:]:
         raise CorpusError(

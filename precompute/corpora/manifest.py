@@ -87,13 +87,10 @@ def _rows(file: Path) -> list[tuple[int, dict[str, str]]]:
     columns = [name.strip() for name in names]
     # A spreadsheet writes columns that were once used: nameless and empty, they are nothing.
     columns += [""] * max((len(row) - len(columns) for row, _ in cells), default=0)
-    used = {
-        name: any(row[i].strip() for row, _ in cells if i < len(row))
-        for i, name in enumerate(columns)
-        if not name
-    }
+    nameless = [i for i, name in enumerate(columns) if not name]
+    is_used = any(row[i].strip() for row, _ in cells for i in nameless if i < len(row))
     missing = [name for name in NEEDED if name not in columns]
-    strange = [name for name in columns if name not in (*NEEDED, *OPTIONAL) and used.get(name, True)]
+    strange = [name for name in columns if name not in (*NEEDED, *OPTIONAL) and (name or is_used)]
     if missing or strange:
         fault = f"lacks the column {missing[0]}" if missing else f'has an unknown column "{strange[0][:40]}"'
         allowed = f"{', '.join(NEEDED)} and, if known, {', '.join(OPTIONAL)}"

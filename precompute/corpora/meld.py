@@ -31,6 +31,7 @@ from precompute.corpora.source import (
     check_labels,
     check_rows,
     find_files,
+    is_there,
     read_rows,
 )
 
@@ -69,7 +70,7 @@ def read_meld(folder: Path, parquet: Source = PARQUET, films: Source = FILMS) ->
     Raises:
         CorpusError: files, clips or labels are not as published.
     """
-    if any(folder.glob(films.files)):
+    if is_there(films, folder):
         items = _from_films(films, folder)
     else:
         items = [_from_row(parquet, folder, row) for row in read_rows(parquet, folder)]

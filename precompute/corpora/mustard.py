@@ -29,6 +29,7 @@ from precompute.corpora.source import (
     check_labels,
     check_rows,
     find_files,
+    is_there,
     read_rows,
 )
 
@@ -64,7 +65,7 @@ def read_mustard(folder: Path, parquet: Source = PARQUET, films: Source = FILMS)
     Raises:
         CorpusError: files, clips or labels are not as published.
     """
-    if any(folder.glob(films.files)):
+    if is_there(films, folder):
         rows, clips = _from_films(films, folder)
     else:
         rows, clips = {}, {}

@@ -98,11 +98,20 @@ def find_files(source: Source, folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise CorpusError(f"{source.name}: there is no such folder; make it and {source.remedy}.")
     _check_revision(source, folder)
-    # A Mac leaves "._" files beside those that it unpacks.
-    files = sorted(file for file in folder.glob(source.files) if not file.name.startswith("."))
+    files = _named_as(source, folder)
     if not files:
         raise CorpusError(f"{source.name}: the folder has no {source.files}; {source.remedy}.")
     return files
+
+
+def is_there(source: Source, folder: Path) -> bool:
+    """Return whether the folder holds files of this publication, by their names."""
+    return bool(_named_as(source, folder))
+
+
+def _named_as(source: Source, folder: Path) -> list[Path]:
+    """Return the files named as published, sorted; a Mac leaves "._" files beside those that it unpacks."""
+    return sorted(file for file in folder.glob(source.files) if not file.name.startswith("."))
 
 
 def read_rows(source: Source, folder: Path) -> Iterator[Row]:

@@ -26,6 +26,7 @@ from precompute.corpora.source import (
     Sample,
     Source,
     draw,
+    is_there,
     label_of,
     read_rows,
 )
@@ -81,7 +82,7 @@ def read_sst2(folder: Path, limit: int = PAPER_ITEMS, sources: tuple[Source, ...
     Raises:
         CorpusError: none does, its files are not as published, or its labels are hidden.
     """
-    present = [source for source in sources if any(folder.glob(source.files))]
+    present = [source for source in sources if is_there(source, folder)]
     source = present[0] if present else sources[0]
     items = [_item(source, row) for row in read_rows(source, folder)]
     return draw(source, TASK, items, limit)

@@ -5,7 +5,8 @@ Three publications are read, whichever lies in the folder:
 - `mandarjoshi/trivia_qa` (formerly `trivia_qa`) at the revision below: `rc.nocontext/validation-*.parquet`, columns
   `question`, `question_id`, `answer`;
 - the authors' own JSON, whole or in part: `*-dev.json` or `triviaqa_sample.json` with `Data`;
-- rows of FlashRAG, `triviaqa*.jsonl` or `test.jsonl`: `id`, `question`, `golden_answers`, the answer first.
+- rows of FlashRAG, `test.jsonl` or a part of it, `triviaqa*.jsonl`: `id`, `question`, `golden_answers`, the answer
+  first.
 
 Licence: none stated. The answers of the test split are withheld ("<unk>") and it is refused.
 
@@ -21,7 +22,16 @@ from pathlib import Path
 from engine.spelling import normalise
 from precompute.corpora.cleaning import clean_line
 from precompute.corpora.item import Item, question_of
-from precompute.corpora.source import PAPER_ITEMS, CorpusError, Row, Sample, Source, draw, read_rows
+from precompute.corpora.source import (
+    PAPER_ITEMS,
+    CorpusError,
+    Row,
+    Sample,
+    Source,
+    draw,
+    is_there,
+    read_rows,
+)
 
 TASK = "triviaqa"
 WITHHELD = ("", "<unk>")
@@ -51,25 +61,26 @@ FLASHRAG = replace(
     dataset="FlashRAG's TriviaQA",
     revision="",
     split="FlashRAG's rows",
-    files="**/*t*.jsonl",
+    files="**/test.jsonl",
     columns=("id", "question", "golden_answers"),
     n_rows=0,
 )
+FLASHRAG_PART = replace(FLASHRAG, files="**/triviaqa*.jsonl")
 
 
 def read_trivia_qa(
     folder: Path,
     limit: int = PAPER_ITEMS,
     source: Source = SOURCE,
-    others: tuple[Source, ...] = (OWN_JSON, SAMPLE, FLASHRAG),
+    others: tuple[Source, ...] = (OWN_JSON, SAMPLE, FLASHRAG, FLASHRAG_PART),
 ) -> Sample:
     """Return a seeded sample of the validation split; every published alias of an answer is right.
 
     Raises:
         CorpusError: the files are not those of the source, or the answers are withheld.
     """
-    present = [one for one in others if any(folder.glob(one.files))]
-    source = source if any(folder.glob(source.files)) or not present else present[0]
+    present = [one for one in (source, *others) if is_there(one, folder)]
+    source = present[0] if present else source
     items = [_item(source, _as_on_the_hub(row)) for row in read_rows(source, folder)]
     return draw(source, TASK, items, limit)
 

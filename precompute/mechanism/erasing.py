@@ -86,7 +86,7 @@ def _arms(who: str, models: Path, setting: Setting) -> Iterator[Arm]:
             about = (
                 eraser.rank(layers, setting.method),
                 eraser.fitted_on(layers, setting.method),
-                eraser.proof and eraser.proof.of_run(layers, setting.method, setting.scope),
+                eraser.proof.of_run(layers, setting.method, setting.scope) if eraser.proof else None,
             )
             yield Arm(condition, name, ERASED, 0, *about, erased)
             for seed in SEEDS:

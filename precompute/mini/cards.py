@@ -136,8 +136,8 @@ def eraser_section(name: str, erasers: Sequence[Eraser]) -> str:
         if eraser.proof is None:
             rows.append((*about, "not measured", *[""] * 6))
             continue
-        for setting, layers in eraser.proof.settings.items():
-            found = list(layers.values())
+        for setting, proofs in eraser.proof.settings.items():
+            found = list(proofs.values())
             n_gone = sum(one.verdict == "not found" for one in found)
             scores = ([getattr(one, name) for one in found] for name in ("plain", "random", "erased"))
             rows.append(

@@ -1,7 +1,5 @@
 """One low-rank update of SmolLM2-135M-Instruct, taught on text only, that every system of the laptop profile runs on.
 
-    python -m precompute.training.backbone --corpora DIR --base DIR --out DIR
-
 The update (rank 16 on every linear map of the decoder) learns to read what the speech LLMs send in the clip's place
 (`precompute.training.disturb`) and to answer in the form that `engine.tasks` reads. It never hears audio, so that
 speech LLM, cascade and oracle run on the same weights. It resumes from its checkpoint, and writes a folder that
@@ -13,11 +11,9 @@ whose backward is several times faster than bf16's.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
-import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -32,11 +28,12 @@ from transformers import AttentionInterface
 
 from engine.decode import run_prompts
 from engine.matching import LANGUAGE_MODEL, ORIGIN, REVISION_DIGITS, REVISION_FILE
+from engine.spelling import normalise
 from engine.systems.base import Heard, prompt_frame
 from engine.systems.fingerprints import fingerprint
 from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM
-from engine.tasks import get_task, normalise, parse_answer
+from engine.tasks import get_task, parse_answer
 from precompute.mini.loop import LoopSettings, count_parameters, train
 from precompute.training.disturb import Confusables, Disturber, plain_words
 from precompute.training.texts import Corpora, Exchange, Exchanges, read_corpora
@@ -230,55 +227,45 @@ def evaluate(llm: TextLLM, corpora: Corpora, disturber: Disturber) -> dict[str, 
     return found
 
 
-def main() -> None:
-    """Teach the update, or go on where it stopped, and write its folder."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name, words in (
-        ("corpora", "folder of the text corpora"),
-        ("base", "folder of SmolLM2-135M-Instruct"),
-        ("work", "folder of checkpoints"),
-        ("out", "folder to be written"),
-    ):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=words)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--fp32", action="store_true", help="for a CPU without AVX512-BF16 or AMX")
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(given.threads)
-    started = time.monotonic()
-    corpora = read_corpora(given.corpora)
+def teach_backbone(
+    corpora_folder: Path, base: Path, work: Path, out: Path, *, steps: int = STEPS, bfloat16: bool = True
+) -> dict[str, Any]:
+    """Teach the update, or go on where it stopped, write its folder, and return its record.
+
+    Args:
+        corpora_folder: of the text corpora.
+        base: folder of SmolLM2-135M-Instruct.
+        work: folder of checkpoints.
+        out: folder to be written.
+        steps: of BATCH texts each.
+        bfloat16: the frozen base's precision; its attention runs in float32 all the same.
+    """
+    corpora = read_corpora(corpora_folder)
     exchanges = Exchanges(corpora)
-    llm = TextLLM(
-        LAPTOP_SYSTEMS["smollm2"], given.base, dtype=torch.float32 if given.fp32 else torch.bfloat16
-    )
+    llm = TextLLM(LAPTOP_SYSTEMS["smollm2"], base, dtype=torch.bfloat16 if bfloat16 else torch.float32)
     decoder: Any = llm.language_model
     rng = random.Random(SEED)
     some = [text for text in exchanges.texts if rng.random() < 0.5]
     used = {i for text in some for t in (text, plain_words(text)) for i in llm.tokenizer.encode(f" {t}")}
     embedding = decoder.get_input_embeddings().weight.detach()
     disturber = Disturber(llm.tokenizer, embedding, Confusables(llm.tokenizer, embedding, sorted(used)))
-    logger.info(
-        "%d texts, %d tokens with confusables, %.0f s",
-        len(exchanges.texts),
-        len(used),
-        time.monotonic() - started,
-    )
+    logger.info("%d texts, %d tokens with confusables", len(exchanges.texts), len(used))
     update = add_update(decoder)
     source = TextSource(llm, exchanges, disturber)
     decoder.set_attn_implementation(CAUSAL)
-    settings = LoopSettings("smollm2-135m-tuned", given.steps, PEAK_RATE, given.work, save_every=25)
+    settings = LoopSettings("smollm2-135m-tuned", steps, PEAK_RATE, work, save_every=25)
     decoder.train()
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         return loss_of(llm, *source.batch(step))
 
-    record = train(update, loss_of_step, settings)
+    record: dict[str, Any] = dict(train(update, loss_of_step, settings))
     decoder.set_attn_implementation("sdpa")
     decoder.eval()
-    record |= {"evaluation": evaluate(llm, corpora, disturber)}  # type: ignore[dict-item]
-    export(update, given.base, given.out, record | {"corpora": corpora.hashes})
+    record |= {"evaluation": evaluate(llm, corpora, disturber), "corpora": corpora.hashes}
+    export(update, base, out, record)
     logger.info("%s", record)
+    return record
 
 
 def export(update: nn.ParameterDict, base: Path, out: Path, record: dict[str, Any]) -> None:
@@ -300,7 +287,3 @@ def export(update: nn.ParameterDict, base: Path, out: Path, record: dict[str, An
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     record = {"parameters": count_parameters(update.values()), "batch": BATCH, "seed": SEED} | record
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -151,7 +151,7 @@ class Disturber:
     ) -> None:
         self._tokenizer, self._embedding, self._alike = tokenizer, embedding, alike
         self._scale = float(embedding.float().std())
-        self._pieces = set(tokenizer.get_vocab())
+        self._pieces: dict[str, int] = tokenizer.get_vocab()
 
     def draw(self, text: str, rng: random.Random, kind: Kind | None = None) -> Disturbed:
         """Return a clip's place for a text, of this kind or of a drawn one."""
@@ -194,7 +194,7 @@ class Disturber:
             if not lengths:
                 return list(self._tokenizer.encode(word, add_special_tokens=False))
             length = rng.choice(lengths[-3:])
-            ids.append(int(self._tokenizer.convert_tokens_to_ids(spelt[:length])))
+            ids.append(self._pieces[spelt[:length]])
             spelt = spelt[length:]
         return ids
 

@@ -11,6 +11,7 @@ import csv
 import json
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -21,12 +22,12 @@ import numpy as np
 from engine.answering import answer_batch
 from engine.audio import load_clip
 from engine.errors import EngineError, ModelFilesError
-from engine.human_errors import HumanError
+from engine.human_errors import FILE_NAME, HumanError
 from engine.request import Question
 from engine.stats.intervals import bootstrap, per_group, ratio
 from engine.stats.scores import word_errors
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.catalogue import get_spec
+from engine.systems.catalogue import MODELS, get_spec
 from engine.systems.registry import load_cascade, load_speech_llm
 from engine.tasks import get_task
 
@@ -37,6 +38,44 @@ SIX_CORPORA = ("librispeech_test_other", "vctk", "l2_arctic", "ljspeech", "ravde
 AIM_SECONDS = (2.0, 12.0)
 BATCH_CLIPS = 8
 SEED = 13
+
+
+EVALUATED = ("ultravox-smollm2", "bridge-smollm2", "cascade-whisper-base", "cascade-whisper-tiny")
+KEPT = Path("build") / "laptop" / "answers"
+
+
+def evaluate_people(
+    speech: Path, keys: Sequence[str] = (), *, aim_only: bool = False, limit: int | None = None
+) -> str:
+    """Measure systems on recordings of people, write each one's table beside its weights, and return the figures.
+
+    Args:
+        speech: folder of the recordings.
+        keys: of systems; the laptop profile's own where none is named.
+        aim_only: only the clips that the aims are told on.
+        limit: clips of each corpus at most, drawn by a seed; all where None.
+
+    Raises:
+        EngineError: the folder or a system cannot be used.
+    """
+    recordings = read_index(speech)
+    if aim_only:
+        recordings = [one for one in recordings if one.counts_for_aim]
+    if limit is not None:
+        drawn = random.Random(SEED)
+        corpora = sorted({one.corpus for one in recordings})
+        of_corpus = {corpus: [one for one in recordings if one.corpus == corpus] for corpus in corpora}
+        recordings = [
+            one for found in of_corpus.values() for one in drawn.sample(found, min(limit, len(found)))
+        ]
+    figures: list[HumanError] = []
+    for key in keys or EVALUATED:
+        answers = transcribe_all(key, recordings, speech, KEPT)
+        found = human_figures(key, recordings, answers)
+        (MODELS / key).mkdir(parents=True, exist_ok=True)
+        write_figures(found, MODELS / key / FILE_NAME)
+        figures += found
+    return format_figures(figures)
 
 
 @dataclass(frozen=True)
@@ -111,7 +150,7 @@ def transcribe_all(key: str, recordings: Sequence[Recording], speech: Path, kept
             heard, named = [], []
             for recording in batch:
                 try:
-                    heard.append(system.hear(load_clip(speech / recording.file)))
+                    heard.append(system.hear(load_clip(speech / recording.file, whole=True)))
                     named.append(recording.file)
                 except EngineError as error:
                     logger.warning("%s: %s", recording.file, error)

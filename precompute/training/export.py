@@ -15,7 +15,8 @@ from precompute.mini.export import save_halves
 from precompute.training.ears import PROJECTOR_WIDTH, STACK_FACTOR, TrainedEars
 from precompute.training.speech import FROZEN_LAYERS, LONGEST_S
 
-READOUT = {"prior_scale": 0.5, "token_bonus": 0.0, "temperature": 0.5}
+# The prior at its full weight read a held-out voice (flite rms, 45 sentences) best: .294 word errors; half of it .326.
+READOUT = {"prior_scale": 1.0, "token_bonus": 0.0, "temperature": 0.5}
 
 
 def export_ears(

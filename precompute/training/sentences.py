@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import ModelFilesError
 
@@ -120,14 +121,17 @@ def _texts(source: Source, text: str) -> Iterator[str]:
     elif source.path.endswith(".json"):
         yield from (row["qText"] for row in json.loads(text))
     elif isinstance(source.column, int):
-        quoting = csv.QUOTE_MINIMAL if source.delimiter == "," else csv.QUOTE_NONE
-        for row in csv.reader(text.split("\n"), delimiter=source.delimiter, quoting=quoting):
+        for row in csv.reader(text.split("\n"), delimiter=source.delimiter, quoting=_quoting(source)):
             if len(row) > source.column:
                 yield row[source.column]
     else:
-        quoting = csv.QUOTE_MINIMAL if source.delimiter == "," else csv.QUOTE_NONE
-        for fields in csv.DictReader(text.split("\n"), delimiter=source.delimiter, quoting=quoting):
+        for fields in csv.DictReader(text.split("\n"), delimiter=source.delimiter, quoting=_quoting(source)):
             yield fields[source.column] or ""
+
+
+def _quoting(source: Source) -> Literal[0, 3]:
+    """Return how the table writes its cells: one with commas quotes them, one with tabs does not."""
+    return csv.QUOTE_MINIMAL if source.delimiter == "," else csv.QUOTE_NONE
 
 
 def _pieces(text: str) -> Iterator[str]:

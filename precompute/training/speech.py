@@ -122,12 +122,14 @@ class KokoroVoice:
 
     rate_hz = 24_000
 
-    def __init__(self, model: Path, data: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self._ids: dict[str, int] = json.loads((data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
-        self._styles = np.load(data / "voices_ja.npz")  # plain arrays: numpy refuses pickles here
+        self._session = onnxruntime.InferenceSession(
+            str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["vocab"]
+        self._styles = np.load(folder / "voices_ja.npz")  # plain arrays: numpy refuses pickles here
 
     def say(self, text: str, voice: str, speed: float = 1.0) -> np.ndarray:
         """Return the samples of a text; `voice` is one of KOKORO_VOICES."""

@@ -17,9 +17,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.errors import ModelFilesError, PromptError
-from engine.tasks import FREE_FORMS, get_task, instruction_for, normalise
+from engine.spelling import normalise
+from engine.tasks import FREE_FORMS, get_task, instruction_for
 from precompute.corpora.cleaning import clean_line, clean_news, clean_review
 
 DEV_SHARE, MUSTARD_TEST_SHARE = 20, (3, 10)
@@ -193,7 +195,7 @@ class _Files:
         return (json.loads(line) for line in self.text(path).split("\n") if line.strip())
 
 
-def _quoting(delimiter: str) -> int:
+def _quoting(delimiter: str) -> Literal[0, 3]:
     return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
 
 

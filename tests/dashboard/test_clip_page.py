@@ -136,9 +136,12 @@ def test_a_run_ends_with_view_result_and_download(clip_file: str, stand_in_model
 def test_the_benchmarks_figures_for_the_question_stand_beside_the_run(
     clip_file: str, stand_in_models: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "beside", lambda task, pair, noise, snr_db: f"{pair}, {task}, {noise}: 0.81")
+    def told(task: str, pair: str, noise: str | None, snr_db: float | None, *, is_own: bool) -> str:
+        return f"{pair}, {task}, {noise}, own {is_own}: 0.81"
+
+    monkeypatch.setattr(runs, "beside", told)
     update = last(runs.run_form(values(audio=clip_file), "", None))
-    wanted = f"{stand_in_models.pair}, {stand_in_models.task}, {stand_in_models.noise}: 0.81"
+    wanted = f"{stand_in_models.pair}, {stand_in_models.task}, {stand_in_models.noise}, own True: 0.81"
     assert update.view["benchmark"] == wanted
 
 

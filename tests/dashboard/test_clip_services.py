@@ -25,7 +25,8 @@ from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
 
 NOBODY = cast(gr.Request, None)
-EXAMPLE = EXAMPLES[0]
+# What the fake service answers is a topic.
+EXAMPLE = next(one for one in EXAMPLES if one.task == "topic")
 BLOCKED = Sent({"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "gemini-fake-001"})
 BUSY = Sent({"error": {"code": 429, "message": f"slow {KEYS[0]}", "status": "RESOURCE_EXHAUSTED"}}, 429)
 
@@ -62,9 +63,9 @@ def test_a_run_shows_the_answer_and_says_what_is_off_where_it_would_be(
     assert speech["answer"]["forced_choice"] is None and speech["answer"]["log_likelihood"] is None
     assert speech["answer"]["service"] == {
         "model_version": "gemini-fake-001",
-        "note": "",
         "why": UNAVAILABLE["forced_choice"],
     }
+    assert speech["answer"]["note"] == ""
     assert speech["right"] is (EXAMPLE.gold == "Sports") and speech["encoder_seconds"] is None
     assert cascade["answer"]["service"] is None and cascade["answer"]["forced_choice"]
     assert oracle["heard"] == EXAMPLE.reference
@@ -95,7 +96,7 @@ def test_a_refusal_and_a_busy_service_are_shown_as_such(services: tuple[FakeServ
     update, told = finished("gemini-mini")
     answer = update.view["lanes"][0]["answer"]
     assert (answer["status"], answer["label"]) == ("refused", None)
-    assert answer["service"]["note"] == "Refused by the service: SAFETY."
+    assert answer["note"] == "Refused by the service: SAFETY."
     assert update.view["agreement"]["kind"] == "not comparable"
     assert any("Gemini limits requests (HTTP 429): asking again in" in one for one in told)
 

@@ -33,6 +33,7 @@ DEFAULTS = {
     "prompt": "",
     "reference": "",
     "strength": 1.0,
+    "readout": "logit",
 }
 
 
@@ -90,12 +91,16 @@ def test_the_header_says_which_models_are_seen() -> None:
 def test_the_header_is_told_when_the_page_loads(page: gr.Blocks) -> None:
     """The app takes its profile after the page is built."""
     [told] = [
-        fn for fn in page.fns.values() if [type(one) for one in fn.outputs] == [gr.HTML] and not fn.inputs
+        fn
+        for fn in page.fns.values()
+        if [type(one) for one in fn.outputs] == [gr.HTML, gr.Timer] and not fn.inputs
     ]
-    assert told.fn is not None and told.fn() == header(None)
+    assert told.fn is not None and told.fn()[0] == header(None)
     take_profile("small")
     try:
-        assert told.fn() == header(state_of_profile()) != header(None)
+        title, coming = told.fn()
+        assert title == header(state_of_profile()) != header(None)
+        assert not coming.active, "nothing is being fetched, so the page asks for nothing new"
     finally:
         use_profile(PROFILES["mini"])
 

@@ -51,12 +51,13 @@ def test_what_no_section_offers_falls_back(own_run: Path) -> None:
 
 
 def test_defaults_are_not_in_the_link(own_run: Path) -> None:
-    view = settled(MechanismView("own", {"lens.measure": "precision"}))
-    assert view.options == {} and chosen_in(view, "lens")["measure"] == "precision"
+    # This run has no lens of its own, so the section opens on the reading that has the paper's figures.
+    view = settled(MechanismView("own", {"lens.measure": "set_precision"}))
+    assert view.options == {} and chosen_in(view, "lens")["measure"] == "set_precision"
     other = with_option(view, "lens", "measure=next_1")
     assert "lens.measure=next_1" in query_of(other)
     assert chosen_in(other, "lens")["measure"] == "next_1"
-    assert with_option(other, "lens", "measure=precision") == view
+    assert with_option(other, "lens", "measure=set_precision") == view
 
 
 def test_without_an_own_run_the_page_opens_on_the_shipped_one() -> None:

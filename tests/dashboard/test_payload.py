@@ -19,7 +19,9 @@ from dashboard.components.payload import (
     payload_bytes,
     running_value,
 )
+from dashboard.result_json import result_to_json
 from engine.result import (
+    CUT_OFF,
     Agreement,
     Answer,
     ArmResult,
@@ -232,6 +234,24 @@ def test_preset_layers(preset: tuple[int, ...] | None, expected: list[int], is_p
     lens = clip_payload(make_result(make_lens(32, 10, 3)), "", preset_layers=preset)["lens"]
     assert lens["preset_layers"] == expected
     assert lens["preset_is_the_papers"] is is_papers
+
+
+def test_a_cut_answer_says_so_on_the_page_and_in_the_json() -> None:
+    """Fault: an answer that ended at the token limit looked like any other, in lanes, erasures and the download."""
+    cut = replace(make_answer(), note=f"{CUT_OFF} 40 tokens.")
+    arm, whole = ArmResult(cut, 0.0, None, 0.0), ArmResult(make_answer(), 0.0, None, 0.0)
+    outcome = ErasureOutcome(
+        "boc", 26, (1, 2), "audio", "linear", whole, arm, whole, "plain states", None, "Not measured here."
+    )
+    result = make_result(make_lens(3, 20, 5))
+    speech, cascade = result.lanes
+    result = replace(result, lanes=(replace(speech, answer=cut), cascade), erasures=(outcome,))
+    page, download = clip_payload(result, "", result), result_to_json(result)
+    told = [page["lanes"][0]["answer"], page["erasures"][0]["erased"]["answer"], download["systems"][0]]
+    told += [page["comparison"]["lanes"]["speech_llm"], download["erasures"][0]["erased"]]
+    assert [one["note"] for one in told] == ["Cut off at the limit of 40 tokens."] * 5
+    silent = [page["lanes"][1]["answer"], page["erasures"][0]["plain"]["answer"], download["systems"][1]]
+    assert [one["note"] for one in silent] == [""] * 3
 
 
 def test_states_before_and_around_a_run() -> None:

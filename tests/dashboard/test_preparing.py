@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ def test_fetching_alone_tells_its_progress_and_whether_all_is_here(monkeypatch: 
 
 def test_a_terminal_has_one_line_that_changes_and_a_log_few(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(preparing.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     for rewrites, lines in (
         (True, ["\na: 1", "\r\x1b[Ka: 2", "\r\x1b[Ka: 3"]),
         (False, ["a: 1\n", "a: 3\n"]),

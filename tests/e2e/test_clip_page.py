@@ -22,15 +22,15 @@ from engine.examples import EXAMPLES
 from engine.request import RunRequest
 from engine.result import RunResult
 from engine.run import run
-from tests.e2e.conftest import RUN_MS, OpenPage, Site, choose_example, run_and_wait, wait_for_result
+from tests.e2e.conftest import RUN_MS, TAUGHT, OpenPage, Site, choose_example, run_and_wait, wait_for_result
 
 PAIR = "mini-ultravox"
 TIMES = ("seconds", "encoder_seconds")
 
 
 def engine_request(**changes: Any) -> RunRequest:
-    """Return the request that the page makes of the first example."""
-    example = EXAMPLES[0]
+    """Return the request that the page makes of the example that `choose_example` takes."""
+    example = EXAMPLES[TAUGHT]
     request: dict[str, Any] = {
         "clip": load_clip(example.file),
         "task": example.task,
@@ -44,7 +44,7 @@ def engine_request(**changes: Any) -> RunRequest:
 
 
 def engine_result(**changes: Any) -> RunResult:
-    """Return what the engine says about the first example, made in this process."""
+    """Return what the engine says about that example, made in this process."""
     return run(engine_request(**changes))
 
 
@@ -268,7 +268,7 @@ def test_a_link_restores_controls_and_result(page_strict: Page, open_page: OpenP
     run_and_wait(page_strict)
     page_strict.locator("#make-link").click()
     box = page_strict.locator("#link textarea, #link input").first
-    expect(box).to_have_value(re.compile(rf"^{re.escape(site.url)}/\?.*example={EXAMPLES[0].key}"))
+    expect(box).to_have_value(re.compile(rf"^{re.escape(site.url)}/\?.*example={EXAMPLES[TAUGHT].key}"))
     other = open_page(box.input_value().removeprefix(site.url + "/"))
     other.wait_for_function("window.cascadeLens.status === 'ready'", timeout=RUN_MS)
     expect(other.get_by_label("White")).to_be_checked()
@@ -280,7 +280,7 @@ def test_a_client_gets_the_same_as_the_page(page_strict: Page, site: Site) -> No
     choose_example(page_strict)
     run_and_wait(page_strict)
     shown = downloaded(page_strict)
-    example = EXAMPLES[0]
+    example = EXAMPLES[TAUGHT]
     client = Client(site.url, verbose=False)
     answer = client.predict(
         audio=handle_file(str(example.file)),

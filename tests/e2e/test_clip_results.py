@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from engine.examples import EXAMPLES
 from engine.tasks import TASKS
-from tests.e2e.conftest import RUN_MS, OpenPage, choose_example, run_and_wait, wait_for_result
+from tests.e2e.conftest import RUN_MS, TAUGHT, OpenPage, choose_example, run_and_wait, wait_for_result
 from tests.e2e.test_benchmark import fullest_class, open_benchmark
 from tests.e2e.test_clip_bench import erase_text
 
@@ -34,7 +34,7 @@ def test_a_result_of_another_clip_or_task_is_marked(page_strict: Page) -> None:
     expect(stale).to_have_count(0)
     choose_task(page_strict, "Sentiment")
     expect(stale).to_contain_text("settings changed - Run")
-    choose_task(page_strict, TASKS[EXAMPLES[0].task].name)
+    choose_task(page_strict, TASKS[EXAMPLES[TAUGHT].task].name)
     expect(stale).to_have_count(0)
     choose_example(page_strict, 1)
     expect(stale).to_be_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,12 @@ from engine import checks
 from engine.answering import answer_batch, answer_behaviour, answer_one
 from engine.audio import AudioClip
 from engine.checks import check_batches
-from engine.decode import run_prompts
+from engine.decode import run_arms, run_prompts
 from engine.errors import ServiceError
 from engine.noise import ROOM
 from engine.remote import Tell
 from engine.request import Question, RunRequest
-from engine.result import Answer
+from engine.result import CUT_OFF, Answer
 from engine.run import _add_noise, run
 from engine.systems.base import BehaviourModel, Reply
 from engine.systems.catalogue import get_spec
@@ -40,6 +41,24 @@ def assert_same(one: Answer, other: Answer) -> None:
     assert (one.text, one.label, one.status) == (other.text, other.label, other.status)
     assert one.forced_choice == pytest.approx(other.forced_choice, abs=1e-5)
     assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-4)
+
+
+def test_an_answer_that_ends_at_the_token_limit_says_so(
+    ultravox: Ultravox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault: half a sentence, cut at the task's limit, looked like a whole answer. Alone and in a batch."""
+    heard = ultravox.hear(sound(0.9, 0))
+    topic = question("topic")
+    asked = [replace(topic, task=replace(topic.task, max_new_tokens=limit)) for limit in (2, 6)]
+    alone = [answer_one(ultravox, heard, one) for one in asked]
+    for answers in (alone, answer_batch(ultravox, [heard, heard], asked, 2)):
+        assert [a.note for a in answers] == [f"{CUT_OFF} 2 tokens.", f"{CUT_OFF} 6 tokens."]
+    prepared = ultravox.prepare(heard, topic.instruction)
+    tokens = run_arms(ultravox, prepared, max_new_tokens=6).decoded[0].token_ids
+    settings: Any = ultravox.language_model.generation_config
+    monkeypatch.setattr(settings, "eos_token_id", [tokens[1]])
+    assert answer_one(ultravox, heard, asked[1]).note == ""
+    assert [a.note for a in answer_batch(ultravox, [heard, heard], asked, 2)] == ["", ""]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])

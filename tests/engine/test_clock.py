@@ -19,8 +19,9 @@ def times(words: tuple[SpokenWord, ...]) -> list[tuple[str, Any, Any]]:
 
 
 def test_words_heard_as_said_take_their_times() -> None:
+    """A word keeps its own spelling; case and signs are set aside for comparing only."""
     aligned = align_reference("The queen left!", HEARD, 2.0)
-    assert times(aligned) == [("the", 0.1, 0.3), ("queen", 0.4, 0.9), ("left", 1.0, 1.5)]
+    assert times(aligned) == [("The", 0.1, 0.3), ("queen", 0.4, 0.9), ("left", 1.0, 1.5)]
 
 
 def test_a_misheard_word_fills_the_gap_between_its_neighbours() -> None:

@@ -136,17 +136,18 @@ def test_what_was_fitted_is_what_is_loaded(models_with_erasers: Path, erasers: d
 def test_several_layers_get_erasers_fitted_on_what_those_below_leave(erasers: dict[str, Eraser]) -> None:
     """The lowest of the preset's layers, and all of them; other choices get the ones of plain states, and say so."""
     eraser = erasers["text"]
-    for layers in ((0, 1), (0, 1, 2, 3)):
-        assert eraser.fitted_on(layers, "linear") == EDITED_STATES
-        found = eraser.projections(layers, "linear")
+    for lowest in ((0, 1), (0, 1, 2, 3)):
+        assert eraser.fitted_on(lowest, "linear") == EDITED_STATES
+        found = eraser.projections(lowest, "linear")
         assert torch.equal(found[0].left, eraser.left[0]), "below the lowest nothing is edited"
         assert torch.equal(found[1].left, eraser.chained["linear"].left[1])
         assert not torch.allclose(found[1].left, eraser.left[1], atol=1e-3)
-        control = eraser.random_control(layers, "affine", 0)
+        control = eraser.random_control(lowest, "affine", 0)
         assert {one: p.rank for one, p in control.items()} == {
-            one: p.rank for one, p in eraser.projections(layers, "affine").items()
+            one: p.rank for one, p in eraser.projections(lowest, "affine").items()
         }
-    for layers in ((1,), (0,), (1, 2), (0, 2), (0, 1, 3)):
+    others: tuple[tuple[int, ...], ...] = ((1,), (0,), (1, 2), (0, 2), (0, 1, 3))
+    for layers in others:
         assert eraser.fitted_on(layers, "linear") == PLAIN_STATES
         assert torch.equal(eraser.projections(layers, "linear")[layers[-1]].left, eraser.left[layers[-1]])
 

@@ -11,6 +11,7 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ from engine.checks import (
     check_sound,
     check_system,
 )
-from engine.conditions import eraser_file
-from engine.erasure import Eraser
+from engine.conditions import eraser_file, preset_layers
+from engine.erasure import Eraser, Factors
 from engine.hooks import Projection, RowEdits
 from engine.systems import text_llm, ultravox
 from engine.systems.audio_tower import unnormed_states
@@ -142,7 +143,7 @@ def recorded_as(change: Callable[[dict[int, Any]], dict[int, Any]]) -> Plant:
                 yield states
             states.update(change(states))
 
-        true = decode.recording
+        true = hooks.recording
         patch.setattr(decode, "recording", recording)
 
     return plant
@@ -179,8 +180,8 @@ def of_the_layer_below(true: Any, system: Any, states: Any, **named: Any) -> Any
     return true(system, {layer: states[max(0, layer - 1)] for layer in states}, **named)
 
 
-def one_later(true: Any, words: Any, n_positions: int, width_s: float) -> Any:
-    return ((), *true(words, n_positions, width_s)[:-1])
+def one_later(true: Any, words: Any, ends_s: Any) -> Any:
+    return ((), *true(words, ends_s)[:-1])
 
 
 def span_one_later(true: Any, states: Any, prepared: Any) -> Any:
@@ -438,6 +439,28 @@ def test_a_planted_fault_is_found(
         found = finding(system, check)
     assert not found.passed, found
     assert not math.isnan(found.value), f"the check broke instead of finding: {found.measured}"
+
+
+def test_a_chain_that_is_not_used_is_found(speech: Any, monkeypatch: Patch, tmp_path: Path) -> None:
+    """Fault: files and page were held against the erasers of plain states alone, whatever a run of layers got."""
+    eraser = erasure.load_eraser(SPEECH, "text", speech.fingerprint)
+    layers = preset_layers(len(speech.decoder_layers))
+    left, right, mean = (
+        {layer: part[layer].roll(1, -1) for layer in layers}
+        for part in ({layer: eraser.left[layer].T for layer in layers}, eraser.right, eraser.mean)
+    )
+    chain = Factors({layer: part.T for layer, part in left.items()}, right, mean)
+    chained = replace(eraser, chained={"affine": chain})
+    erasure.save_eraser(chained, speech.fingerprint, eraser_file(SPEECH, "text", tmp_path).parent)
+    prepared = speech.prepare(speech.hear(checks.probe_clip()), checks.PROBE_INSTRUCTION)
+
+    def passed() -> list[bool]:
+        found = check_erasers(speech, prepared, SPEECH, tmp_path, [checks.FILES, checks.PAGE])
+        return [one.passed for one in found]
+
+    assert passed() == [True, True, True]
+    monkeypatch.setattr(Eraser, "factors", lambda it, *_: Factors(it.left, it.right, it.mean))
+    assert passed() == [True, False, False]
 
 
 def test_words_at_wrong_times_are_found(without_type_checks: None) -> None:

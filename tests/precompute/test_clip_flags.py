@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from engine.audio import clip_from_samples
+from engine.hearing_verdict import speech_s
 from engine.voice import is_available, say
 from precompute.corpora.clip_flags import (
     VERY_SHORT_S,
     describe,
     flag_recordings,
     flags_of,
-    speech_s,
     unflagged,
 )
 from precompute.corpora.item import Item, question_of

@@ -33,7 +33,7 @@ def test_choices_stand_in_the_prompt_and_the_letter_names_the_right_one(tmp_path
     (item,) = read(tmp_path, PLAIN).items
     assert (item.item_id, item.task, item.group) == ("csqa-1afa", "csqa", "1afa")
     assert item.text == "Where is & it?" and item.gold == "oven"
-    assert item.question.labels == ("fridge", "oven", "post office", "u s mail", "drawer")
+    assert item.question.labels == ("Fridge", "oven", "post office", "U.S. mail", "drawer"), "as written"
     assert item.question.instruction.startswith("Choose one answer: ")
     task = item.question.task
     assert labels_for(task, item.prompt) == item.question.labels, "the prompt box gives the same choices"

@@ -41,11 +41,32 @@ def test_a_folder_of_clips_becomes_a_task(folder: Path) -> None:
     )
     pleased, asked = corpus.items
     assert corpus.task == pleased.task == "my-calls" and corpus.folder == folder
-    assert pleased.question.labels == ("yes", "no") and pleased.gold == "yes" and pleased.group == "caller 1"
-    assert pleased.question.instruction == pleased.prompt == "Is the caller pleased? yes, no."
-    assert pleased.text == "thank you so much" and len(pleased.sha256) == 64
+    assert pleased.question.labels == ("Yes", "No") and pleased.gold == "Yes" and pleased.group == "caller 1"
+    assert pleased.question.instruction == pleased.prompt == "Is the caller pleased? Yes, No."
+    assert pleased.text == "Thank you so much!" and len(pleased.sha256) == 64
     assert asked.question.labels == () and asked.question.task.kind == "open"
     assert (asked.gold, asked.aliases, asked.group) == ("paris", ("the city of paris",), "line 3")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_saved_by_a_spreadsheet_is_read(folder: Path, separator: str) -> None:
+    """Fault: a European Excel's semicolons, its empty columns and blank rows, and U+2028 in a cell were errors."""
+    empty = separator * 2
+    rows = [
+        HEADER.replace(",", separator) + empty,
+        separator.join(
+            ["clips/a.wav", '"Is it\u2028good;\x85or, not?"', "red|blue".replace("|", " or "), "red", "x"]
+        )
+        + empty,
+        separator * 6,
+        separator.join(["clips/b.wav", "", "", "paris", ""]) + empty,
+        "",
+    ]
+    file = folder / "own.csv"
+    file.write_text("\ufeff" + "\r\n".join(rows) + "\r\n", encoding="utf-8", newline="")
+    asked, free = read_manifest(file).items
+    assert asked.question.instruction == "Is it good; or, not?" and asked.question.labels == ("red", "blue")
+    assert (asked.gold, asked.group, free.gold, free.group) == ("red", "x", "paris", "line 4")
 
 
 @pytest.mark.parametrize(("name", "task"), [("manifest.csv", "own-manifest"), ("topic.csv", "own-topic")])
@@ -58,6 +79,7 @@ def test_a_name_that_means_something_here_is_set_apart(folder: Path, name: str, 
     [
         (["audio,question,gold,group"], "lacks the column choices"),
         ([f"{HEADER},mood", "clips/a.wav,,,x,,"], 'unknown column "mood"'),
+        ([f"{HEADER},,", "clips/a.wav,,,x,,stray,"], 'unknown column ""'),
         ([HEADER], "has 0 rows"),
         ([HEADER, "clips/c.wav,,,x,"], "Line 2 of the manifest: The sound file is not there"),
         ([HEADER, "clips/a.wav,,,x,", "../a.wav,,,x,"], "Line 3 .*below the manifest's folder"),

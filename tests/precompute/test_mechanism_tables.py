@@ -215,7 +215,7 @@ def test_rows_of_a_control_that_was_mended_since_say_so() -> None:
     rows = list(erasure_rows(erased_run(), seed=0, note="Older."))
     marked = {row["arm"] for row in rows if row["note"].startswith("Older.")}
     assert marked == {"erased", "change_matched"}
-    clips = pd.DataFrame([lens_clip(n, 0.5) for n in range(3)])
+    clips = pd.DataFrame([lens_clip(n, 0.2 * n) for n in range(3)])
     assert (
         found(lens_rows(clips, seed=0, note="Older."), task="topic", measure="precision")["note"] == "Older."
     )

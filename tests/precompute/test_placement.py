@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from engine.systems.catalogue import SYSTEMS
+from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.placement import Settings, settings_in_use, use
 from engine.systems.profiles import Profile
@@ -54,7 +55,7 @@ def test_every_system_of_the_catalogue_can_be_placed() -> None:
     for spec in SYSTEMS.values():
         needs = needs_of(Load(spec.key))
         assert needs.asks_service == spec.is_remote
-        if spec.key in MINI_SYSTEMS:
+        if spec.key in MINI_SYSTEMS | LAPTOP_SYSTEMS:  # these run on the processor
             assert needs == Needs(), "minis run on the processor, always"
             assert all(needs_of(Load(name, "read")) == Needs() for name in spec.folders)
         else:
@@ -66,7 +67,7 @@ def test_every_system_of_the_catalogue_can_be_placed() -> None:
 def test_who_reads_for_a_cascade_has_room_for_its_ears_too() -> None:
     """A text LLM is loaded by any system that has it, and a cascade brings its transcriber."""
     cascades = [spec for spec in SYSTEMS.values() if spec.kind == "cascade" and not spec.is_remote]
-    for spec in (spec for spec in cascades if spec.key not in MINI_SYSTEMS):
+    for spec in (spec for spec in cascades if spec.key not in MINI_SYSTEMS | LAPTOP_SYSTEMS):
         assert spec.transcriber is not None
         parts = (Load(spec.backbone, "read"), Load(spec.transcriber, "transcribe"))
         text_gb, ears_gb = ((needs_of(part).gpu_gb - CONTEXT_GB) / ROOM for part in parts)
@@ -102,7 +103,9 @@ def test_an_actor_keeps_within_its_share_of_a_gpu() -> None:
 
 
 def test_the_budget_of_a_share_holds_the_weights_that_it_was_made_for() -> None:
-    published = [spec for spec in SYSTEMS.values() if not spec.is_remote and spec.key not in MINI_SYSTEMS]
+    published = [
+        spec for spec in SYSTEMS.values() if not spec.is_remote and needs_of(Load(spec.key)) != Needs()
+    ]
     for spec in published:
         share = needs_of(Load(spec.key)).gpu_share(80.0)
         budget_gib = profile_within(share, 80.0, Profile("own", "mine", (), ())).memory_gib

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import decode
 from engine.errors import UnknownKeyError
 from engine.recipe import Recipe, recipe_of
 from engine.systems.catalogue import get_spec
 from engine.systems.whisper_settings import WhisperSettings
+from engine.tasks import MAX_NEW_TOKENS
 from precompute import keys
 from precompute.corpora.item import question_of
 from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count_items, mini_items
@@ -202,7 +202,7 @@ def test_large_files_of_the_hubs_cache_are_told_by_their_name_and_adapters_count
 
 
 def test_the_decoding_in_the_keys_is_that_of_the_engine() -> None:
-    assert f"greedy, at most {decode.MAX_NEW_TOKENS} tokens" == keys.DECODING
+    assert f"greedy, at most {MAX_NEW_TOKENS} tokens" == keys.DECODING
 
 
 def test_units_keep_to_one_task_and_fall_apart(models: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.decode import MAX_NEW_TOKENS, Pass, run_arms
+from engine.decode import Pass, run_arms
 from engine.erasure import load_eraser
 from engine.errors import EngineError
 from engine.request import RunRequest
@@ -17,6 +17,7 @@ from engine.result import SpokenWord
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
+from engine.tasks import MAX_NEW_TOKENS
 from precompute import speed
 from precompute.speed import SpeedRow, format_speed, measure_speed, ratio_row, time_in_turn
 from tests.engine.tiny_systems import (

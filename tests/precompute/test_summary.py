@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from engine.errors import TableError
 from engine.interleaved_records import INTERLEAVED_TABLES
 from engine.mechanism_records import MECHANISM_TABLES
 from engine.records import TABLES, file_of, read_table, write_table
+from engine.spelling import normalise
 from precompute.stages import summary
 from precompute.stages.cells import read_run
 from precompute.stages.summary import summarize
@@ -51,6 +53,49 @@ def test_every_table_is_written_and_can_be_read(finished: Path) -> None:
         *INTERLEAVED_TABLES,
     }
     assert all(len(read_table(file_of(finished, name), name)) for name in WRITTEN)
+
+
+def test_stored_answers_are_read_again_on_request(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """No model runs: labels, status and `correct` come from the text; what failed or was refused stays as it is."""
+    answers, _ = read_run(run)
+    texts = (
+        "It is not positive, it is negative.",
+        "I cannot find my phone",
+        "**Positive**",
+        " ",
+        "negative",
+        "negative",
+    )
+    places = answers.index[answers["task"] == "sentiment"][: len(texts)]
+    answers.loc[places, "text"] = texts
+    answers.loc[places, ["label", "label_status", "correct"]] = [None, "unparsed", False]
+    answers.loc[places[4], "label_status"] = "failed"
+    answers.loc[places[5], ["label_status", "note"]] = ["refused", "Refused by the service: SAFETY."]
+    write_table(answers, run / "answers.parquet", "answers")
+    stored = (run / "answers.parquet").read_bytes()
+    summarize(run, match=match, kind_of=kind_of)
+    assert (run / "answers.parquet").read_bytes() == stored, "only on request"
+
+    with caplog.at_level(logging.INFO):
+        summarize(run, reread=True, match=match, kind_of=kind_of)
+    found, _ = read_run(run)
+    rows = found[found["task"] == "sentiment"].iloc[: len(texts)]
+    assert rows["text"].tolist() == list(texts)
+    assert rows["label"].fillna("").tolist() == ["negative", "", "positive", "", "", ""]
+    assert rows["label_status"].tolist() == ["parsed", "unparsed", "parsed", "empty", "failed", "refused"]
+    assert rows["correct"].tolist() == [row.label == row.gold for row in rows.itertuples()]
+    others = found.drop(index=rows.index)
+    assert (others["label_status"] == "parsed").all(), "an invented answer's text is a label"
+    assert others["correct"].tolist() == [normalise(r.text) == normalise(r.gold) for r in others.itertuples()]
+    counted = [line for line in caplog.messages if line.startswith("sentiment: (unparsed) -> ")]
+    assert counted and all(int(line.rpartition(" ")[2]) >= 1 for line in counted)
+    assert manifest_of(run)["counts"]["statuses"]["refused"] == 1
+
+    tables = tables_of(run)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        summarize(run, reread=True, match=match, kind_of=kind_of)
+    assert "No answer is read differently." in caplog.messages and tables_of(run) == tables
 
 
 def test_the_manifest_says_what_was_counted_and_how(finished: Path) -> None:
@@ -163,10 +208,11 @@ def test_the_catalogue_answers_where_nothing_else_is_asked(run: Path) -> None:
 
 
 def test_summarizing_loads_no_model_library(run: Path) -> None:
+    """Of transformers the normaliser of words alone, which is text: no model's code, and no torch."""
     script = (
         "import sys; from pathlib import Path; from precompute.stages.summary import summarize\n"
         f"summarize(Path({str(run)!r})); "
-        "print({'torch', 'transformers', 'ctranslate2', 'faster_whisper'} & set(sys.modules))"
+        "print({'torch', 'transformers.modeling_utils', 'ctranslate2', 'faster_whisper'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -9,11 +10,16 @@ import jiwer
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
+from engine.result import CUT_OFF
 from engine.stats.intervals import wilson
+from engine.stats.scores import SPELLINGS, word_errors
 from precompute.stages.cells import cells_of, read_run
-from precompute.stages.system_tables import NOT_RECORDED, accuracy_rows, cost_rows, word_errors
+from precompute.stages.system_tables import NOT_RECORDED, accuracy_rows, cost_rows
 from tests.precompute.invented_run import invent_run
+
+whisper = EnglishTextNormalizer(json.loads(SPELLINGS.read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,9 @@ def test_every_score_is_that_of_scikit_learn_and_jiwer(run: Path) -> None:
             assert math.isnan(row.wer) and "no transcript" in row.note
         else:
             said = [references[clip] for clip in cell["clip_id"]]
-            assert row.wer == pytest.approx(jiwer.wer(said, cell["heard"].tolist()))
+            assert row.wer == pytest.approx(
+                jiwer.wer([*map(whisper, said)], [*map(whisper, cell["heard"].tolist())])
+            )
 
 
 def test_every_undefined_figure_has_a_reason(run: Path) -> None:
@@ -86,6 +94,20 @@ def test_failed_and_empty_answers_are_wrong_and_counted(run: Path) -> None:
     assert "Forced choice on 40 of 60 clips." in after["note"]
     # A failed answer left no transcript; it is not one with every word wrong.
     assert after["wer"] < 0.2
+
+
+def test_answers_cut_at_the_token_limit_are_counted(run: Path) -> None:
+    """Fault: an answer that ended at the token limit looked like any other in the tables."""
+    answers, clips = read_run(run)
+    cut = (answers["task"] == "topic") & (answers["noise"] == "clean") & (answers["system"] == "twin")
+    told = answers.assign(
+        note=answers["note"].mask(cut & (answers["voice"] == "voice 1"), f"{CUT_OFF} 40 tokens.")
+    )
+    table = table_of(told, clips).set_index(["task", "noise", "system"])
+    sentence = "Answers cut off at the token limit: 20."
+    assert sentence in table.loc[("topic", "clean", "twin"), "note"]
+    assert table["note"].str.contains("cut off").sum() == 1
+    assert not table_of(answers, clips)["note"].str.contains("cut off").any()
 
 
 def test_a_clip_of_which_nothing_was_heard_has_every_word_wrong(run: Path) -> None:

@@ -56,7 +56,7 @@ function benchCell(title, arm, outcome, kind) {
     const same = sameAnswer(arm.answer, outcome.plain.answer);
     answer.append(el('span', same ? 'cl-same' : 'cl-changed', same ? '= same' : '≠ changed'));
   }
-  cell.append(answer);
+  cell.append(answer, ...noteLines(arm.answer).filter(Boolean));
   const facts = el('dl', 'cl-facts-list');
   const add = (term, value) => facts.append(el('div', '', el('dt', '', term), el('dd', 'cl-number', value)));
   if (kind === 'plain') add('log-likelihood', fixed(arm.answer.log_likelihood, 2));

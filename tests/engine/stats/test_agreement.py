@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ LABELS = [None, "World", "Sports", "Business"]
 PAIRS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=60)
 
 
-def by_scikit_learn(a: list[str | None], b: list[str | None], reading: str) -> float:
+def by_scikit_learn(a: Sequence[str | None], b: Sequence[str | None], reading: str) -> float:
     """By what each reading means: no label of one's own, a label like any other, or no clip."""
     if reading == "left out":
         both = [(x, y) for x, y in zip(a, b, strict=True) if x and y]

@@ -14,6 +14,7 @@ from engine.checks import ERASED, SHARES, check_adapter
 from engine.errors import ModelFilesError
 from engine.request import RunRequest
 from engine.run import run
+from engine.spelling import normalise
 from engine.systems.base import SpeechLLM
 from engine.systems.bridge import CANDIDATES, Bridge
 from engine.systems.expectation import expected_embeddings, likeliest
@@ -22,7 +23,6 @@ from engine.systems.registry import load_cascade, load_speech_llm
 from engine.systems.text_llm import TextLLM
 from engine.systems.weights import missing_weights
 from engine.systems.whisper_decoder import WhisperDecoding, rising
-from engine.tasks import normalise
 from tests.engine.tiny_bridge import RANK, load_llm, write_llm, write_update, write_whisper
 from tests.engine.tiny_systems import sound
 

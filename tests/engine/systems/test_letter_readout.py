@@ -35,7 +35,7 @@ def said(letters: str, *, confidence: float = 0.98) -> np.ndarray:
 
 
 def words(tokenizer: PreTrainedTokenizerFast, tokens: np.ndarray) -> list[str]:
-    return [tokenizer.decode([token]) for token in tokens]
+    return [str(tokenizer.decode([token])) for token in tokens]
 
 
 def test_letters_that_spell_words_come_back_as_their_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -119,7 +119,7 @@ def test_the_search_equals_enumerating_every_sequence_of_tokens(
         paths = _alignments(spelling, stop - start)
         return max((sum(rows[start + i, s] for i, s in enumerate(path)) for path in paths), default=-math.inf)
 
-    scored = {
+    scored: dict[tuple[tuple[int, int], ...], float] = {
         ((0, 6),): max(best(s, 0, 6) + p for s, p in prior.items()),
         **{
             ((0, cut), (cut, 6)): max(best(s, 0, cut) + p for s, p in prior.items())

@@ -123,7 +123,7 @@ def test_the_fingerprint_covers_the_adapters(phi4: Phi4Multimodal, folder: Path)
 def test_a_prompt_past_the_first_rotation_is_refused(phi4: Phi4Multimodal) -> None:
     heard = phi4.hear(sound(1.0))
     long = type(heard)(torch.zeros(4_096, 32), heard.seconds_per_position, "", (), 0.0)
-    with pytest.raises(PromptError, match="takes prompts of 4,032 positions"):
+    with pytest.raises(PromptError, match="takes prompts of 3,896 positions"):
         phi4.prepare(long, QUESTION)
 
 

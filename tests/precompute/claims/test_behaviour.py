@@ -200,7 +200,8 @@ def test_a_lead_in_accuracy_is_of_the_same_clips() -> None:
 
 def babbled(lost: int, n: int = 60) -> Measured:
     """The cascade is right throughout, the speech LLM loses some clips at 0 dB and all at 5 dB."""
-    answers, clips = [], []
+    answers: list[Any] = []
+    clips: list[Any] = []
     for noise, snr_db in (("clean", math.nan), ("babble", 0.0), ("babble", 5.0)):
         golds = ["World" if k // 2 % 2 == 0 else "Sports" for k in range(n)]
         mine = golds if noise == "clean" else [None if k < lost or snr_db else g for k, g in enumerate(golds)]
