@@ -21,8 +21,9 @@ VerdictKind = Literal[
 # A lone window of 32 ms is a click or the start of a tone; speech goes on for longer.
 _LEAST_SPEECH_MS = 64
 _LEAST_PAUSE_MS = 100
-# Of a language, to be said: accents, noise and mixed voices are taken for another language at less.
-LEAST_LANGUAGE_PROBABILITY = 0.7
+# Of a language, to be said: likelier than all others together, as faster-whisper has it. Of 72 clips by people with many
+# accents none was taken for another language, and of 36 in babble of their own level one, at .3.
+LEAST_LANGUAGE_PROBABILITY = 0.5
 # Word error rate up to which two transcripts are alike: two words in thirteen.
 ALIKE_UP_TO = 0.15
 _QUOTED_CHARACTERS = 160
@@ -157,23 +158,23 @@ def _compared(verdict: HearingVerdict, own: OwnTranscript | None, cascade: str) 
     if own is None:
         return verdict
     numbers = {**verdict.numbers, "own_transcript_s": own.seconds}
-    asked = f" (asked apart, in {own.seconds:.1f} s)" if own.seconds else ""
+    asked = f"; asked apart, in {own.seconds:.1f} s" if own.seconds else ""
+    wrote = f"Asked to repeat the clip, the speech LLM writes \u201c{_cut(own.text)}\u201d"
     errors, n_words = word_errors(cascade, own.text)
-    wrote = f"Asked to repeat the clip, the speech LLM writes \u201c{_cut(own.text)}\u201d{asked}"
     if not n_words:
         if not word_errors(own.text, "")[1]:
             return replace(verdict, numbers=numbers)
-        return HearingVerdict("heard otherwise", f"{wrote}; the cascade writes no words at all.", numbers)
+        return HearingVerdict(
+            "heard otherwise", f"{wrote}; the cascade writes no words at all{asked}.", numbers
+        )
     rate = errors / n_words
     numbers |= {"word_error_rate": rate, "word_errors": float(errors), "words": float(n_words)}
     counted = (
-        f"{errors} word error{'' if errors == 1 else 's'} to the {n_words} of the cascade's transcript, a rate of "
-        f"{rate:.2f} (alike: up to {ALIKE_UP_TO})"
+        f"{errors} word error{'' if errors == 1 else 's'} against the cascade's {n_words} "
+        f"word{'' if n_words == 1 else 's'}, a rate of {rate:.2f} (alike up to {ALIKE_UP_TO:.2f}{asked})"
     )
     if rate <= ALIKE_UP_TO:
-        return HearingVerdict(
-            "heard alike", f"Asked to repeat the clip, the speech LLM makes {counted}{asked}.", numbers
-        )
+        return HearingVerdict("heard alike", f"The speech LLM's own transcript has {counted}.", numbers)
     return HearingVerdict("heard otherwise", f"{wrote}: {counted}.", numbers)
 
 

@@ -100,7 +100,7 @@ def test_the_same_words_are_heard_alike_however_they_are_written() -> None:
     alike = heard("The quick brown fox jumps, over the lazy dog!")
     assert (alike.kind, alike.numbers["word_error_rate"], alike.numbers["words"]) == ("heard alike", 0.0, 9.0)
     assert heard("the quick brown fox jumps over the lazy cat").kind == "heard alike"  # one of nine: .11
-    assert "a rate of 0.00 (alike: up to 0.15)" in alike.sentence and "in 0.5 s" in alike.sentence
+    assert "a rate of 0.00 (alike up to 0.15; asked apart, in 0.5 s)" in alike.sentence
 
 
 def test_other_words_are_heard_otherwise_and_both_figures_and_words_are_shown() -> None:
