@@ -21,8 +21,8 @@ VerdictKind = Literal[
 # A lone window of 32 ms is a click or the start of a tone; speech goes on for longer.
 _LEAST_SPEECH_MS = 64
 _LEAST_PAUSE_MS = 100
-# Of a language, to be said: likelier than all others together, as faster-whisper has it. Of 72 clips by people with many
-# accents none was taken for another language, and of 36 in babble of their own level one, at .3.
+# Of a language, to be said: likelier than all others together, as faster-whisper has it. Of 72 clips of people with
+# many accents none was taken for another language; of 36 in babble of their own level one was, at .3.
 LEAST_LANGUAGE_PROBABILITY = 0.5
 # Word error rate up to which two transcripts are alike: two words in thirteen.
 ALIKE_UP_TO = 0.15
