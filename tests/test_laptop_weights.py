@@ -73,9 +73,10 @@ def test_the_llms_logits_are_those_of_transformers_own_reading_of_the_file() -> 
     folder = folder_of(LLM)
     tokenizer = read_tokenizer(folder)
     turns = [{"role": "user", "content": "Name three colours."}]
-    ids: Any = tokenizer.apply_chat_template(
+    encoded: Any = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )["input_ids"]
+    )
+    ids = encoded["input_ids"]
     file = PINNED[LLM].files[0].name
     ours, theirs = (
         AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **named)
