@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelFilesError, UnknownKeyError
+from engine.systems import profiles
 from engine.systems.catalogue import PAIRS, SYSTEMS, ready_pairs
+from engine.systems.laptop_rows import LAPTOP_PAIRS
 from engine.systems.mini_rows import MINI_PAIRS
 from engine.systems.placement import DTYPES, settings_in_use, use
 from engine.systems.profiles import (
@@ -206,3 +208,31 @@ def test_the_profiles_pairs_are_offered_first_and_only_those_that_can_run(publis
     assert sorted(offered_pairs(published_models)) == sorted(ready)
     assert list(offered_pairs()) == list(MINI_PAIRS), "the page works on what ships"
     assert set(DTYPES) == {"", "bfloat16", "float32"}
+
+
+@pytest.mark.parametrize(
+    ("rate", "first"),
+    [
+        (None, "bridge-smollm2"),
+        ("", "bridge-smollm2"),
+        ("0.31", "bridge-smollm2"),
+        ("0.30", "ultravox-smollm2"),
+        ("0.12", "ultravox-smollm2"),
+    ],
+)
+def test_the_laptop_opens_on_the_real_test_only_where_it_hears_people(
+    rate: str | None, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its table of human errors decides; without one, or with a damaged one, the positive control stands first."""
+    monkeypatch.setattr(profiles, "ready_pairs", lambda models: dict(LAPTOP_PAIRS))
+    if rate is not None:
+        folder = tmp_path / "ultravox-smollm2"
+        folder.mkdir()
+        rows = ("wer,vctk,corpus,vctk,0.05", "exact,all,all,all,0.01", f"wer,all,all,all,{rate}")
+        lines = [f"ultravox-smollm2,{row},,,9,3" for row in rows]
+        head = "system,measure,corpus,slice_kind,slice,value,low,high,n_clips,n_speakers"
+        (folder / "human.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    use_profile(PROFILES["laptop"])
+    offered = list(offered_pairs(tmp_path))
+    assert offered[0] == first and sorted(offered) == sorted(LAPTOP_PAIRS)
+    assert "ultravox-smollm2" in offered[:2]
