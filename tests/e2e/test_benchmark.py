@@ -126,7 +126,7 @@ def choose(page: Page, box: str, name: str) -> None:
     for attempt in range(5):
         field.click()
         try:
-            page.get_by_role("option", name=name, exact=True).click(timeout=5_000)
+            page.locator(f"#{box}").get_by_role("option", name=name, exact=True).click(timeout=5_000)
             expect(page).not_to_have_url(before, timeout=5_000)
             break
         except (TimeoutError, AssertionError):
@@ -137,7 +137,8 @@ def choose(page: Page, box: str, name: str) -> None:
 
 def options(page: Page, box: str) -> list[str]:
     page.locator(f"#{box} input").click()
-    names = page.get_by_role("option").all_inner_texts()
+    # Of this list alone: the other one may still be closing.
+    names = page.locator(f"#{box}").get_by_role("option").all_inner_texts()
     page.keyboard.press("Escape")
     return [name.removeprefix("✓").strip() for name in names]
 
