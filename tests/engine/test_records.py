@@ -21,7 +21,8 @@ EXAMPLE = {"str": "x", "int": 3, "float": 0.25, "bool": True}
 ISSUE = {
     "accuracy": "system task noise snr_db n_items n_groups n_clips accuracy low high macro_f1 forced_choice_accuracy "
     "majority_baseline unparsed_rate refused_rate wer note",
-    "agreement": "system_a system_b match task noise snr_db n_items n_groups n_clips kappa low high both_right a_only "
+    "agreement": "system_a system_b match task noise snr_db n_items n_groups n_clips kappa low high "
+    "kappa_unparsed_agree kappa_both_parsed both_unparsed both_right a_only "
     "b_only both_wrong_same both_wrong_different error_overlap error_overlap_low error_overlap_high "
     "overlap_chance overlap_null mcnemar_b mcnemar_c mcnemar_p mcnemar_p_bh votes_a votes_b votes_p votes_p_bh "
     "note",

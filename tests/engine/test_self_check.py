@@ -51,7 +51,8 @@ def test_every_system_is_checked_or_named_with_the_reason(everything: dict[str, 
     left_out = [one.notes[0] for key, one in everything.items() if key not in checked]
     assert all(re.search("missing|set .* in the environment", note) for note in left_out)
     # Random ears hear nothing of what is said, and an eraser fitted on 24 of their clips is loose.
-    loose = {checks.IDEMPOTENT, checks.OWN_CLIP}
+    # A loose chain's moves differ from those by hand by more than rounding (3e-3); on shipped erasers they do not.
+    loose = {checks.IDEMPOTENT, checks.OWN_CLIP, checks.PAGE}
     failed = {f.name for one in everything.values() for f in one.findings if not f.passed}
     assert failed <= loose
 
