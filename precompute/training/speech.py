@@ -40,6 +40,7 @@ HOP_SAMPLES = 160
 LONGEST_S = 10.0
 STRENGTH = Strength(0.8)
 # flite's rms and Kokoro are never trained on: they are the held-out voices.
+PIPER, KOKORO = "voice-piper-joe", "voice-kokoro"
 FLITE_VOICES = ("slt", "awb", "kal16", "kal")
 HELD_OUT_FLITE = "rms"
 KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
@@ -93,23 +94,23 @@ class PiperVoice:
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._ids: dict[str, list[int]] = config["phoneme_id_map"]
         self._voice = config["espeak"]["voice"]
+        self._scales = [config["inference"][name] for name in ("noise_scale", "length_scale", "noise_w")]
         self.rate_hz = int(config["audio"]["sample_rate"])
 
-    def say(self, text: str, rng: random.Random) -> np.ndarray:
-        """Return the samples of a text, its pace and liveliness drawn anew."""
-        said = unicodedata.normalize("NFD", ", ".join(phonemes(text, self._voice))) + rng.choice(
-            (".", ".", "?", "!", "")
-        )
+    def say(self, text: str, rng: random.Random | None = None) -> np.ndarray:
+        """Return the samples of a text; its pace, liveliness and end are drawn, or the voice's own for None."""
+        end = rng.choice((".", ".", "?", "!", "")) if rng else "."
+        said = unicodedata.normalize("NFD", ", ".join(phonemes(text, self._voice))) + end
         ids = [*self._ids["^"], *self._ids["_"]]
         for phoneme in said:
             if phoneme in self._ids:
                 ids += [*self._ids[phoneme], *self._ids["_"]]
         ids += self._ids["$"]
-        scales = [rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.0)]
+        drawn = [rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.0)] if rng else self._scales
         inputs = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
-            "scales": np.array(scales, np.float32),
+            "scales": np.array(drawn, np.float32),
         }
         return np.asarray(self._session.run(None, inputs)[0], np.float32).reshape(-1)
 

@@ -34,7 +34,7 @@ from precompute.training.backbone import teach_backbone
 from precompute.training.ears import Shards, TrainedEars, train_ears
 from precompute.training.export import READOUT, export_ears
 from precompute.training.sentences import choose_sentences, read_sentences, spoken_form
-from precompute.training.speech import SHARD_CLIPS, PiperVoice, ShardMaker
+from precompute.training.speech import PIPER, SHARD_CLIPS, PiperVoice, ShardMaker
 from precompute.training.tuned_lens import LensSettings, make_tuned_lens
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ WHISPER, LLM, TUNED, EARS = (
     "smollm2-135m-tuned",
     "ultravox-smollm2",
 )
-PIPER = "voice-piper-joe"
 SEED = 0
 SENTENCES = 16_128
 # 30 shards and 1,150 steps are what the weights that ship had; more of both lower the error rate further.
