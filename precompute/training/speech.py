@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import subprocess
-import tempfile
 import time
 import unicodedata
 from collections import deque
@@ -19,17 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import soundfile
 import torch
 from safetensors.torch import save_file
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.errors import VoiceError
 from engine.systems.audio_tower import layer_states
 from engine.systems.letter_readout import LETTERS
 from engine.voice import phonemes, speak
 from precompute.mini.augment import MelFront, Strength, change_waveform
+from precompute.mini.synth import say_with_flite
 from precompute.training.sentences import spoken_form
 
 logger = logging.getLogger(__name__)
@@ -146,27 +143,6 @@ class KokoroVoice:
         return np.asarray(self._session.run(None, inputs)[0], np.float32).reshape(-1)
 
 
-def say_with_flite(text: str, voice: str, rng: random.Random) -> tuple[np.ndarray, int]:
-    """Return (samples, their rate) of a text said by Debian's flite.
-
-    Raises:
-        VoiceError: flite is not installed or failed.
-    """
-    settings = {
-        "duration_stretch": rng.uniform(0.75, 1.2),
-        "int_f0_target_mean": rng.uniform(85, 145) * (1.6 if voice == "slt" else 1.0),
-        "int_f0_target_stddev": rng.uniform(8, 30),
-    }
-    options = [part for name, value in settings.items() for part in ("--setf", f"{name}={value:.3f}")]
-    with tempfile.NamedTemporaryFile(suffix=".wav") as target:
-        command = ["flite", "-voice", voice, *options, "-t", text, "-o", target.name]
-        try:
-            subprocess.run(command, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise VoiceError("flite cannot speak here; install Debian's package flite to train.") from error
-        return soundfile.read(target.name, dtype="float32")
-
-
 class ShardMaker:
     """Says sentences and keeps what Whisper's lower layers make of them.
 
@@ -243,7 +219,10 @@ class ShardMaker:
         if engine == "piper" and self._piper is not None:
             return engine, self._piper.say(text, rng), self._piper.rate_hz
         if engine == "flite":
-            return engine, *say_with_flite(spoken_form(text), rng.choice(FLITE_VOICES), rng)
+            flite = rng.choice(FLITE_VOICES)
+            stretch = rng.uniform(0.75, 1.2)
+            pitch_hz = rng.uniform(85, 145) * (1.6 if flite == "slt" else 1.0)
+            return engine, *say_with_flite(spoken_form(text), flite, stretch, pitch_hz, rng.uniform(8, 30))
         voice = f"{rng.choice(_ESPEAK_LANGUAGES)}+{rng.choice(_ESPEAK_VARIANTS)}"
         samples, rate_hz, _ = speak(
             text,
