@@ -105,6 +105,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
         if arguments.corpora is None:
             raise EngineError("The laptop pair is taught on texts: give their folder with --corpora.")
+        if arguments.quick:
+            raise EngineError(
+                "The laptop's stages have no quick form; leave --quick out and name one by --stage."
+            )
         build, out = arguments.build or LAPTOP_BUILD, arguments.out or MODELS
         stages = train_laptop(arguments.corpora, build, out, arguments.stage)
         sys.stdout.write(f"Done: {', '.join(stages)}.\n" if stages else NOTHING_TO_TRAIN)
