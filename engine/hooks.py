@@ -83,7 +83,8 @@ class RowEdits:
         n_prompt: length of the prompt.
         scope: audio positions only, the whole prompt, or the generated positions too.
         change: filled while running: per row, layer and group, summed |change| / |state| over edited positions;
-            "generated" counts those of the answer and those at which answers are scored.
+            "generated" counts those of the answer and those at which answers are scored. A state of zero (a padding
+            token's embedding) has no such share and is not counted.
         count: how many terms are in each sum.
     """
 
@@ -151,7 +152,8 @@ class RowEdits:
         change, count = self.change[index], self.count[index]
         for group, part in parts:
             was, moved = before[:, part].float(), (after[:, part] - before[:, part]).float()
-            ratio = moved.norm(dim=-1) / was.norm(dim=-1).clamp(min=1e-9)
+            size = was.norm(dim=-1)
+            ratio = (moved.norm(dim=-1) / size)[size != 0]
             change[layer, group] = change.get((layer, group), 0.0) + float(ratio.sum())
             count[layer, group] = count.get((layer, group), 0) + ratio.numel()
 
@@ -178,7 +180,8 @@ class RowEdits:
         """Return layer -> group of positions -> mean of |change| / |state|, of what this row edited."""
         found: dict[int, dict[Group, float]] = {}
         for (layer, group), total in self.change[row].items():
-            found.setdefault(layer, {})[group] = total / self.count[row][layer, group]
+            n_terms = self.count[row][layer, group]
+            found.setdefault(layer, {})[group] = total / n_terms if n_terms else 0.0
         return found
 
 
