@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import engine
 from dashboard.machine import UPLOADS, take_upload_folder, without_proxies
-from engine.compiled import CACHE, import_librosa
+from engine.compiled import CACHE, LOCK, import_librosa
 from engine.systems.weights import HOME_VARIABLE, weights_home
 
 
@@ -65,13 +67,31 @@ def test_what_librosa_compiles_is_kept_where_something_can_be_kept(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its import fails where it can keep its compiled functions neither beside itself nor in a home."""
-    monkeypatch.setenv(CACHE, "")
-    for can_write, kept in ((True, ""), (False, str(temporary))):
-        monkeypatch.delenv(CACHE)
-        monkeypatch.setattr(os, "access", lambda *_, answer=can_write: answer)
-        assert callable(import_librosa().pyin)
-        assert os.environ.get(CACHE, "").startswith(kept) and bool(kept) == (CACHE in os.environ)
+    import_librosa()  # compiles where the tests' processes do
+    (temporary / "no folder").touch()
+    for home, kept in (
+        (temporary / "home", temporary / "home" / ".cache"),
+        (temporary / "no folder", temporary),
+    ):
+        monkeypatch.setenv("HOME", str(home))
         monkeypatch.setenv(CACHE, "")
+        assert callable(import_librosa().pyin)
+        assert Path(os.environ[CACHE]).is_dir() and Path(os.environ[CACHE]).is_relative_to(kept)
+
+
+def test_one_process_at_a_time_writes_what_librosa_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that did so at once mixed up the index; from then on every pitch ended its process (signal 11)."""
+    import_librosa()
+    monkeypatch.setenv(CACHE, str(tmp_path / "compiled"))
+    import_librosa()
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / "compiled" / LOCK):
+            other = pool.submit(import_librosa)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.3)
+        assert callable(other.result(timeout=60).pyin)
 
 
 def test_weights_have_a_place_where_the_machine_knows_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
