@@ -45,6 +45,8 @@ def main() -> int:
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
     erasers.add_argument("--corpora", type=Path, help="say their train texts instead of the mini world's")
+    erasers.add_argument("--clips", type=int, help="clips to fit on (default: 900; laptop systems fewer)")
+    erasers.add_argument("--held", type=int, help="other clips, for the proof (default: 500; laptop fewer)")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--profile", default="mini", help="mini; or laptop, on recordings of people")
     evaluate.add_argument(
@@ -122,7 +124,9 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.job == "erasers":
         from precompute.mini.eraser_job import fit_all
 
-        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora) + "\n")
+        counts = arguments.clips, arguments.held
+        table = fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora, counts)
+        sys.stdout.write(f"{table}\n")
     elif arguments.job == "examples":
         _make_examples(arguments)
     elif arguments.job == "evaluate" and arguments.profile == "laptop":
