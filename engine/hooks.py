@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -205,21 +205,34 @@ def editing(decoder_layers: nn.ModuleList, edits: RowEdits) -> Iterator[None]:
         raise RuntimeError(f"layers {sorted(missed)} were to be edited but never ran")
 
 
+class _Enough(Exception):  # noqa: N818 - no error: the pass has given all that was asked of it
+    pass
+
+
 @contextmanager
-def recording(decoder_layers: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+def recording(
+    decoder_layers: nn.ModuleList, layers: Sequence[int], *, stop: bool = False
+) -> Iterator[dict[int, Tensor]]:
     """Yield a dict that the prompt's pass fills: layer -> states [rows, positions, d_model] in float32.
 
     Only the pass that begins at position 0 is kept; passes over generated tokens are not recorded. Enter
     it inside `editing` to record edited states.
+
+    Args:
+        decoder_layers: the blocks.
+        layers: whose states are kept.
+        stop: leave the block as soon as the highest of them is there: the blocks above it do not run.
     """
     states_by_layer: dict[int, Tensor] = {}
 
     def observe(layer: int, states: Tensor, position: int) -> Tensor:
         if position == 0:
             states_by_layer[layer] = states.detach().to(torch.float32, copy=True)
+            if stop and layer == max(layers):
+                raise _Enough
         return states
 
-    with _at_layers(decoder_layers, layers, observe, prepend=False):
+    with _at_layers(decoder_layers, layers, observe, prepend=False), suppress(_Enough):
         yield states_by_layer
     missed = set(layers) - set(states_by_layer)
     if missed:
