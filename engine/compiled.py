@@ -31,7 +31,7 @@ def import_librosa() -> ModuleType:
     with FileLock(folder / LOCK):
         import librosa
 
-        assert librosa.pyin  # librosa loads its parts when they are named, and compiles them then
+        assert callable(librosa.pyin)  # librosa loads its parts when they are named, and compiles them then
     found: ModuleType = librosa
     return found
 

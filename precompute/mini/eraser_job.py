@@ -27,7 +27,7 @@ from precompute.training.sentences import read_sentences, spoken_form
 from precompute.training.texts import share_of
 
 # Clips that are fitted on, and others that the probes are scored on.
-FULL_CLIPS, LAPTOP_CLIPS, QUICK_CLIPS = (900, 500), (400, 200), (60, 40)
+FULL_CLIPS, LAPTOP_CLIPS, QUICK_CLIPS = (900, 500), (300, 150), (60, 40)
 LEAST_CLIPS = 20  # fewer hold too few sentences for the probes' folds
 HEAD_CLIPS = 300
 HELD_PARTS = 10  # of the corpora's sentences one in ten is kept for the scores
