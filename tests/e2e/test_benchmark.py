@@ -161,9 +161,10 @@ def test_no_combination_of_source_task_and_noise_ends_the_page(open_page: OpenPa
 def answers_held(page: Page) -> Iterator[list[Route]]:
     """Hold what the page asks the server for, until a test lets it go or the block ends."""
     asked: list[Route] = []
-    page.route("**/run/predict*", asked.append)
+    held = True
+    page.route("**/run/predict*", lambda route: asked.append(route) if held else route.continue_())
     yield asked
-    page.unroute("**/run/predict*")
+    held = False
     for route in asked:
         route.continue_()
 
@@ -206,14 +207,20 @@ def test_a_choice_that_the_task_lacks_falls_back_to_what_is_drawn(open_page: Ope
 
 
 @pytest.mark.parametrize(
-    ("tab", "radio"),
-    [("benchmark", "bm"), ("mechanism", "mech"), ("claims", "claims"), ("interleaved", "inter")],
+    ("tab", "box", "drawn"),
+    [
+        ("benchmark", "#bm-source", "#bm-take pre"),
+        ("mechanism", "#mech-source", "#mech-take pre"),
+        ("claims", "#claims-source", "#claims-shown .cm-row"),
+        ("interleaved", "#inter-source", "#inter-take .card-title"),
+    ],
 )
-def test_a_source_chosen_while_another_is_drawn_is_kept(open_page: OpenPage, tab: str, radio: str) -> None:
+def test_a_source_chosen_while_another_is_drawn_is_kept(
+    open_page: OpenPage, tab: str, box: str, drawn: str
+) -> None:
     page = open_page(f"?tab={tab}&source=own", clip_page=False)
-    source = page.locator(f"#{radio}-source")
-    expect(source.get_by_label("Own run")).to_be_checked()
-    page.wait_for_load_state("networkidle")
+    source = page.locator(box)
+    expect(page.locator(drawn).first).to_be_visible()
     with answers_held(page) as asked:
         source.get_by_label("Measured here").check()
         wait_until_asked(page, asked)
