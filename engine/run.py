@@ -24,15 +24,23 @@ from engine.clock import words_on_clock
 from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
-from engine.hearing_verdict import judge_speech
-from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
+from engine.hearing_verdict import HearingVerdict, OwnTranscript, judge_hearing, judge_language, judge_speech
+from engine.lanes import at_span, own_transcript, served_speech_lane, speech_lane, text_lane
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
 from engine.readouts import DIFFERENCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
-from engine.systems.catalogue import Pair, get_pair, get_spec, match_of, transcriber_name
+from engine.systems.catalogue import (
+    Pair,
+    get_pair,
+    get_spec,
+    longest_trained_clip_s,
+    match_of,
+    transcriber_name,
+)
+from engine.systems.profiles import profile_in_use
 from engine.systems.registry import (
     load_behaviour,
     load_cascade,
@@ -54,6 +62,7 @@ HEARD_CLIPS_KEPT = 16
 Progress = Callable[[float, str], None]
 # Words on the clock, and where they come from.
 Words = tuple[tuple[SpokenWord, ...], str]
+_Spoken = tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,12 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
     (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
-    lanes, words = _text_lanes(request, question, sound, pair, report)
-    speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
+    lanes, words, written = _text_lanes(request, question, sound, pair, report)
+    if profile_in_use().language == "en":  # where another is expected, another is no surprise
+        verdict = judge_language(verdict, written.language)
+    (speech_lane, lens, readout, erasures), own = _speech(request, question, sound, words, verdict, report)
+    trained_s = longest_trained_clip_s(get_spec(pair.speech_llm))
+    verdict = judge_hearing(verdict, trained_s=trained_s, own=own, cascade=written.text)
     report(1.0, "done")
     return RunResult(
         task=request.task,
@@ -125,11 +138,11 @@ def _not_measured(pair: Pair) -> dict[str, str]:
 @using()
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
-) -> tuple[list[Lane], Words]:
-    """Return the lanes that read a transcript, and the words on the clock with where they come from."""
+) -> tuple[list[Lane], Words, Heard]:
+    """Return the lanes that read a transcript, the words on the clock with their source, and what the cascade heard."""
     cascade = _cascade(pair)
     report(0.15, "the cascade transcribes")
-    heard = hear(cascade, sound.clip)
+    written = heard = hear(cascade, sound.clip)
     where = transcriber_name(cascade.spec)
     words = _words(request, heard, sound.clip, where)
     if request.transcript_override is not None:
@@ -145,7 +158,7 @@ def _text_lanes(
         oracle: TextLLM | BehaviourModel = (load_behaviour if remote else load_text_llm)(pair.text_oracle)
         given = _as_heard(oracle, request.reference, words[0])
         lanes.append(text_lane(oracle, given, question, "text_oracle", "the true transcript", tell))
-    return lanes, words
+    return lanes, words, written
 
 
 def _cascade(pair: Pair) -> Cascade | ServedCascade:
@@ -186,16 +199,24 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
 
 @using()
 def _speech(
-    request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
-) -> tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]:
-    """Return the speech LLM's lane; where its states are here, the logit lens, the readout asked for and the bench."""
+    request: RunRequest,
+    question: Question,
+    sound: _Sound,
+    words: Words,
+    verdict: HearingVerdict,
+    report: Progress,
+) -> tuple[_Spoken, OwnTranscript | None]:
+    """Return the speech LLM's lane; where it runs here, the logit lens, the readout asked for and the bench too.
+
+    Beside them is its own transcript, where its verdict is still open.
+    """
     key = get_pair(request.pair).speech_llm
     if get_spec(key).is_remote:
         system = load_behaviour(key)
         lane = served_speech_lane(
             system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
         )
-        return lane, None, None, ()
+        return (lane, None, None, ()), None
     report(0.45, "the speech LLM listens and answers")
     speech = load_speech_llm(key)
     erasers = {
@@ -204,7 +225,11 @@ def _speech(
     heard, batched = hear(speech, sound.clip), batch_is_exact(key)
     noisy = request.readout == DIFFERENCE and not (erasers and request.strength)
     clean = hear(speech, request.clip) if noisy else None
-    return speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
+    found = speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
+    if verdict.is_warning:
+        return found, None
+    report(0.9, "the speech LLM repeats what it heard")
+    return found, own_transcript(speech, heard, question, found[0].answer)
 
 
 def _unless_blank(text: str | None) -> str | None:

@@ -160,7 +160,7 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
             "duration_s": result.waveform.size / SAMPLE_RATE_HZ,
             "changes": list(result.audio_changes),
             "warnings": list(result.warnings),
-            "speech": "" if verdict is None or verdict.is_warning else verdict.sentence,
+            "speech": verdict.sentence if verdict is not None and verdict.kind == "speech" else "",
         },
         "noise": noise,
         "seed": result.seed,

@@ -83,6 +83,9 @@ def test_the_verdict_stands_in_view_and_json(result: RunResult) -> None:
     assert clip_payload(judged, "")["verdict"] == told and result_to_json(judged)["hearing_verdict"] == told
     spoken = replace(result, hearing_verdict=HearingVerdict("speech", "2.0 s of speech."))
     assert clip_payload(spoken, "")["verdict"] is None  # it stands among the facts
+    assert clip_payload(spoken, "")["audio"]["speech"] == "2.0 s of speech."
+    alike = replace(result, hearing_verdict=HearingVerdict("heard alike", "Alike."))
+    assert clip_payload(alike, "")["audio"]["speech"] == "", "it stands above the answers already"
 
 
 def test_the_grid_shows_the_readout_and_the_json_has_both(result: RunResult) -> None:

@@ -7,7 +7,16 @@ import pytest
 
 from engine.audio import AudioClip, load_clip
 from engine.examples import EXAMPLES
-from engine.hearing_verdict import HearingVerdict, judge_speech, speech_s
+from engine.hearing_verdict import (
+    LEAST_LANGUAGE_PROBABILITY,
+    HearingVerdict,
+    OwnTranscript,
+    SpokenLanguage,
+    judge_hearing,
+    judge_language,
+    judge_speech,
+    speech_s,
+)
 from engine.noise import add_noise
 
 TIME_S = np.arange(4 * 16_000) / 16_000
@@ -58,3 +67,77 @@ def test_a_pause_is_no_speech() -> None:
 )
 def test_what_calls_for_doubt_is_a_warning(kind: str, doubt: bool) -> None:
     assert HearingVerdict(kind, "").is_warning == doubt  # type: ignore[arg-type]
+
+
+SPOKEN = HearingVerdict("speech", "4.0 s of speech.", {"speech_s": 4.0, "duration_s": 5.0})
+SILENT = HearingVerdict("no speech", "None.", {"speech_s": 0.0, "duration_s": 5.0})
+SAID = "the quick brown fox jumps over the lazy dog"
+
+
+def heard(own: str | None, cascade: str = SAID, trained_s: float | None = None) -> HearingVerdict:
+    transcript = None if own is None else OwnTranscript(own, 0.5)
+    return judge_hearing(SPOKEN, trained_s=trained_s, own=transcript, cascade=cascade)
+
+
+def test_another_language_is_said_only_where_it_is_sure_and_somebody_speaks() -> None:
+    german = judge_language(SPOKEN, SpokenLanguage("de", 0.98))
+    assert (german.kind, german.is_warning, german.numbers["language_probability"]) == (
+        "not English",
+        True,
+        0.98,
+    )
+    assert "German (probability 0.98)" in german.sentence
+    for unsure in (
+        None,
+        SpokenLanguage("en", 0.99),
+        SpokenLanguage("de", LEAST_LANGUAGE_PROBABILITY - 0.01),
+    ):
+        assert judge_language(SPOKEN, unsure) == SPOKEN
+    assert judge_language(SILENT, SpokenLanguage("nn", 0.99)) == SILENT
+
+
+def test_the_same_words_are_heard_alike_however_they_are_written() -> None:
+    alike = heard("The quick brown fox jumps, over the lazy dog!")
+    assert (alike.kind, alike.numbers["word_error_rate"], alike.numbers["words"]) == ("heard alike", 0.0, 9.0)
+    assert heard("the quick brown fox jumps over the lazy cat").kind == "heard alike"  # one of nine: .11
+    assert "a rate of 0.00 (alike up to 0.15; asked apart, in 0.5 s)" in alike.sentence
+
+
+def test_other_words_are_heard_otherwise_and_both_figures_and_words_are_shown() -> None:
+    """JFK's sentence became one about the songs of birds, and nothing beside it said so."""
+    other = heard("engineers wrote a program that knows the songs of birds")
+    assert other.kind == "heard otherwise" and other.numbers["word_error_rate"] == 1.0
+    assert "songs of birds" in other.sentence and f"{other.numbers['word_error_rate']:.2f}" in other.sentence
+    assert heard("the quick brown fox jumps over a lazy cat").kind == "heard otherwise"  # two of nine: .22
+
+
+def test_words_for_what_the_cascade_heard_nothing_in_are_heard_otherwise() -> None:
+    alone = heard("two words", cascade="[music]")
+    assert alone.kind == "heard otherwise" and "word_error_rate" not in alone.numbers
+    assert "no words at all" in alone.sentence
+    assert heard("", cascade="").kind == "speech"
+    assert heard("", cascade=SAID).numbers["word_error_rate"] == 1.0
+
+
+def test_without_a_transcript_of_its_own_nothing_is_compared() -> None:
+    assert heard(None) == SPOKEN
+
+
+def test_a_clip_longer_than_those_of_the_training_says_so_first() -> None:
+    assert heard(SAID, trained_s=5.0).kind == "heard alike"
+    longer = heard(SAID, trained_s=4.9)
+    assert (longer.kind, longer.numbers["trained_on_up_to_s"]) == ("longer than trained on", 4.9)
+    assert longer.numbers["word_error_rate"] == 0.0 and "a rate of 0.00" in longer.sentence
+    assert "5.0 s" in longer.sentence and "4.9 s" in longer.sentence
+    assert heard(None, trained_s=1.0).numbers.keys() == {"speech_s", "duration_s", "trained_on_up_to_s"}
+
+
+def test_what_weighs_more_stays() -> None:
+    german = judge_language(SPOKEN, SpokenLanguage("de", 0.98))
+    for verdict in (SILENT, german):
+        own = OwnTranscript(SAID, 0.0)
+        assert judge_hearing(verdict, trained_s=1.0, own=own, cascade="other") is verdict
+
+
+def test_a_long_invention_is_quoted_by_its_beginning() -> None:
+    assert len(heard("word " * 300).sentence) < 400
