@@ -172,23 +172,19 @@ def _lane_read_by_lens(
     )
 
 
-def own_transcript(
-    speech: WhiteBoxSystem, heard: Heard, question: Question, answer: AnyAnswer
-) -> OwnTranscript | None:
-    """Return what the speech LLM writes when it is asked to repeat the clip: its answer where that was the question.
+def own_transcript(speech: WhiteBoxSystem, heard: Heard) -> OwnTranscript | None:
+    """Return what the speech LLM writes when it is asked to repeat the clip; None where it refuses."""
+    task, started = get_task("transcribe"), time.perf_counter()
+    prepared = speech.prepare(heard, task.instruction)
+    _, answers, _ = answer_arms(speech, prepared, Question(task, task.instruction, ()), record=False)
+    return transcript_in(answers[0], time.perf_counter() - started)
 
-    None where it wrote no transcript to the end: it was cut off at its limit, or refused.
-    """
-    seconds = 0.0
-    if question.task.kind != "transcribe":
-        task, started = get_task("transcribe"), time.perf_counter()
-        repeat = Question(task, task.instruction, ())
-        prepared = speech.prepare(heard, repeat.instruction)
-        answer = answer_arms(speech, prepared, repeat, record=False)[1][0]
-        seconds = time.perf_counter() - started
-    if answer.note.startswith(CUT_OFF) or answer.status == "refused":
+
+def transcript_in(answer: AnyAnswer, seconds: float = 0.0) -> OwnTranscript | None:
+    """Return the answer to "transcribe" as a transcript, with the time that asking took; None for a refusal."""
+    if answer.status == "refused":
         return None
-    return OwnTranscript(answer.text, seconds)
+    return OwnTranscript(answer.text, seconds, answer.note.startswith(CUT_OFF))
 
 
 def served_speech_lane(system: BehaviourModel, clip: AudioClip, question: Question, tell: Tell) -> Lane:

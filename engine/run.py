@@ -25,7 +25,14 @@ from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
 from engine.hearing_verdict import HearingVerdict, OwnTranscript, judge_hearing, judge_language, judge_speech
-from engine.lanes import at_span, own_transcript, served_speech_lane, speech_lane, text_lane
+from engine.lanes import (
+    at_span,
+    own_transcript,
+    served_speech_lane,
+    speech_lane,
+    text_lane,
+    transcript_in,
+)
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
 from engine.readouts import DIFFERENCE
@@ -58,11 +65,11 @@ if TYPE_CHECKING:
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
 
 HEARD_CLIPS_KEPT = 16
+SAID_CHARACTERS = 60  # of the first answer, told while the others are awaited
 
 Progress = Callable[[float, str], None]
 # Words on the clock, and where they come from.
 Words = tuple[tuple[SpokenWord, ...], str]
-_Spoken = tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]
 
 
 @dataclass(frozen=True)
@@ -76,13 +83,19 @@ class _Sound:
     snr_db_achieved: float | None
 
 
-def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
+def run(
+    request: RunRequest,
+    progress: Progress | None = None,
+    answered: Callable[[RunResult], None] | None = None,
+) -> RunResult:
     """Run the speech LLM, its cascade, and the oracle when the true transcript is known, on one clip.
 
     Args:
         request: what to do.
         progress: called with a share of 1 and what is being done, several times a second while a service is
             asked; what it raises ends the run.
+        answered: called with the result once all of it but the comparison of both transcripts is there, if the
+            speech LLM has still to be asked for its own; nobody need wait for that.
 
     Raises:
         EngineError: something in the request cannot be used, or a service gave no answer; the message says
@@ -99,18 +112,22 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     lanes, words, written = _text_lanes(request, question, sound, pair, report)
     if profile_in_use().language == "en":  # where another is expected, another is no surprise
         verdict = judge_language(verdict, written.language)
-    (speech_lane, lens, readout, erasures), own = _speech(request, question, sound, words, verdict, report)
-    trained_s = longest_trained_clip_s(get_spec(pair.speech_llm))
-    verdict = judge_hearing(verdict, trained_s=trained_s, own=own, cascade=written.text)
-    report(1.0, "done")
-    return RunResult(
+    said = " ".join(lanes[0].answer.text.split())[:SAID_CHARACTERS]
+    report(0.45, f'the cascade answers "{said}", the speech LLM listens')
+    speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
+
+    def judged(own: OwnTranscript | None) -> HearingVerdict:
+        trained_s = longest_trained_clip_s(get_spec(pair.speech_llm))
+        return judge_hearing(verdict, trained_s=trained_s, own=own, cascade=written.text)
+
+    result = RunResult(
         task=request.task,
         instruction=question.instruction,
         pair=request.pair,
         match=match_of(pair),
         audio_name=request.clip.name,
         audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
-        warnings=(*sound.clip.warnings, *([verdict.sentence] if verdict.is_warning else [])),
+        warnings=sound.clip.warnings,
         noise=sound.noise,
         snr_db=sound.snr_db,
         snr_db_achieved=sound.snr_db_achieved,
@@ -125,8 +142,22 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         seconds=time.perf_counter() - started,
         not_measured=_not_measured(pair),
         readout=readout,
-        hearing_verdict=verdict,
     )
+    own = None
+    if question.task.kind == "transcribe":
+        own = transcript_in(speech_lane.answer)
+    elif not verdict.is_warning and lens is not None:
+        if answered:
+            answered(_with_verdict(result, judged(None)))
+        report(0.9, "the speech LLM repeats the clip, to be held against the cascade")
+        own = _own_transcript(pair.speech_llm, sound.clip)
+    report(1.0, "done")
+    return _with_verdict(result, judged(own))
+
+
+def _with_verdict(result: RunResult, verdict: HearingVerdict) -> RunResult:
+    warnings = (*result.warnings, *([verdict.sentence] if verdict.is_warning else []))
+    return replace(result, hearing_verdict=verdict, warnings=warnings)
 
 
 def _not_measured(pair: Pair) -> dict[str, str]:
@@ -199,25 +230,16 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
 
 @using()
 def _speech(
-    request: RunRequest,
-    question: Question,
-    sound: _Sound,
-    words: Words,
-    verdict: HearingVerdict,
-    report: Progress,
-) -> tuple[_Spoken, OwnTranscript | None]:
-    """Return the speech LLM's lane; where it runs here, the logit lens, the readout asked for and the bench too.
-
-    Beside them is its own transcript, where its verdict is still open.
-    """
+    request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
+) -> tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]:
+    """Return the speech LLM's lane; where its states are here, the logit lens, the readout asked for and the bench."""
     key = get_pair(request.pair).speech_llm
     if get_spec(key).is_remote:
         system = load_behaviour(key)
         lane = served_speech_lane(
             system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
         )
-        return (lane, None, None, ()), None
-    report(0.45, "the speech LLM listens and answers")
+        return lane, None, None, ()
     speech = load_speech_llm(key)
     erasers = {
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
@@ -225,11 +247,13 @@ def _speech(
     heard, batched = hear(speech, sound.clip), batch_is_exact(key)
     noisy = request.readout == DIFFERENCE and not (erasers and request.strength)
     clean = hear(speech, request.clip) if noisy else None
-    found = speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
-    if verdict.is_warning:
-        return found, None
-    report(0.9, "the speech LLM repeats what it heard")
-    return found, own_transcript(speech, heard, question, found[0].answer)
+    return speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
+
+
+@using()
+def _own_transcript(key: str, clip: AudioClip) -> OwnTranscript | None:
+    speech = load_speech_llm(key)
+    return own_transcript(speech, hear(speech, clip))
 
 
 def _unless_blank(text: str | None) -> str | None:

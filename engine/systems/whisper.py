@@ -40,8 +40,10 @@ class _TellingWhisper(faster_whisper.WhisperModel):
     def encode(self, features: np.ndarray) -> StorageView:
         encoded = super().encode(features)
         if self.asked:
-            token, probability = self.model.detect_language(encoded)[0][0]
-            self.told, self.asked = SpokenLanguage(token[2:-2], probability), False  # "<|de|>"
+            # Likeliest first, each as "<|de|>".
+            shares = {token[2:-2]: share for token, share in self.model.detect_language(encoded)[0]}
+            code = next(iter(shares))
+            self.told, self.asked = SpokenLanguage(code, shares[code], shares["en"]), False
         return encoded
 
 

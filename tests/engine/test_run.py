@@ -291,16 +291,21 @@ def test_the_verdict_compares_what_both_wrote_and_asks_the_speech_llm_once(
     spoken = HearingVerdict("speech", "1.7 s.", {"speech_s": 1.7, "duration_s": 1.7})
     monkeypatch.setattr(run_module, "judge_speech", lambda clip: spoken)
     # What the cascade is given by hand is not what it heard.
-    result = run(replace(REQUEST, task=task, prompt="", gold=None, transcript_override="made by hand"))
+    early: list[RunResult] = []
+    request = replace(REQUEST, task=task, prompt="", gold=None, transcript_override="made by hand")
+    result = run(request, answered=early.append)
     verdict = result.hearing_verdict
     assert verdict is not None and (verdict.numbers["own_transcript_s"] == 0) == (task == "transcribe")
     assert verdict.numbers["words"] == 2, "the cascade heard: the queen"
     if task == "transcribe":
         errors, _ = word_errors("the queen", result.lanes[0].answer.text)
-        assert verdict.numbers["word_errors"] == errors
+        assert verdict.numbers["word_errors"] == errors and not early, "nothing had to be waited for"
+    else:
+        assert [one.hearing_verdict for one in early] == [spoken], "the answers wait for no comparison"
+        assert early[0].lanes == result.lanes and early[0].seconds == result.seconds
 
 
-def test_a_transcript_that_was_cut_off_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transcript_that_was_cut_off_early_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     spoken = HearingVerdict("speech", "1.7 s.", {"speech_s": 1.7, "duration_s": 1.7})
     monkeypatch.setattr(run_module, "judge_speech", lambda clip: spoken)
     short = replace(TASKS["transcribe"], max_new_tokens=1)

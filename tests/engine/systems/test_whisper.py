@@ -135,12 +135,13 @@ def test_the_language_is_told_by_the_transcripts_own_encoder_pass(
     text, words, told = small.transcribe_and_tell(sound(3.0))
     assert told is not None and told.code == code
     assert told.probability == pytest.approx(probability, abs=1e-3)
+    assert 0 <= told.english <= told.probability
     assert len(passes) == 1 and (text, words) == small.transcribe(sound(3.0))
 
 
 def test_a_clip_of_which_nothing_is_heard_has_no_language_of_the_one_before(published_models: Path) -> None:
     ears = PublishedTranscriber(published_models / SMALL, WhisperSettings(drop_silence=True))
-    ears._model.told = SpokenLanguage("de", 1.0)
+    ears._model.told = SpokenLanguage("de", 1.0, 0.0)
     silence = AudioClip(np.zeros(32_000, np.float32), "silence")
     assert ears.transcribe_and_tell(silence)[2] is None
 
