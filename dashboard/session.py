@@ -302,6 +302,7 @@ def _load_models() -> None:
 def _load_all() -> None:
     import plotly.graph_objects  # noqa: F401 - the first chart would otherwise wait for it
 
+    from engine.checks import batch_is_exact
     from engine.systems import registry
 
     shipped = profile_in_use().key == "mini"
@@ -312,3 +313,5 @@ def _load_all() -> None:
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)
+        if not shipped:
+            batch_is_exact(pair.speech_llm)  # the first run would wait for its checks, most of a minute

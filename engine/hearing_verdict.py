@@ -24,6 +24,8 @@ _LEAST_PAUSE_MS = 100
 # Word error rate up to which two transcripts are alike: one word in seven.
 ALIKE_UP_TO = 0.15
 _QUOTED_CHARACTERS = 160
+# Nobody says more: the fastest talker on record (S. Woodmore, 1990) said 637 words in a minute.
+_MOST_WORDS_PER_S = 11.0
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,15 @@ def judge_language(verdict: HearingVerdict, language: SpokenLanguage | None) -> 
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     name = LANGUAGES.get(language.code, language.code).title()
+    found = (
+        f"The cascade's Whisper takes this clip for {name} (probability {language.probability:.2f}) rather than "
+        f"English ({language.english:.2f})"
+    )
+    if language.probability < 0.5:  # less likely than not
+        found += ", and is not sure: it may be another language, music or noise"
     return HearingVerdict(
         "not English",
-        f"The cascade's Whisper takes this clip for {name} (probability {language.probability:.2f}, English "
-        f"{language.english:.2f}). All is asked and answered in English here, so words and answers may be made up.",
+        f"{found}. The words and answers shown for it may be made up.",
         {
             **verdict.numbers,
             "language_probability": language.probability,
@@ -149,7 +156,7 @@ def judge_hearing(
     """
     if verdict.is_warning:
         return verdict
-    verdict = _compared(verdict, own, cascade)
+    verdict = _too_many_words(verdict, own, cascade) or _compared(verdict, own, cascade)
     duration_s = verdict.numbers["duration_s"]
     if trained_s is None or duration_s <= trained_s:
         return verdict
@@ -159,6 +166,23 @@ def judge_hearing(
         f"This clip lasts {duration_s:.1f} s; the speech LLM was trained on clips of up to {trained_s:g} s.{also}",
         {**verdict.numbers, "trained_on_up_to_s": trained_s},
     )
+
+
+def _too_many_words(
+    verdict: HearingVerdict, own: OwnTranscript | None, cascade: str
+) -> HearingVerdict | None:
+    """Return "heard otherwise" where one wrote more than can be said, though both may have written the same."""
+    said_s = verdict.numbers["speech_s"]
+    for name, text in (("cascade", cascade), ("speech LLM", own.text if own else "")):
+        n_words = word_errors(text, "")[1]
+        if n_words > _MOST_WORDS_PER_S * said_s + 1:  # one word may always be
+            return HearingVerdict(
+                "heard otherwise",
+                f"The {name} writes {n_words} words for {said_s:.1f} s of speech, more than anybody can say: they "
+                "are made up.",
+                {**verdict.numbers, "words": float(n_words)},
+            )
+    return None
 
 
 def _compared(verdict: HearingVerdict, own: OwnTranscript | None, cascade: str) -> HearingVerdict:

@@ -112,8 +112,7 @@ def run(
     lanes, words, written = _text_lanes(request, question, sound, pair, report)
     if profile_in_use().language == "en":  # where another is expected, another is no surprise
         verdict = judge_language(verdict, written.language)
-    said = " ".join(lanes[0].answer.text.split())[:SAID_CHARACTERS]
-    report(0.45, f'the cascade answers "{said}", the speech LLM listens')
+    report(0.45, f"{_said(lanes[0])}; the speech LLM listens")
     speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
 
     def judged(own: OwnTranscript | None) -> HearingVerdict:
@@ -184,12 +183,18 @@ def _text_lanes(
 
     lanes = [text_lane(cascade, heard, question, "cascade", where, tell)]
     if request.reference:
-        report(0.35, "the text oracle answers")
+        report(0.35, f"{_said(lanes[0])}; the text oracle reads")
         remote = get_spec(pair.text_oracle).is_remote
         oracle: TextLLM | BehaviourModel = (load_behaviour if remote else load_text_llm)(pair.text_oracle)
         given = _as_heard(oracle, request.reference, words[0])
         lanes.append(text_lane(oracle, given, question, "text_oracle", "the true transcript", tell))
     return lanes, words, written
+
+
+def _said(cascade: Lane) -> str:
+    """Return the first answer of a run in words, for who waits for the others."""
+    said = " ".join(cascade.answer.text.split())
+    return f'the cascade answers "{said[:SAID_CHARACTERS]}{" …" if len(said) > SAID_CHARACTERS else ""}"'
 
 
 def _cascade(pair: Pair) -> Cascade | ServedCascade:

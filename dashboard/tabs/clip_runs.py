@@ -179,7 +179,7 @@ def _finish(
     cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
     own_id, view = session.RESULTS.put(finished), _ready(finished)
     if not is_compared:
-        view |= {"verdict": COMPARING, "run": own_id}
+        view |= {"verdict": COMPARING, "speech": "", "run": own_id}
     return RunUpdate(
         view=view,
         shown_id=own_id,

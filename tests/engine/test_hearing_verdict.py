@@ -85,9 +85,13 @@ def test_a_language_likelier_than_english_is_named_with_both_probabilities() -> 
     german = judge_language(SPOKEN, GERMAN)
     assert (german.kind, german.is_warning) == ("not English", True)
     assert german.numbers == {**SPOKEN.numbers, "language_probability": 0.98, "english_probability": 0.01}
-    assert "German (probability 0.98, English 0.01)" in german.sentence
+    assert "for German (probability 0.98) rather than English (0.01)." in german.sentence
     # A French clip at .66 was let through by a threshold of .7; there is none now.
-    assert judge_language(SPOKEN, SpokenLanguage("fr", 0.3, 0.29)).kind == "not English"
+    assert judge_language(SPOKEN, SpokenLanguage("fr", 0.66, 0.2)).kind == "not English"
+    # A piano is "Javanese", at .28: said as what it is, a guess.
+    piano = judge_language(SPOKEN, SpokenLanguage("jw", 0.28, 0.11))
+    assert piano.kind == "not English" and "music or noise" in piano.sentence
+    assert "music" not in german.sentence
 
 
 @pytest.mark.parametrize("language", [None, SpokenLanguage("en", 0.99, 0.99), SpokenLanguage("en", 0.4, 0.4)])
@@ -127,11 +131,26 @@ def test_words_for_what_the_cascade_heard_nothing_in_are_heard_otherwise() -> No
 def test_a_transcript_that_was_cut_counts_where_it_had_said_more_than_all() -> None:
     """One that ran on in circles to its limit had no verdict, and its answer stood there undoubted."""
     endless = judge_hearing(
-        SPOKEN, trained_s=None, own=OwnTranscript("la la " * 50, is_cut=True), cascade=SAID
+        SPOKEN, trained_s=None, own=OwnTranscript("la la " * 20, is_cut=True), cascade=SAID
     )
     assert endless.kind == "heard otherwise"
     begun = OwnTranscript("the quick brown", is_cut=True)
     assert judge_hearing(SPOKEN, trained_s=None, own=begun, cascade=SAID) == SPOKEN
+
+
+def test_more_words_than_can_be_said_are_called_made_up_even_where_both_agree() -> None:
+    """A tenth of a second of JFK was "I'm sorry, I'm sorry, ..." in 132 words."""
+    short = HearingVerdict("speech", "0.1 s of speech.", {"speech_s": 0.1, "duration_s": 0.1})
+    sorry = "I'm sorry, " * 44
+    for own, cascade, who in ((sorry, sorry, "cascade"), (sorry, "you", "speech LLM")):
+        verdict = judge_hearing(short, trained_s=None, own=OwnTranscript(own), cascade=cascade)
+        assert verdict.kind == "heard otherwise" and "made up" in verdict.sentence
+        assert f"The {who} writes 132 words for 0.1 s" in verdict.sentence
+    assert judge_hearing(short, trained_s=None, own=None, cascade=sorry).kind == "heard otherwise"
+    word = judge_hearing(short, trained_s=None, own=OwnTranscript("and"), cascade="And.")
+    assert word.kind == "heard alike"
+    # As fast as anybody: 44 words in 4 s.
+    assert heard("word " * 44, "word " * 44).kind == "heard alike"
 
 
 def test_without_a_transcript_of_its_own_nothing_is_compared() -> None:
