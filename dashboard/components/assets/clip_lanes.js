@@ -13,8 +13,10 @@ const HEARING_TONES = { 'heard alike': 'good', 'heard otherwise': 'mixed', 'long
 function drawHearing() {
   const { verdict } = state.data;
   find('.cl-hearing').hidden = !verdict;
+  const tone = verdict && (HEARING_TONES[verdict.kind] || 'bad');
+  ROOT.classList.toggle('cl-in-doubt', tone === 'bad');
   if (!verdict) return;
-  const chip = el('span', 'cl-chip cl-tone-' + (HEARING_TONES[verdict.kind] || 'bad'), capital(verdict.kind));
+  const chip = el('span', 'cl-chip cl-tone-' + tone, capital(verdict.kind));
   find('.cl-hearing').replaceChildren(chip, el('span', 'cl-sentence', verdict.sentence));
 }
 
