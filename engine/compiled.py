@@ -1,7 +1,8 @@
-"""librosa, importable on a machine where nothing beside it can be written.
+"""librosa, importable on any machine and by several processes at once.
 
 librosa compiles some of its functions when it is imported and wants to keep them beside its code or in the user's
-home; in a read-only installation without a home directory its import fails.
+home. In a read-only installation without a home its import fails; and two processes that compile at the same time
+leave halves of two compilations behind, with which every later process crashes (numba issue 10128).
 """
 
 from __future__ import annotations
@@ -10,27 +11,39 @@ import atexit
 import os
 import shutil
 import tempfile
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from filelock import FileLock
+
 CACHE = "NUMBA_CACHE_DIR"
+LOCK = "cascade-lens.lock"
 
 
 def import_librosa() -> ModuleType:
-    """Return librosa; what it compiles is kept in a temporary folder where it can be kept nowhere else."""
-    spec = find_spec("librosa")
-    assert spec and spec.origin, "librosa is a requirement"
-    if CACHE not in os.environ and not _can_keep(Path(spec.origin).parent):
-        os.environ[CACHE] = tempfile.mkdtemp(prefix="cascade-lens-compiled-")
-        atexit.register(shutil.rmtree, os.environ[CACHE], ignore_errors=True)
-    import librosa
+    """Return librosa, compiled by one process at a time into a folder that only this product writes."""
+    if CACHE not in os.environ:
+        os.environ[CACHE] = str(_folder())
+    folder = Path(os.environ[CACHE])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        import librosa
 
+        assert callable(librosa.pyin)  # its module is loaded, and compiled, when it is first named
     found: ModuleType = librosa
     return found
 
 
-def _can_keep(package: Path) -> bool:
-    """Whether the package's own folder or the home directory can be written."""
+def _folder() -> Path:
+    """Return a folder in the user's cache, or one that ends with the process where there is none to write to."""
     home = os.path.expanduser("~")  # left as it is where there is none
-    return any(os.access(folder, os.W_OK | os.X_OK) for folder in (package, home) if os.path.isdir(folder))
+    folder = Path(home) / ".cache" / "cascade-lens" / "compiled"
+    with suppress(OSError):
+        if folder.is_absolute():
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    temporary = tempfile.mkdtemp(prefix="cascade-lens-compiled-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)

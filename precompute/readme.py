@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.claims_records import VERDICTS
 from engine.errors import TableError
+from engine.human_errors import human_errors
 from engine.records import file_of, read_table
 from engine.systems.catalogue import get_spec
 from engine.tasks import TASKS
@@ -197,11 +198,30 @@ def interleaved(at: Figures) -> list[str]:
     ]
 
 
+def people(at: Figures) -> list[str]:
+    """Return how the laptop's systems hear people, as `evaluate --speech` left it beside their weights."""
+    del at
+    told = []
+    for key in ("bridge-smollm2", "ultravox-smollm2", "cascade-whisper-base", "cascade-whisper-tiny"):
+        rows = human_errors(key)
+        mean = next((row for row in rows if row.slice_kind == "all" and row.slice.startswith("mean of")), None)
+        whole = next((row for row in rows if row.slice_kind == "all" and row is not mean), None)
+        if mean is None or whole is None:
+            told.append(f"{get_spec(key).name}: not measured on people.")
+            continue
+        told.append(
+            f"{get_spec(key).name}: {interval(vars(mean), 'value')}, {mean.slice} ({mean.n_clips} clips, "
+            f"{mean.n_speakers} speakers); {interval(vars(whole), 'value')} on all {whole.n_clips} clips."
+        )
+    return told
+
+
 _COST = ("vs_change_matched", "vs_change_matched_high", "vs_change_matched_low")
 LISTS: dict[str, Callable[[Figures], list[str]]] = {
     "answers": answers,
     "internals": internals,
     "interleaved": interleaved,
+    "people": people,
 }
 
 

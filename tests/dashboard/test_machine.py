@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import engine
 from dashboard.machine import UPLOADS, take_upload_folder, without_proxies
-from engine.compiled import CACHE, import_librosa
+from engine.compiled import CACHE, LOCK, import_librosa
 from engine.systems.weights import HOME_VARIABLE, weights_home
 
 
@@ -61,17 +65,43 @@ def test_proxies_are_hidden_for_a_while_only(monkeypatch: pytest.MonkeyPatch) ->
     assert os.environ["HTTP_PROXY"] == os.environ["https_proxy"] == os.environ["ALL_PROXY"] == "nonsense://"
 
 
+@pytest.mark.parametrize("can_write", [True, False])
 def test_what_librosa_compiles_is_kept_where_something_can_be_kept(
-    temporary: Path, monkeypatch: pytest.MonkeyPatch
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, can_write: bool
 ) -> None:
     """Its import fails where it can keep its compiled functions neither beside itself nor in a home."""
+    home = temporary / "home"
+    monkeypatch.setenv("HOME", str(home) if can_write else "/proc/none")
     monkeypatch.setenv(CACHE, "")
-    for can_write, kept in ((True, ""), (False, str(temporary))):
-        monkeypatch.delenv(CACHE)
-        monkeypatch.setattr(os, "access", lambda *_, answer=can_write: answer)
-        assert callable(import_librosa().pyin)
-        assert os.environ.get(CACHE, "").startswith(kept) and bool(kept) == (CACHE in os.environ)
-        monkeypatch.setenv(CACHE, "")
+    monkeypatch.delenv(CACHE)
+    assert callable(import_librosa().pyin)
+    kept = Path(os.environ[CACHE])
+    assert kept.is_relative_to(home) if can_write else kept.parent == temporary
+
+
+def test_one_process_at_a_time_compiles_librosa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once left files behind with which every later process crashed, pitch erasers and probes among them."""
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / LOCK):
+            waiting = pool.submit(import_librosa)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+        assert callable(waiting.result().pyin)
+
+
+@pytest.mark.slow
+def test_processes_that_compile_librosa_together_leave_what_the_next_can_load(tmp_path: Path) -> None:
+    track = (
+        "import numpy as np; from precompute.pitch import track_pitch_hz; "
+        "print(track_pitch_hz(np.sin(np.arange(16000) * 0.05).astype(np.float32), 0.02).max())"
+    )
+    for at_once in (3, 1):
+        started = [
+            subprocess.Popen([sys.executable, "-c", track], env={**os.environ, CACHE: str(tmp_path)})
+            for _ in range(at_once)
+        ]
+        assert [process.wait() for process in started] == [0] * at_once
 
 
 def test_weights_have_a_place_where_the_machine_knows_no_home(monkeypatch: pytest.MonkeyPatch) -> None:

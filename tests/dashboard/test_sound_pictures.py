@@ -7,12 +7,12 @@ import pytest
 
 from dashboard.components import sound_pictures
 from dashboard.components.sound_pictures import FLOOR_DB, MEL_BANDS, mel_picture
+from engine.compiled import import_librosa
 
 
 @pytest.mark.parametrize("seconds", [0.1, 2.0, 30.0])
 def test_the_picture_is_that_of_librosas_mel_bands(seconds: float) -> None:
-    import librosa
-
+    librosa = import_librosa()
     rng = np.random.default_rng(0)
     n = int(16_000 * seconds)
     waveform = (np.sin(np.arange(n) ** 1.2 / 50) * 0.3 + rng.standard_normal(n) * 0.01).astype(np.float32)
