@@ -12,9 +12,8 @@ from urllib.parse import urlencode
 
 from dashboard.interleaved.sections import section_of
 from dashboard.mechanism.points import MARK
-from dashboard.mechanism_link import MAX_CHARACTERS, PAGE_SOURCES
+from dashboard.mechanism_link import MAX_CHARACTERS, PAGE_SOURCES, first_source
 from dashboard.opened import MAX_KEY_CHARACTERS
-from dashboard.tables import folder_of
 
 TAB = "interleaved"
 TOPS = (1, 5, 10)
@@ -71,11 +70,6 @@ class InterleavedView:
     run: bool = False
     clip: str = ""
     point: Point = NO_POINT
-
-
-def first_source() -> str:
-    """Return what the tab opens on: an own run where one is open, else what was measured here."""
-    return next((key for key in ("own", "measured") if folder_of(key) is not None), "measured")
 
 
 def query_of(view: InterleavedView) -> str:

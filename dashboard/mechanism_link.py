@@ -73,10 +73,14 @@ def view_of(query: str | Mapping[str, str]) -> MechanismView:
     )
 
 
+def first_source() -> str:
+    """Return what the page opens on: an own run where one is open, else what was measured here."""
+    return next((key for key in ("own", "measured") if folder_of(key) is not None), "measured")
+
+
 def settled(view: MechanismView) -> MechanismView:
     """Return the view with a source, and without options that the sections do not offer or that are defaults."""
-    first = next((key for key in ("own", "measured") if folder_of(key) is not None), "measured")
-    source = view.source or first
+    source = view.source or first_source()
     kept = {
         name: view.options[name]
         for section in SECTIONS
@@ -105,7 +109,6 @@ def chosen_in(view: MechanismView, key: str) -> dict[str, str]:
     }
 
 
-def with_option(view: MechanismView, key: str, said: str) -> MechanismView:
-    """Return the view with one more choice, "name=choice"; a point of the section is kept."""
-    name, _, choice = said.partition("=")
-    return settled(replace(view, options={**view.options, f"{key}{_OPTION_MARK}{name}": choice}))
+def with_option(view: MechanismView, said: str) -> MechanismView:
+    """Return the view with one more choice, as a query string has it; a point of the section is kept."""
+    return settled(replace(view, options={**view.options, **view_of(said).options}))

@@ -553,7 +553,8 @@ class _Watched:
         if layer in self.cuts:
             part = slice(self.where[0], min(self.n_prompt, self.where[1] or self.n_prompt))
             before, after = (states[0, part].float() for states in (hidden, changed))
-            self.moved += ((after - before).norm(dim=-1) / before.norm(dim=-1)).tolist()
+            size = before.norm(dim=-1)
+            self.moved += ((after - before).norm(dim=-1) / size)[size != 0].tolist()
         return changed
 
     @property

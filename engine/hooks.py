@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -83,7 +83,8 @@ class RowEdits:
         n_prompt: length of the prompt.
         scope: audio positions only, the whole prompt, or the generated positions too.
         change: filled while running: per row, layer and group, summed |change| / |state| over edited positions;
-            "generated" counts those of the answer and those at which answers are scored.
+            "generated" counts those of the answer and those at which answers are scored. A state of zero (a padding
+            token's embedding) has no such share and is not counted.
         count: how many terms are in each sum.
     """
 
@@ -151,7 +152,8 @@ class RowEdits:
         change, count = self.change[index], self.count[index]
         for group, part in parts:
             was, moved = before[:, part].float(), (after[:, part] - before[:, part]).float()
-            ratio = moved.norm(dim=-1) / was.norm(dim=-1).clamp(min=1e-9)
+            size = was.norm(dim=-1)
+            ratio = (moved.norm(dim=-1) / size)[size != 0]
             change[layer, group] = change.get((layer, group), 0.0) + float(ratio.sum())
             count[layer, group] = count.get((layer, group), 0) + ratio.numel()
 
@@ -178,7 +180,8 @@ class RowEdits:
         """Return layer -> group of positions -> mean of |change| / |state|, of what this row edited."""
         found: dict[int, dict[Group, float]] = {}
         for (layer, group), total in self.change[row].items():
-            found.setdefault(layer, {})[group] = total / self.count[row][layer, group]
+            n_terms = self.count[row][layer, group]
+            found.setdefault(layer, {})[group] = total / n_terms if n_terms else 0.0
         return found
 
 
@@ -202,21 +205,34 @@ def editing(decoder_layers: nn.ModuleList, edits: RowEdits) -> Iterator[None]:
         raise RuntimeError(f"layers {sorted(missed)} were to be edited but never ran")
 
 
+class _Enough(Exception):  # noqa: N818 - no error: the pass has given all that was asked of it
+    pass
+
+
 @contextmanager
-def recording(decoder_layers: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+def recording(
+    decoder_layers: nn.ModuleList, layers: Sequence[int], *, stop: bool = False
+) -> Iterator[dict[int, Tensor]]:
     """Yield a dict that the prompt's pass fills: layer -> states [rows, positions, d_model] in float32.
 
     Only the pass that begins at position 0 is kept; passes over generated tokens are not recorded. Enter
     it inside `editing` to record edited states.
+
+    Args:
+        decoder_layers: the blocks.
+        layers: whose states are kept.
+        stop: leave the block as soon as the highest of them is there: the blocks above it do not run.
     """
     states_by_layer: dict[int, Tensor] = {}
 
     def observe(layer: int, states: Tensor, position: int) -> Tensor:
         if position == 0:
             states_by_layer[layer] = states.detach().to(torch.float32, copy=True)
+            if stop and layer == max(layers):
+                raise _Enough
         return states
 
-    with _at_layers(decoder_layers, layers, observe, prepend=False):
+    with _at_layers(decoder_layers, layers, observe, prepend=False), suppress(_Enough):
         yield states_by_layer
     missed = set(layers) - set(states_by_layer)
     if missed:

@@ -22,6 +22,8 @@ def read_states(
 ) -> list[dict[int, Tensor]]:
     """Return for each row of `edits` (one plain row without them) layer -> states [positions, d_model], float32.
 
+    Blocks above the highest layer that is wanted or edited do not run, nor does the head.
+
     Args:
         system: whose backbone runs.
         prepared: the prompt, the same for every row.
@@ -29,10 +31,15 @@ def read_states(
         layers: whose states are wanted, None for all.
     """
     n_rows = len(edits.rows) if edits else 1
+    wanted = all_layers(system) if layers is None else layers
+    edited = edits.layers() if edits else []
     with ExitStack() as stack:
         stack.enter_context(BACKBONE_LOCK)
-        if edits and edits.layers():
+        if edits and edited:
             stack.enter_context(editing(system.decoder_layers, edits))
-        with recording(system.decoder_layers, all_layers(system) if layers is None else layers) as states:
-            system.language_model(inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1), use_cache=False)
+        stop = max(wanted) >= max(edited, default=0)
+        with recording(system.decoder_layers, wanted, stop=stop) as states:
+            system.language_model(
+                inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1), use_cache=False, logits_to_keep=1
+            )
     return [{layer: recorded[row] for layer, recorded in states.items()} for row in range(n_rows)]

@@ -13,13 +13,12 @@ from pathlib import Path
 from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
 from engine.evaluation import revisions_of
-from engine.examples import RESULTS
+from engine.examples import FOLDER, RESULTS
 from engine.systems.catalogue import MODELS
 from precompute.command import BENCHMARK_JOBS, add_benchmark_jobs, run_benchmark_job
 
 BUILD = Path("build") / "mini"
 QUICK_BUILD = Path("build") / "quick"
-EXAMPLES = MODELS.parent / "examples"
 PAIR_HELP = "store what this pair makes of the examples instead; may be given several times"
 STAGE_HELP = (
     "backbone, transcriber, speech_llm, qwen2, qwen2_audio, weak_asr, interleaved or all; may be given "
@@ -46,6 +45,8 @@ def main() -> int:
     erasers.add_argument("--quick", action="store_true", help="fit on 60 clips, to try the command")
     erasers.add_argument("--out", type=Path, help="folder for the erasers (default: beside the model)")
     erasers.add_argument("--corpora", type=Path, help="say their train texts instead of the mini world's")
+    erasers.add_argument("--clips", type=int, help="clips to fit on (default: 900; laptop systems fewer)")
+    erasers.add_argument("--held", type=int, help="other clips, for the proof (default: 500; laptop fewer)")
     evaluate = jobs.add_parser("evaluate", help="word error rates and accuracy on held-out speech")
     evaluate.add_argument("--profile", default="mini", help="mini; or laptop, on recordings of people")
     evaluate.add_argument(
@@ -59,11 +60,16 @@ def main() -> int:
     evaluate.add_argument("--quick", action="store_true", help="20 items a task")
     evaluate.add_argument("--out", type=Path, help="write the figures as CSV")
     examples = jobs.add_parser("examples", help="make the example clips that ship, or store their results")
-    examples.add_argument("--pair", action="append", default=[], help=PAIR_HELP)
+    wanted = examples.add_mutually_exclusive_group()
+    wanted.add_argument("--pair", action="append", default=[], help=PAIR_HELP)
+    wanted.add_argument("--natural", action="store_true", help="make those in natural voices, not the minis'")
+    examples.add_argument(
+        "--person", type=Path, help="with --natural: recording of John F. Kennedy's sentence"
+    )
     examples.add_argument(
         "--example", action="append", default=[], help="key of one; may be given several times"
     )
-    examples.add_argument("--out", type=Path, default=RESULTS, help="folder for the results")
+    examples.add_argument("--out", type=Path, help="folder of the clips, or of the results")
     jobs.add_parser("cards", help="write the model card from the weights, the records and the evaluation")
     jobs.add_parser(
         "slim", help="store once what shipped models share, and JSON without blanks; no bit is lost"
@@ -101,6 +107,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
         if arguments.corpora is None:
             raise EngineError("The laptop pair is taught on texts: give their folder with --corpora.")
+        if arguments.quick:
+            raise EngineError(
+                "The laptop's stages have no quick form; leave --quick out and name one by --stage."
+            )
         build, out = arguments.build or LAPTOP_BUILD, arguments.out or MODELS
         stages = train_laptop(arguments.corpora, build, out, arguments.stage)
         sys.stdout.write(f"Done: {', '.join(stages)}.\n" if stages else NOTHING_TO_TRAIN)
@@ -114,16 +124,11 @@ def _run(arguments: argparse.Namespace) -> int:
     elif arguments.job == "erasers":
         from precompute.mini.eraser_job import fit_all
 
-        sys.stdout.write(fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora) + "\n")
-    elif arguments.job == "examples" and arguments.pair:
-        from precompute.example_results import write_results
-
-        n_written = write_results(arguments.out, arguments.pair, arguments.example)
-        sys.stdout.write(f"{n_written} results stored.\n")
+        counts = arguments.clips, arguments.held
+        table = fit_all(arguments.quick, arguments.out, arguments.system, arguments.corpora, counts)
+        sys.stdout.write(f"{table}\n")
     elif arguments.job == "examples":
-        from precompute.mini.example_clips import write_examples
-
-        sys.stdout.write(f"{write_examples(EXAMPLES)} example clips written.\n")
+        _make_examples(arguments)
     elif arguments.job == "evaluate" and arguments.profile == "laptop":
         from precompute.training.evaluate import evaluate_people
 
@@ -156,6 +161,28 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         _measure_speed(arguments)
     return 0
+
+
+def _make_examples(arguments: argparse.Namespace) -> None:
+    if arguments.person and not arguments.natural:
+        raise EngineError("--person is one of the natural examples; give --natural, too.")
+    if arguments.pair:
+        from precompute.example_results import write_results
+
+        n_written = write_results(arguments.out or RESULTS, arguments.pair, arguments.example)
+        sys.stdout.write(f"{n_written} results stored.\n")
+        return
+    if arguments.natural:
+        from precompute.training.examples import write_natural_examples
+
+        n_written = write_natural_examples(arguments.out or FOLDER, arguments.person, arguments.example)
+    elif arguments.example:
+        raise EngineError("The minis' examples are made together; give --natural or --pair to choose one.")
+    else:
+        from precompute.mini.example_clips import write_examples
+
+        n_written = write_examples(arguments.out or FOLDER)
+    sys.stdout.write(f"{n_written} example clips written.\n")
 
 
 def _measure_speed(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from numbers import Real
 from typing import TypeGuard
@@ -57,8 +57,27 @@ def count(value: float, noun: str) -> str:
     return f"{value:,.0f} {noun}{'' if value == 1 else 's'}"
 
 
+def select_html(tab: str, name: str, label: str, choices: Mapping[str, str], elem_id: str) -> str:
+    """Return a list of choices that `reports.js` reports and keeps at the newest one.
+
+    Args:
+        tab: whose link says what is chosen.
+        name: of the choice in that link.
+        label: what a person reads beside it.
+        choices: key -> what a person reads; the first is the default.
+        elem_id: of the list.
+    """
+    options = "".join(
+        f'<option value="{escape(key)}">{escape(says)}</option>' for key, says in choices.items()
+    )
+    return (
+        f'<label><span>{escape(label)}</span><select id="{escape(elem_id)}" data-tab="{escape(tab)}" '
+        f'data-name="{escape(name)}">{options}</select></label>'
+    )
+
+
 def button(label: str, do: str, value: str, *, classes: str = "", **attributes: str) -> str:
-    """Return a button that `benchmark.js` reports to the server.
+    """Return a button that `reports.js` reports to the server.
 
     Args:
         label: HTML that is already escaped.

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from dashboard.components.benchmark_marks import button, count, nothing
+from dashboard.components.benchmark_marks import button, count, nothing, select_html
 from dashboard.components.clip_list import ROWS_A_PAGE, Obstacles, pages_html
 from dashboard.mechanism.section import Listed, ListedClip, Option, Section
 
 ON_CLIP_PAGE = "Open on the clip page"
 
 
-def head_html(section: Section, options: Sequence[Option], chosen: Mapping[str, str]) -> str:
+def head_html(section: Section, options: Sequence[Option]) -> str:
     """Return title, sentence, options, and the buttons that save the chart."""
     selects = "".join(
-        _select(section.key, option, chosen[option.name]) for option in options if len(option.choices) > 1
+        select_html(
+            "mechanism",
+            f"{section.key}.{option.name}",
+            option.label,
+            option.choices,
+            f"mech-{section.key}-{option.name}",
+        )
+        for option in options
+        if len(option.choices) > 1
     )
     return chart_head_html(section.title, section.says, plot_id(section.key)) + (
-        f'<div class="mech-options">{selects}</div>' if selects else ""
+        f'<div class="listed-choices">{selects}</div>' if selects else ""
     )
 
 
@@ -44,18 +52,6 @@ def chart_head_html(title: str, says: str, plot: str) -> str:
 def plot_id(key: str) -> str:
     """Return the id of a section's chart."""
     return f"mech-{key}-plot"
-
-
-def _select(key: str, option: Option, chosen: str) -> str:
-    choices = "".join(
-        f'<option value="{escape(choice)}"{" selected" if choice == chosen else ""}>{escape(words)}</option>'
-        for choice, words in option.choices.items()
-    )
-    return (
-        f"<label><span>{escape(option.label)}</span>"
-        f'<select data-do="option" data-name="{escape(option.name)}" id="mech-{escape(key)}-{escape(option.name)}">'
-        f"{choices}</select></label>"
-    )
 
 
 def listed_html(

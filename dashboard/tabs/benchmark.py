@@ -38,8 +38,7 @@ class Benchmark:
 
     state: gr.Textbox
     source: gr.Radio
-    task: gr.Dropdown
-    level: gr.Dropdown
+    filters: gr.HTML
     note: gr.HTML
     body: gr.Column
     matrix: gr.HTML
@@ -80,8 +79,7 @@ def benchmark_tab() -> Benchmark:
                 elem_id="bm-source",
                 elem_classes="chips",
             )
-            task = _dropdown("Task", "bm-task")
-            level = _dropdown("Noise", "bm-level")
+            filters = _html("bm-cell")
         note = gr.HTML(elem_id="bm-note")
         with gr.Column(visible=False, elem_id="bm-body") as body:
             with gr.Row(elem_classes="bm-row", elem_id="bm-agreement", equal_height=False):
@@ -108,15 +106,9 @@ def benchmark_tab() -> Benchmark:
                     errors = _html("bm-errors")
             decision, take = _card("bm-decision"), _card("bm-take")
     return Benchmark(
-        state, source, task, level, note, body, matrix, pair, clips_box, find, clips,
+        state, source, filters, note, body, matrix, pair, clips_box, find, clips,
         curves, stated_box, stated, *accuracy, *difference, *confound, errors_box, errors, decision, take,
     )  # fmt: skip
-
-
-def _dropdown(label: str, elem_id: str) -> gr.Dropdown:
-    return gr.Dropdown(
-        [], label=label, interactive=True, filterable=False, visible=False, elem_id=elem_id, min_width=140
-    )
 
 
 def _card(elem_id: str) -> gr.HTML:
@@ -160,14 +152,10 @@ def bind_benchmark(
     done = [
         here.select(with_plain_errors(handlers.draw), [it.state], it.parts, **turn),
         it.source.input(with_plain_errors(handlers.choose_source), [it.state, it.source], it.parts, **turn),
-        # What was chosen comes with the event and not as an input: Gradio refuses an input that is no longer listed,
-        # such as a noise condition that the task just chosen was never asked in, before a handler could mend it.
-        it.task.select(with_plain_errors(_task_chosen), [it.state], it.parts, **turn),
-        it.level.select(with_plain_errors(_level_chosen), [it.state], it.parts, **turn),
         # Not `input`: text that is pasted in one piece reaches Gradio as a change only.
         it.find.change(with_plain_errors(handlers.find), [it.state, it.find], it.parts, **turn),
         gr.on(
-            [it.matrix.select, it.pair.select, it.clips.select, it.errors.select],
+            [it.filters.select, it.matrix.select, it.pair.select, it.clips.select, it.errors.select],
             with_plain_errors(_acted),
             [it.state],
             it.parts,
@@ -179,16 +167,8 @@ def bind_benchmark(
     clip.select(None, None, None, js=_FORGET_TAB, **PRIVATE)
     bind_open([it.clips], it.state, rail, tabs, handlers.clip_behind)
     bind_take(it.take, it.state, handlers.take)
-    loaded = page.load(with_plain_errors(_restored), None, [tabs, it.state], **PRIVATE)
+    loaded = page.load(with_plain_errors(_restored), None, [tabs, it.state, it.source, it.find], **PRIVATE)
     loaded.then(None, None, None, js=_ADDRESS_READ, **PRIVATE)
-
-
-def _task_chosen(query: str, event: gr.SelectData) -> Shown:
-    return handlers.choose_cell(query, task=str(event.value))
-
-
-def _level_chosen(query: str, event: gr.SelectData) -> Shown:
-    return handlers.choose_cell(query, level=str(event.value))
 
 
 def _acted(query: str, event: gr.EventData) -> Shown:
@@ -197,6 +177,5 @@ def _acted(query: str, event: gr.EventData) -> Shown:
 
 def _restored(request: gr.Request) -> tuple[Any, ...]:
     """Keep what the address says of the page, and open the tab where it says so: that draws it."""
-    query = dict(request.query_params)
-    state = handlers.said_in(query)
-    return gr.Tabs(selected="benchmark") if query.get("tab") == "benchmark" else SKIP, state
+    said = dict(request.query_params)
+    return gr.Tabs(selected="benchmark") if said.get("tab") == "benchmark" else SKIP, *handlers.restore(said)

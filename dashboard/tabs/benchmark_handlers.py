@@ -15,11 +15,10 @@ import gradio as gr
 
 from dashboard.benchmark_link import BenchmarkView, query_of, settled, view_of
 from dashboard.components.take_card import names_of, take_html
-from dashboard.names import task_name, tasks_in_order
 from dashboard.opened import key_of
 from dashboard.served_files import address_of, write_table
 from dashboard.table_rows import frame_of
-from dashboard.tables import at, folder_of, levels_of, table, why_empty
+from dashboard.tables import first_source, folder_of, table, why_empty
 from dashboard.tabs import benchmark_parts as parts
 from dashboard.tabs.clip_texts import problem, small
 from engine.errors import TableError, UnknownKeyError
@@ -32,15 +31,12 @@ class Shown(NamedTuple):
     """Updates of the page's parts, in the order of `benchmark.Benchmark.parts`."""
 
     state: Update = SKIP
-    source: Update = SKIP
-    task: Update = SKIP
-    level: Update = SKIP
+    filters: Update = SKIP
     note: Update = SKIP
     body: Update = SKIP
     matrix: Update = SKIP
     pair: Update = SKIP
     clips_box: Update = SKIP
-    find: Update = SKIP
     clips: Update = SKIP
     curves: Update = SKIP
     stated_box: Update = SKIP
@@ -77,25 +73,17 @@ def _with_code(html: str) -> str:
 
 def _empty(view: BenchmarkView, note: str) -> Shown:
     hidden = gr.update(visible=False)
-    return Shown(
-        state=query_of(view), source=view.source or SKIP, task=hidden, level=hidden, note=note, body=hidden
-    )
+    return Shown(state=query_of(view), filters="", note=note, body=hidden)
 
 
 def _whole(view: BenchmarkView) -> Shown:
-    agreement = table(view.source, "agreement")
-    tasks = [(task_name(key), key) for key in tasks_in_order(agreement["task"])]
-    levels = [(level.name, level.key) for level in levels_of(at(agreement, task=view.task))]
     measured = view.source != "published"
     charts = {**(parts.differences(view) if measured else {}), **parts.confound(view)}
     return Shown(
-        source=view.source,
-        task=gr.update(choices=tasks, value=view.task, visible=True),
-        level=gr.update(choices=levels, value=view.level, visible=True),
+        filters=parts.filters(view),
         note=parts.note(view),
         body=gr.update(visible=True),
         matrix=parts.matrix(view),
-        find=view.find,
         curves=gr.update(visible=measured),
         errors_box=gr.update(visible=measured),
         stated_box=gr.update(visible=not measured),
@@ -115,13 +103,18 @@ def _drawn(charts: parts.Parts) -> dict[str, Update]:
 
 def _of_pair(view: BenchmarkView) -> dict[str, Update]:
     """Return the parts that change with the pair."""
+    accuracy = _drawn(parts.accuracy(view)) if view.source != "published" else {}
+    return _of_cell(view) | accuracy
+
+
+def _of_cell(view: BenchmarkView) -> dict[str, Update]:
+    """Return the parts that change with the noise condition or the pair."""
     return {
         "pair": parts.pair(view),
         "clips_box": gr.update(visible=parts.has_clips(view)),
         "errors": parts.errors(view),
         "decision": parts.decision(view),
         **_of_list(view),
-        **(_drawn(parts.accuracy(view)) if view.source != "published" else {}),
         "take": take_html(view),
     }
 
@@ -131,37 +124,33 @@ def _of_list(view: BenchmarkView) -> dict[str, Update]:
     return {"state": query_of(view), "clips": shown}
 
 
-def said_in(query: Mapping[str, str]) -> str:
-    """Return what an address says of this page, as a query string of ours; "" when it says nothing."""
-    view = view_of(query)
-    return "" if view == BenchmarkView() else query_of(view)
+def restore(said: Mapping[str, str]) -> tuple[str, str, Update]:
+    """Return what an address says of this page as a query string of ours ("": nothing), its source and its search."""
+    view = view_of(said)
+    state = "" if view == BenchmarkView() else query_of(view)
+    # Filling the search is an event of this tab, which would take the address from the one that is open.
+    return state, view.source or first_source(), view.find or SKIP
 
 
 def choose_source(query: str, source: str) -> Shown:
-    """Return the page of another source; tasks and systems differ, so the rest starts afresh."""
-    del query
-    return draw(query_of(BenchmarkView(source=source)))
+    """Return the page of another source; tasks and systems differ, so all but the search starts afresh."""
+    return draw(query_of(BenchmarkView(source=source, find=view_of(query).find)))
 
 
-def choose_cell(query: str, *, task: str | None = None, level: str | None = None) -> Shown:
-    """Return the page for another task or another noise condition, pair and class kept where they exist.
-
-    A choice that the page shows already changes nothing: Gradio reports some choices twice.
-    """
-    view = view_of(query)
-    asked = replace(view, task=task or view.task, level=level or view.level, page=0)
-    if (asked.task, asked.level) == (view.task, view.level):
-        return Shown()
-    if asked.task != view.task:
-        return draw(query_of(asked))
-    view = settled(asked)
-    return Shown(matrix=parts.matrix(view), **_drawn(parts.confound(view)), **_of_pair(view))
+def _choose_cell(before: BenchmarkView, choice: str) -> Shown:
+    """Return the page for another task or another noise condition, pair and class kept where they exist."""
+    asked = view_of(choice)
+    if asked.task:
+        return draw(query_of(replace(before, task=asked.task, page=0)))
+    view = settled(replace(before, level=asked.level, page=0))
+    changed = _of_cell(view) if view.pair == before.pair else _of_pair(view)
+    return Shown(matrix=parts.matrix(view), **_drawn(parts.confound(view)), **changed)
 
 
 def find(query: str, text: str) -> Shown:
     """Return the list with only the clips that hold this text; nothing where it is searched for already."""
     asked = view_of(query)
-    if not asked.kind or asked.find == (text or ""):
+    if asked.find == (text or ""):
         return Shown()
     return Shown(**_of_list(settled(replace(asked, find=text or "", page=0))))
 
@@ -171,10 +160,12 @@ def act(query: str, do: str, value: str) -> Shown:
 
     Args:
         query: what is shown.
-        do: "pair", "class", "errors", "sort" or "page"; others change nothing here.
+        do: "option", "pair", "class", "errors", "sort" or "page"; others change nothing here.
         value: of that.
     """
     view = settled(view_of(query))
+    if do == "option":
+        return _choose_cell(view, value)
     asked = view_of({"pair": value, "class": value, "sort": value, "rows": value})
     if do == "pair":
         return Shown(**_of_pair(settled(replace(view, pair=asked.pair, page=0))))

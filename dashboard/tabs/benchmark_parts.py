@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dashboard.benchmark_link import BenchmarkView, level_of
 from dashboard.claims import AGAIN, claims_of, has_ledger, sentence_of
 from dashboard.comparison import difference, matched_pairs
 from dashboard.components.agreement_matrix import matrix_html
-from dashboard.components.benchmark_marks import count, heading, nothing, plain_table
+from dashboard.components.benchmark_marks import count, heading, nothing, plain_table, select_html
 from dashboard.components.clip_list import list_html, rows_of, shown_rows
 from dashboard.components.decision_card import decision_html
 from dashboard.components.pair_card import class_name, counts_of, pair_html
@@ -21,13 +21,10 @@ from dashboard.figures.noise_curves import (
     difference_figure,
     difference_table,
 )
-from dashboard.names import in_order, name_of, task_name
+from dashboard.names import in_order, name_of, task_name, tasks_in_order
 from dashboard.opened import obstacle_of
 from dashboard.published import published
 from dashboard.tables import Level, answers_at, at, clips_of, levels_of, manifest, table
-
-if TYPE_CHECKING:
-    pass
 
 NO_CURVE = "The paper draws these curves without printing their points; this is what it states of them"
 LABELS = {"measured": "Measured here", "published": "Published, arXiv 2602.17598", "own": "Own run"}
@@ -68,6 +65,15 @@ def note(view: BenchmarkView) -> str:
         f'<p class="bm-source"><b>{LABELS[view.source]}</b> {escape(where)}</p>'
         f'<p class="bm-claims">{escape(said)} {ledger}</p>'
     )
+
+
+def filters(view: BenchmarkView) -> str:
+    """Return the lists of tasks and of the noise conditions of the view's task, without what is chosen in them."""
+    agreement = table(view.source, "agreement")
+    tasks = {key: task_name(key) for key in tasks_in_order(agreement["task"])}
+    levels = {level.key: level.name for level in levels_of(at(agreement, task=view.task))}
+    lists = (("on", "Task", tasks, "bm-task"), ("level", "Noise", levels, "bm-level"))
+    return f'<div class="listed-choices">{"".join(select_html("benchmark", *one) for one in lists)}</div>'
 
 
 def matrix(view: BenchmarkView) -> str:

@@ -33,7 +33,7 @@ class Claims:
     @property
     def parts(self) -> list[Any]:
         """Components in the order of the fields of `Drawn`."""
-        return [self.source, self.head, self.shown]
+        return [self.head, self.shown]
 
 
 def claims_tab() -> Claims:
@@ -60,14 +60,21 @@ def bind_claims(page: gr.Blocks, it: Claims, tabs: gr.Tabs, here: gr.Tab) -> Non
         tabs: of the page.
         here: this tab.
     """
-    for event in (here.select, it.source.input):
-        drawn = event(with_plain_errors(handlers.draw), [it.source], it.parts, **QUICK)
-        drawn.then(None, [it.source], None, js=_SHOW_ADDRESS, **PRIVATE)
-    page.load(with_plain_errors(_opened), None, [tabs, *it.parts], **QUICK)
+    # A source that is chosen while the one before is being drawn is drawn next.
+    drawn = gr.on(
+        [here.select, it.source.input],
+        with_plain_errors(handlers.draw),
+        [it.source],
+        it.parts,
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    drawn.then(None, [it.source], None, js=_SHOW_ADDRESS, **PRIVATE)
+    page.load(_opened, None, [it.source, tabs], **QUICK)
 
 
 def _opened(request: gr.Request) -> tuple[Any, ...]:
-    query = request.query_params
-    if query.get("tab") != "claims":
-        return (SKIP,) * 4
-    return gr.Tabs(selected="claims"), *handlers.draw(query.get("source", ""))
+    """Choose the source that the address names, and open the tab where it says so: that draws it."""
+    said = request.query_params
+    opened = gr.Tabs(selected="claims") if said.get("tab") == "claims" else SKIP
+    return handlers.source_of(said.get("source")), opened

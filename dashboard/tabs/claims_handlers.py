@@ -9,39 +9,37 @@ from typing import NamedTuple
 
 from dashboard.claims import AGAIN, LEDGER, LEDGER_SOURCES, cells_of, claims_of, has_ledger
 from dashboard.components.claims_list import HOW, STAND_INS, ledger_html, summary_html
+from dashboard.mechanism_link import first_source
 from dashboard.table_rows import frame_of
-from dashboard.tables import first_source, folder_of, why_empty
+from dashboard.tables import folder_of, why_empty
 from dashboard.tabs.clip_texts import problem, small
 from engine.errors import TableError
 
 
 class Drawn(NamedTuple):
-    """The page's parts: the chosen source, what stands above the ledger, and the ledger."""
+    """The page's parts: what stands above the ledger, and the ledger."""
 
-    source: str
     head: str
     shown: str
 
 
-def draw(source: str) -> Drawn:
-    """Return the page of a source; what cannot be read is said in place of the ledger.
+def source_of(said: str | None) -> str:
+    """Return the source that is asked for, where there is none what the tab opens on."""
+    return said if said in LEDGER_SOURCES else first_source()
 
-    Args:
-        source: measured or own; anything else gives what the app opens on.
-    """
-    if source not in LEDGER_SOURCES:
-        source = first_source() if first_source() in LEDGER_SOURCES else "measured"
+
+def draw(said: str | None) -> Drawn:
+    """Return the page of a source; what cannot be read is said in place of the ledger."""
+    source = source_of(said)
     if folder_of(source) is None:
-        return Drawn(source, _with_code(small(why_empty(source))), "")
+        return Drawn(_with_code(small(why_empty(source))), "")
     if not has_ledger(source):
-        return Drawn(source, _with_code(small(AGAIN)), "")
+        return Drawn(_with_code(small(AGAIN)), "")
     try:
         claims = claims_of(source)
-        return Drawn(
-            source, _head(source, summary_html(claims)), ledger_html(source, claims, cells_of(source))
-        )
+        return Drawn(_head(source, summary_html(claims)), ledger_html(source, claims, cells_of(source)))
     except TableError as error:
-        return Drawn(source, problem(str(error)), "")
+        return Drawn(problem(str(error)), "")
 
 
 def _head(source: str, summary: str) -> str:

@@ -79,7 +79,7 @@ class Interleaved:
 
     @property
     def charts(self) -> Sequence[Any]:
-        """Components in the order of `handlers.draw`, without the source."""
+        """Components in the order of `handlers.draw`."""
         cards = [
             part for card in self.cards.values() for part in (card.head, card.plot, card.table, card.clips)
         ]
@@ -239,10 +239,17 @@ def _bind_clip(it: Interleaved) -> None:
 def _bind_charts(it: Interleaved, here: gr.Tab, address: Callable[[Any], None]) -> None:
     """Draw the charts when the tab is opened, and anew for another source or k."""
     chosen = [it.source, it.k]
-    draw, draw_anew = with_plain_errors(handlers.draw), with_plain_errors(handlers.draw_anew)
-    address(here.select(draw, [*chosen, it.point], [it.source, *it.charts], **QUICK))
-    address(it.source.input(draw_anew, chosen, [it.point, it.source, *it.charts], **QUICK))
-    address(it.k.input(handlers.choose_k, chosen, [it.view, it.point, *it.charts], **QUICK))
+    address(here.select(with_plain_errors(handlers.draw), [*chosen, it.point], it.charts, **QUICK))
+    # A choice that is made while the one before is being drawn is drawn next, with all that is chosen by then.
+    anew = gr.on(
+        [it.source.input, it.k.input],
+        with_plain_errors(handlers.draw_anew),
+        chosen,
+        [it.view, it.point, *it.charts],
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    address(anew)
 
 
 def _bind_points(it: Interleaved, address: Callable[[Any], None]) -> None:

@@ -20,7 +20,6 @@ from dashboard.interleaved_link import (
     TAB,
     InterleavedView,
     Point,
-    first_source,
     point_of,
     query_of,
     state_of,
@@ -28,7 +27,7 @@ from dashboard.interleaved_link import (
 )
 from dashboard.mechanism.behind import has_table, where_measured
 from dashboard.mechanism.section import Drawn, Section
-from dashboard.mechanism_link import MAX_CHARACTERS, PAGE_SOURCES
+from dashboard.mechanism_link import MAX_CHARACTERS, PAGE_SOURCES, first_source
 from dashboard.opened import key_of, open_clip
 from dashboard.served_files import address_of, write_table
 from dashboard.table_rows import frame_of
@@ -65,7 +64,7 @@ def card_id(section: Section) -> str:
 
 
 def draw(source: str | None, k: int, state: str = "") -> tuple[Update, ...]:
-    """Return the source that is shown, where it was measured, each chart with its list, and what to take along.
+    """Return where the numbers were measured, each chart with its list, and what to take along.
 
     Args:
         source: of the numbers; None takes the first there is.
@@ -77,18 +76,12 @@ def draw(source: str | None, k: int, state: str = "") -> tuple[Update, ...]:
     cards = [
         part for section in SECTIONS for part in (*_card(section, source, k), _list(section, source, point))
     ]
-    return (source, _note(source), *cards, _take(source))
+    return (_note(source), *cards, _take(source))
 
 
 def draw_anew(source: str | None, k: int) -> tuple[Update, ...]:
-    """Return no point, and the charts of another source: its models may differ."""
-    return (NOTHING, *draw(source, k))
-
-
-def choose_k(source: str | None, k: int) -> tuple[Update, ...]:
-    """Return what tells the view its k, no point, and the charts; the source is left alone."""
-    _, *shown = draw(source, k)
-    return (k_value(k), NOTHING, *shown)
+    """Return what tells the view its k, no point, and the charts: another source's models may differ."""
+    return (k_value(k), NOTHING, *draw(source, k))
 
 
 def _card(section: Section, source: str, k: int) -> tuple[Update, Update, Update]:
@@ -205,7 +198,7 @@ def restore(said: Mapping[str, str]) -> tuple[Update, ...]:
     """Return what the model lacks, then tab, clip, its note and words, k, after, source, point and whether to run."""
     why = small(why_no_model())
     if said.get("tab") != TAB:
-        return (why, *(SKIP for _ in range(8)), False)
+        return (why, *(SKIP for _ in range(6)), first_source(), SKIP, False)
     known = {example.key: example for example in EXAMPLES}
     view = view_of(said, known)
     clip, runs = _restored_clip(view, known)

@@ -1,7 +1,7 @@
 """What tabs share whose state is their link: turns, the address, parts whose buttons report, opening a clip.
 
 The state is one query string in a hidden box. An event gets the state that the one before it left, and the
-browser's address follows.
+browser's address follows. What a person chose is never sent back: an answer would undo a newer choice.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ ASSETS = Path(__file__).resolve().parents[1] / "components" / "assets"
 
 # Actions take turns, each on what the one before left: two quick ones would otherwise undo each other.
 _IN_TURN = """async (query, ...values) => {
-  const turns = (window.cascadeLensTurns ??= {})[TAB] ??= { query: null, last: Promise.resolve(), done: () => {} };
-  const before = turns.last;
-  let done;
-  turns.last = new Promise((resolve) => { done = resolve; });
-  await Promise.race([before, new Promise((resolve) => setTimeout(resolve, 20000))]);
-  turns.done = done;
+  const turns = (window.cascadeLensTurns ??= {})[TAB] ??= { query: null, last: {} };
+  const before = turns.last, mine = turns.last = {};
+  mine.ended = new Promise((end) => { mine.end = end; });
+  await Promise.race([before.ended, new Promise((resolve) => setTimeout(resolve, 20000))]);
+  turns.now = mine;
   return [turns.query ?? query, ...values];
 }"""
 # What the clip page says of itself stays, except which clip and run it shows.
@@ -35,7 +34,8 @@ _SHOW_ADDRESS = """(query) => {
   const turns = (window.cascadeLensTurns ??= {})[TAB];
   if (turns) {
     turns.query = query;
-    turns.done();
+    turns.now.end();
+    if (turns.now === turns.last) dispatchEvent(new CustomEvent('cascade-lens-settled', { detail: TAB }));
   }
   const address = new URL(location.href);
   const theirs = ['tab', 'source', 'on', 'level', 'pair', 'class', 'find', 'sort', 'rows', 'point', 'clip', 'run'];

@@ -13,7 +13,7 @@ import gradio as gr
 
 from dashboard.errors import with_plain_errors
 from dashboard.mechanism.sections import SECTIONS
-from dashboard.mechanism_link import PAGE_SOURCES
+from dashboard.mechanism_link import PAGE_SOURCES, first_source, view_of
 from dashboard.tabs import mechanism_handlers as handlers
 from dashboard.tabs.clip_rail import Rail
 from dashboard.tabs.events import PRIVATE
@@ -53,7 +53,7 @@ class Mechanism:
         cards = [
             part for card in self.cards.values() for part in (card.head, card.plot, card.table, card.clips)
         ]
-        return [self.state, self.source, self.note, *cards, self.take]
+        return [self.state, self.note, *cards, self.take]
 
 
 def mechanism_tab() -> Mechanism:
@@ -115,7 +115,7 @@ def bind_mechanism(page: gr.Blocks, it: Mechanism, rail: Rail, tabs: gr.Tabs, he
         end_turn(event, it.state, "mechanism")
     bind_open([card.clips for card in it.cards.values()], it.state, rail, tabs, handlers.clip_behind)
     bind_take(it.take, it.state, handlers.take)
-    page.load(with_plain_errors(_restored), None, [tabs, it.state], **PRIVATE)
+    page.load(with_plain_errors(_restored), None, [tabs, it.state, it.source], **PRIVATE)
 
 
 def _drawn(query: str) -> tuple[Any, ...]:
@@ -136,4 +136,5 @@ def _acting(key: str) -> Callable[[str, gr.EventData], tuple[Any, ...]]:
 def _restored(request: gr.Request) -> tuple[Any, ...]:
     """Keep what the address says of the page, and open the tab where it says so: that draws it."""
     state = handlers.said_in(dict(request.query_params))
-    return gr.Tabs(selected="mechanism") if state else handlers.SKIP, state
+    opened = gr.Tabs(selected="mechanism") if state else handlers.SKIP
+    return opened, state, view_of(state).source or first_source()

@@ -46,7 +46,7 @@ PUBLISHED_BESIDE = "The paper's figures stand beside, in panels of their own."
 def part_names() -> tuple[str, ...]:
     """Return the names of the page's parts in the order of `mechanism.Mechanism.parts`."""
     return (
-        *("state", "source", "note"),
+        *("state", "note"),
         *(f"{section.key}.{part}" for section in SECTIONS for part in ("head", "plot", "table", "clips")),
         "take",
     )
@@ -60,9 +60,9 @@ def in_order(shown: Shown) -> tuple[Update, ...]:
 def draw(query: str) -> Shown:
     """Return the whole page for a query string."""
     view = settled(view_of(query))
-    shown: Shown = {"state": query_of(view), "source": view.source, "note": _note(view)}
+    shown: Shown = {"state": query_of(view), "note": _note(view)}
     for section in SECTIONS:
-        head = head_html(section, options_of(section, view.source), chosen_in(view, section.key))
+        head = head_html(section, options_of(section, view.source))
         shown |= {f"{section.key}.head": head} | _section(view, section) | _list(view, section)
     return shown | {"take": mechanism_take_html(view.source)}
 
@@ -141,7 +141,7 @@ def act(query: str, key: str, do: str, value: str) -> Shown:
         return {}
     view = settled(view_of(query))
     if do == "option":
-        view = with_option(view, key, value)
+        view = with_option(view, value)
         return {"state": query_of(view)} | _section(view, section)
     if do == "page" and view.section == key:
         view = replace(view, page=view_of({"rows": value}).page)

@@ -9,6 +9,7 @@ from engine.conditions import erasers_folder
 from engine.errors import EngineError
 from engine.recipe import say_recipe
 from engine.systems.catalogue import get_spec
+from engine.systems.laptop_rows import LAPTOP_SYSTEMS
 from engine.systems.registry import load_speech_llm
 from precompute.mini.ctc_head import fit_ctc_head
 from precompute.mini.fit_erasers import (
@@ -25,13 +26,20 @@ from precompute.mini.world import build_world
 from precompute.training.sentences import read_sentences, spoken_form
 from precompute.training.texts import share_of
 
-FULL_CLIPS, FULL_HELD_CLIPS = 900, 500
-QUICK_CLIPS, QUICK_HELD_CLIPS = 60, 40
+# Clips that are fitted on, and others that the probes are scored on.
+FULL_CLIPS, LAPTOP_CLIPS, QUICK_CLIPS = (900, 500), (300, 150), (60, 40)
+LEAST_CLIPS = 20  # fewer hold too few sentences for the probes' folds
 HEAD_CLIPS = 300
 HELD_PARTS = 10  # of the corpora's sentences one in ten is kept for the scores
 
 
-def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox", corpora: Path | None = None) -> str:
+def fit_all(
+    quick: bool,
+    out: Path | None,
+    key: str = "mini-ultravox",
+    corpora: Path | None = None,
+    counts: tuple[int | None, int | None] = (None, None),
+) -> str:
     """Fit all erasers of one speech LLM; returns a table of what fresh probes read of them.
 
     Args:
@@ -39,16 +47,24 @@ def fit_all(quick: bool, out: Path | None, key: str = "mini-ultravox", corpora: 
         out: folder of the erasers; None for the system's own.
         key: of the speech LLM.
         corpora: folder of the text corpora, whose train splits are said; None for the mini world's sentences.
+        counts: of clips to fit on and of held-out ones; None for what is usual for the system.
 
     Raises:
-        EngineError: there is no such speech LLM, its weights are missing, or a corpus is.
+        EngineError: there is no such speech LLM, its weights are missing, or a corpus is; too few clips.
     """
     if get_spec(key).kind != "speech_llm":
         raise EngineError(f"{get_spec(key).name} hears no audio of its own; name a speech LLM.")
+    usual = QUICK_CLIPS if quick else LAPTOP_CLIPS if key in LAPTOP_SYSTEMS else FULL_CLIPS
+    n_fit, n_held = (
+        standing if given is None else given for given, standing in zip(counts, usual, strict=True)
+    )
+    if min(n_fit, n_held) < LEAST_CLIPS:
+        raise EngineError(
+            f"Erasers need {LEAST_CLIPS} clips to fit on and as many held out; give more of them."
+        )
     system = load_speech_llm(key)
     train, test = _mini_world() if corpora is None else _sentences_of(corpora)
     rng = random.Random(ERASER_SEED)
-    n_fit, n_held = (QUICK_CLIPS, QUICK_HELD_CLIPS) if quick else (FULL_CLIPS, FULL_HELD_CLIPS)
     fit_sentences, held_sentences = rng.sample(train, n_fit), rng.sample(test, n_held)
     voices = [voice for voice in train_voices() if voice.engine == "espeak"]
     said = draw_recipes(fit_sentences[:HEAD_CLIPS], voices, ERASER_SEED + 2, feel=False)

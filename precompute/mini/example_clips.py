@@ -1,18 +1,17 @@
 """Making the example clips: unseen sentences in unseen voices, one for each kind of question.
 
-`python -m precompute examples` writes assets/examples: FLAC files and index.json. Nothing is picked by what
-the models answer: the first held-out items of each task are taken.
+`python -m precompute examples` writes them behind the natural ones (`precompute.training.examples`). Nothing is
+picked by what the models answer: the first held-out items of each task are taken.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import soundfile
-
-from engine.audio import SAMPLE_RATE_HZ
+from engine.audio import AudioClip
 from engine.errors import VoiceError
+from engine.examples import Example
+from precompute.example_files import put_examples
 from precompute.mini.held_out import HeldOutItem, gold_of, held_out_items, say_item
 from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 
@@ -35,33 +34,31 @@ def write_examples(folder: Path) -> int:
     Raises:
         VoiceError: espeak-ng or Festival is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    spoken = []
     for task, count, unseen_engine in _PLAN:
         items = held_out_items(task, count + 2)
         chosen = items[2:] if unseen_engine else items[:count]
         for number, item in enumerate(chosen[:count], start=1):
             key = f"{task}-{'festival' if unseen_engine else number}"
-            rows.append(_write(folder, key, item, unseen_engine_voices() if unseen_engine else test_voices()))
-    index = json.dumps(rows, indent=1)
-    (folder / "index.json").write_text(index + "\n", encoding="utf-8")
-    return len(rows)
+            spoken.append(_say(folder, key, item, unseen_engine_voices() if unseen_engine else test_voices()))
+    return put_examples(folder, spoken)
 
 
-def _write(folder: Path, key: str, item: HeldOutItem, voices: tuple[Voice, ...]) -> dict[str, object]:
+def _say(folder: Path, key: str, item: HeldOutItem, voices: tuple[Voice, ...]) -> tuple[Example, AudioClip]:
     clip, words, voice = say_item(item, voices)
     if not len(clip.samples):
         raise VoiceError(f"{voice.name} said nothing for {key}.")
-    soundfile.write(folder / f"{key}.flac", clip.samples, SAMPLE_RATE_HZ, subtype="PCM_16")
     sentence = item.sentence.text
-    return {
-        "key": key,
-        "title": f"{item.task}: {sentence}",
-        "task": item.task,
-        "prompt": item.prompt,
-        "reference": sentence,
-        "words": [[w.text, round(w.start_s, 3), round(w.end_s, 3)] for w in words],
-        "gold": gold_of(item, voice),
-        "aliases": list(item.sentence.aliases),
-        "voice": f"{voice.engine} {voice.name}, a {voice.sex}",
-    }
+    example = Example(
+        key=key,
+        title=f"{item.task}: {sentence}",
+        file=folder / f"{key}.flac",
+        task=item.task,
+        prompt=item.prompt,
+        reference=sentence,
+        words=words,
+        gold=gold_of(item, voice),
+        aliases=tuple(item.sentence.aliases),
+        voice=f"{voice.engine} {voice.name}, a {voice.sex}",
+    )
+    return example, clip

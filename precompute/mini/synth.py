@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # flite's mean pitch in Hz by sex at espeak-ng pitch 50; one pitch unit moves it by 1.2 %.
 _FLITE_PITCH_HZ = {"man": 112.0, "woman": 178.0}
+_TARGET = "said.wav"
 
 
 @dataclass(frozen=True)
@@ -57,39 +58,55 @@ def render(text: str, voice: Voice, prosody: Prosody) -> Rendering:
             volume=prosody.volume,
         )
         return Rendering(samples, rate_hz, words)
-    program = "flite" if voice.engine == "flite" else "text2wave"
-    if shutil.which(program) is None:
-        raise VoiceError(
-            f"{voice.engine} is not installed; install Debian's package {voice.engine} to train."
-        )
-    if not re.fullmatch(r"[a-z' ]+", text):
-        raise VoiceError(f'"{text[:40]}" has characters other than letters, apostrophes and spaces.')
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "said.wav"
-        command = (
-            _flite(text, voice, prosody, target) if program == "flite" else _festival(voice, prosody, target)
-        )
-        done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
-        if done.returncode != 0 or not target.exists():
-            raise VoiceError(f"{voice.engine} could not say the sentence: {done.stderr.strip()[:200]}")
-        samples, rate_hz = soundfile.read(target, dtype="float32")
+    stretch = 165 / prosody.rate_wpm
+    if voice.engine == "flite":
+        pitch_hz = _FLITE_PITCH_HZ[voice.sex] * 1.012 ** (prosody.pitch - 50)
+        spread_hz = 0.25 * prosody.pitch_range * pitch_hz / 100
+        samples, rate_hz = say_with_flite(text, voice.name, stretch, pitch_hz, spread_hz)
+    else:
+        duration = f"(Parameter.set 'Duration_Stretch {stretch:.3f})"
+        command = ["text2wave", "-eval", f"(voice_{voice.name})", "-eval", duration, "-o", _TARGET, "-"]
+        samples, rate_hz = _said_by("festival", command, text)
     return Rendering(samples * prosody.volume / 100, rate_hz, ())
 
 
-def _flite(text: str, voice: Voice, prosody: Prosody, target: Path) -> list[str]:
-    pitch_hz = _FLITE_PITCH_HZ[voice.sex] * 1.012 ** (prosody.pitch - 50)
+def say_with_flite(
+    text: str, voice: str, stretch: float, pitch_hz: float, spread_hz: float
+) -> tuple[Float[np.ndarray, "samples"], int]:  # noqa: F821 - jaxtyping axis name
+    """Return (float32 samples, their rate in Hz) of a text said by Debian's flite.
+
+    Args:
+        text: lower-case letters, apostrophes and spaces.
+        voice: name of one of flite's.
+        stretch: of all durations, 1 for the voice's own.
+        pitch_hz: mean of the pitch.
+        spread_hz: its standard deviation.
+
+    Raises:
+        VoiceError: flite is not installed, the text has other characters, or flite failed.
+    """
     settings = {
-        "duration_stretch": 165 / prosody.rate_wpm,
+        "duration_stretch": stretch,
         "int_f0_target_mean": pitch_hz,
-        "int_f0_target_stddev": 0.25 * prosody.pitch_range * pitch_hz / 100,
+        "int_f0_target_stddev": spread_hz,
     }
     options = [part for name, value in settings.items() for part in ("--setf", f"{name}={value:.3f}")]
-    return ["flite", "-voice", voice.name, *options, "-t", text, "-o", str(target)]
+    return _said_by("flite", ["flite", "-voice", voice, *options, "-t", text, "-o", _TARGET], text)
 
 
-def _festival(voice: Voice, prosody: Prosody, target: Path) -> list[str]:
-    stretch = f"(Parameter.set 'Duration_Stretch {165 / prosody.rate_wpm:.3f})"
-    return ["text2wave", "-eval", f"(voice_{voice.name})", "-eval", stretch, "-o", str(target), "-"]
+def _said_by(package: str, command: list[str], text: str) -> tuple[np.ndarray, int]:
+    """Run a synthesiser of a Debian package in a folder of its own and return what it wrote there."""
+    if shutil.which(command[0]) is None:
+        raise VoiceError(f"{package} is not installed; install Debian's package {package} to train.")
+    if not re.fullmatch(r"[a-z' ]+", text):
+        raise VoiceError(f'"{text[:40]}" has characters other than letters, apostrophes and spaces.')
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / _TARGET
+        done = subprocess.run(command, cwd=folder, input=text, text=True, capture_output=True, check=False)
+        if done.returncode != 0 or not target.exists():
+            raise VoiceError(f"{package} could not say the sentence: {done.stderr.strip()[:200]}")
+        samples, rate_hz = soundfile.read(target, dtype="float32")
+    return samples, rate_hz
 
 
 @dataclass(frozen=True)

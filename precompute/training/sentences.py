@@ -6,8 +6,6 @@ test sets, CMU ARCTIC). `precompute.training.speech` says them.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
 import random
 import re
@@ -15,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from engine.errors import ModelFilesError
+from precompute.training.corpus_files import CorpusFiles
 
 LENGTH_WORDS = (3, 18)
 ENOUGH_OF_A_WORD = 6  # passes over the sentences, each of which may bring every word once more
@@ -26,17 +23,16 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'"})
 
 @dataclass(frozen=True)
 class Source:
-    """A file of one corpus: its path below the corpora's folder, and how its texts are read."""
+    """A file of one corpus: its path below the corpora's folder, and a table's column of texts, by name or number."""
 
     path: str
     column: str | int = ""
-    delimiter: str = ","
 
 
 SOURCES = (
-    Source("sst2/train.tsv", "sentence", "\t"),
+    Source("sst2/train.tsv", "sentence"),
     Source("ag_news/train_581.csv", 2),
-    Source("ag_news/alps_dev_10k.tsv", 0, "\t"),
+    Source("ag_news/alps_dev_10k.tsv", 0),
     Source("meld/train_sent_emo.csv", "Utterance"),
     Source("emorynlp/emorynlp_train_final.csv", "Utterance"),
     Source("commonsense_qa/train_rand_split.jsonl"),
@@ -66,15 +62,15 @@ def read_sentences(corpora: Path) -> tuple[list[str], dict[str, str]]:
     Raises:
         ModelFilesError: a file is not in the folder.
     """
-    hashes: dict[str, str] = {}
+    files = CorpusFiles(corpora)
     found: dict[str, None] = {}
-    unwanted = {spoken_form(row[2]) for row in csv.reader(_text(corpora, AG_NEWS_TEST, hashes).splitlines())}
+    unwanted = {spoken_form(row[2]) for row in files.rows(AG_NEWS_TEST)}
     for source in SOURCES:
-        for text in _texts(source, _text(corpora, source.path, hashes)):
+        for text in _texts(source, files):
             if spoken_form(text) in unwanted:
                 continue
             found |= dict.fromkeys(_pieces(text))
-    return list(found), hashes
+    return list(found), files.hashes
 
 
 def choose_sentences(sentences: Iterable[str], limit: int, seed: int) -> list[str]:
@@ -100,38 +96,18 @@ def choose_sentences(sentences: Iterable[str], limit: int, seed: int) -> list[st
     return random.Random(seed + 1).sample(list(chosen), len(chosen))
 
 
-def _text(corpora: Path, path: str, hashes: dict[str, str]) -> str:
-    file = corpora / path
-    if not file.exists():
-        raise ModelFilesError(
-            f"{path} is not in the folder of corpora; see its README for where it comes from."
-        )
-    data = file.read_bytes()
-    hashes[path] = hashlib.sha256(data).hexdigest()
-    return data.decode("utf-8-sig")
-
-
-def _texts(source: Source, text: str) -> Iterator[str]:
+def _texts(source: Source, files: CorpusFiles) -> Iterator[str]:
     if source.path.endswith(".txt"):
-        yield from text.split("\n")
+        yield from files.text(source.path).split("\n")
     elif source.path.endswith(".jsonl"):
-        for line in filter(str.strip, text.split("\n")):
-            row = json.loads(line)
+        for row in files.objects(source.path):
             yield row["question"]["stem"] if "question" in row else row["instruction"]
     elif source.path.endswith(".json"):
-        yield from (row["qText"] for row in json.loads(text))
+        yield from (row["qText"] for row in json.loads(files.text(source.path)))
     elif isinstance(source.column, int):
-        for row in csv.reader(text.split("\n"), delimiter=source.delimiter, quoting=_quoting(source)):
-            if len(row) > source.column:
-                yield row[source.column]
+        yield from (row[source.column] for row in files.rows(source.path))
     else:
-        for fields in csv.DictReader(text.split("\n"), delimiter=source.delimiter, quoting=_quoting(source)):
-            yield fields[source.column] or ""
-
-
-def _quoting(source: Source) -> Literal[0, 3]:
-    """Return how the table writes its cells: one with commas quotes them, one with tabs does not."""
-    return csv.QUOTE_MINIMAL if source.delimiter == "," else csv.QUOTE_NONE
+        yield from (row[source.column] for row in files.table(source.path))
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import subprocess
-import tempfile
 import time
 import unicodedata
 from collections import deque
@@ -19,17 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import soundfile
 import torch
 from safetensors.torch import save_file
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.errors import VoiceError
 from engine.systems.audio_tower import layer_states
 from engine.systems.letter_readout import LETTERS
 from engine.voice import phonemes, speak
 from precompute.mini.augment import MelFront, Strength, change_waveform
+from precompute.mini.synth import say_with_flite
 from precompute.training.sentences import spoken_form
 
 logger = logging.getLogger(__name__)
@@ -40,6 +37,7 @@ HOP_SAMPLES = 160
 LONGEST_S = 10.0
 STRENGTH = Strength(0.8)
 # flite's rms and Kokoro are never trained on: they are the held-out voices.
+PIPER, KOKORO = "voice-piper-joe", "voice-kokoro"
 FLITE_VOICES = ("slt", "awb", "kal16", "kal")
 HELD_OUT_FLITE = "rms"
 KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
@@ -93,23 +91,23 @@ class PiperVoice:
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._ids: dict[str, list[int]] = config["phoneme_id_map"]
         self._voice = config["espeak"]["voice"]
+        self._scales = [config["inference"][name] for name in ("noise_scale", "length_scale", "noise_w")]
         self.rate_hz = int(config["audio"]["sample_rate"])
 
-    def say(self, text: str, rng: random.Random) -> np.ndarray:
-        """Return the samples of a text, its pace and liveliness drawn anew."""
-        said = unicodedata.normalize("NFD", ", ".join(phonemes(text, self._voice))) + rng.choice(
-            (".", ".", "?", "!", "")
-        )
+    def say(self, text: str, rng: random.Random | None = None) -> np.ndarray:
+        """Return the samples of a text; its pace, liveliness and end are drawn, or the voice's own for None."""
+        end = rng.choice((".", ".", "?", "!", "")) if rng else "."
+        said = unicodedata.normalize("NFD", ", ".join(phonemes(text, self._voice))) + end
         ids = [*self._ids["^"], *self._ids["_"]]
         for phoneme in said:
             if phoneme in self._ids:
                 ids += [*self._ids[phoneme], *self._ids["_"]]
         ids += self._ids["$"]
-        scales = [rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.0)]
+        drawn = [rng.uniform(0.4, 0.9), rng.uniform(0.8, 1.2), rng.uniform(0.5, 1.0)] if rng else self._scales
         inputs = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
-            "scales": np.array(scales, np.float32),
+            "scales": np.array(drawn, np.float32),
         }
         return np.asarray(self._session.run(None, inputs)[0], np.float32).reshape(-1)
 
@@ -143,27 +141,6 @@ class KokoroVoice:
             "speed": np.array([speed], np.float32),
         }
         return np.asarray(self._session.run(None, inputs)[0], np.float32).reshape(-1)
-
-
-def say_with_flite(text: str, voice: str, rng: random.Random) -> tuple[np.ndarray, int]:
-    """Return (samples, their rate) of a text said by Debian's flite.
-
-    Raises:
-        VoiceError: flite is not installed or failed.
-    """
-    settings = {
-        "duration_stretch": rng.uniform(0.75, 1.2),
-        "int_f0_target_mean": rng.uniform(85, 145) * (1.6 if voice == "slt" else 1.0),
-        "int_f0_target_stddev": rng.uniform(8, 30),
-    }
-    options = [part for name, value in settings.items() for part in ("--setf", f"{name}={value:.3f}")]
-    with tempfile.NamedTemporaryFile(suffix=".wav") as target:
-        command = ["flite", "-voice", voice, *options, "-t", text, "-o", target.name]
-        try:
-            subprocess.run(command, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise VoiceError("flite cannot speak here; install Debian's package flite to train.") from error
-        return soundfile.read(target.name, dtype="float32")
 
 
 class ShardMaker:
@@ -242,7 +219,10 @@ class ShardMaker:
         if engine == "piper" and self._piper is not None:
             return engine, self._piper.say(text, rng), self._piper.rate_hz
         if engine == "flite":
-            return engine, *say_with_flite(spoken_form(text), rng.choice(FLITE_VOICES), rng)
+            flite = rng.choice(FLITE_VOICES)
+            stretch = rng.uniform(0.75, 1.2)
+            pitch_hz = rng.uniform(85, 145) * (1.6 if flite == "slt" else 1.0)
+            return engine, *say_with_flite(spoken_form(text), flite, stretch, pitch_hz, rng.uniform(8, 30))
         voice = f"{rng.choice(_ESPEAK_LANGUAGES)}+{rng.choice(_ESPEAK_VARIANTS)}"
         samples, rate_hz, _ = speak(
             text,

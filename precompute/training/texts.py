@@ -9,20 +9,18 @@ it reads.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from engine.errors import ModelFilesError, PromptError
+from engine.errors import PromptError
 from engine.spelling import normalise
 from engine.tasks import FREE_FORMS, get_task, instruction_for
 from precompute.corpora.cleaning import clean_line, clean_news, clean_review
+from precompute.training.corpus_files import CorpusFiles
 
 DEV_SHARE, MUSTARD_TEST_SHARE = 20, (3, 10)
 LONGEST_WORDS, LONGEST_ANSWER_WORDS = 60, 30
@@ -90,8 +88,9 @@ def read_corpora(folder: Path) -> Corpora:
     Raises:
         ModelFilesError: a file is missing.
     """
-    found = Corpora()
-    readers: tuple[Callable[[_Files], Iterator[tuple[str, Exchange]]], ...] = (
+    files = CorpusFiles(folder)
+    found = Corpora(hashes=files.hashes)
+    readers: tuple[Callable[[CorpusFiles], Iterator[tuple[str, Exchange]]], ...] = (
         _topics,
         _sentiments,
         _choices,
@@ -100,7 +99,6 @@ def read_corpora(folder: Path) -> Corpora:
         _sarcasm,
         _instructions,
     )
-    files = _Files(folder, found.hashes)
     for read in readers:
         for split, exchange in read(files):
             if 0 < len(exchange.text.split()) <= LONGEST_WORDS:
@@ -167,38 +165,6 @@ def free_form(text: str, rng: random.Random) -> Exchange:
     return Exchange("free", text, form, answers[form])
 
 
-class _Files:
-    """Reads a corpus file as text and keeps its hash."""
-
-    def __init__(self, folder: Path, hashes: dict[str, str]) -> None:
-        self._folder, self._hashes = folder, hashes
-
-    def text(self, path: str) -> str:
-        try:
-            data = (self._folder / path).read_bytes()
-        except OSError as error:
-            raise ModelFilesError(f"The corpora's folder lacks {path}; see docs/training.md.") from error
-        self._hashes[path] = hashlib.sha256(data).hexdigest()
-        return data.decode("utf-8-sig")
-
-    def table(self, path: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
-        return iter(
-            csv.DictReader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter))
-        )
-
-    def rows(self, path: str, delimiter: str = ",") -> Iterator[list[str]]:
-        return iter(
-            csv.reader(io.StringIO(self.text(path)), delimiter=delimiter, quoting=_quoting(delimiter))
-        )
-
-    def lines(self, path: str) -> Iterator[dict[str, object]]:
-        return (json.loads(line) for line in self.text(path).split("\n") if line.strip())
-
-
-def _quoting(delimiter: str) -> Literal[0, 3]:
-    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-
-
 def share_of(text: str, parts: int) -> int:
     """Return a number below `parts` that depends on the words of a text alone: which split it falls into."""
     return int(hashlib.sha256(normalise(text).encode()).hexdigest(), 16) % parts
@@ -212,7 +178,7 @@ def _asked(task: str, text: str, answer: str, prompt: str = "", *, balance: str 
     return Exchange(task, text, instruction_for(get_task(task), prompt), answer, balance)
 
 
-def _topics(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _topics(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     unwanted = set()
     for _, title, body in files.rows("ag_news/test.csv"):
         unwanted |= {normalise(clean_news(body)), normalise(clean_news(f"{title} {body}"))}
@@ -221,19 +187,19 @@ def _topics(files: _Files) -> Iterator[tuple[str, Exchange]]:
         for number, title, body in files.rows("ag_news/train_581.csv")
         for part in (body, f"{title}. {body}", title)
     ]
-    pairs += [(clean_news(row[0]), row[1]) for row in files.rows("ag_news/alps_dev_10k.tsv", "\t")]
+    pairs += [(clean_news(row[0]), row[1]) for row in files.rows("ag_news/alps_dev_10k.tsv")]
     for text, label in pairs:
         if normalise(text) not in unwanted:
             yield _split(text), _asked("topic", text, label, balance=label)
 
 
-def _sentiments(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _sentiments(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     unwanted = {
         normalise(clean_review(row["sentence"]))
         for name in ("dev", "test")
-        for row in files.table(f"sst2/{name}.tsv", "\t")
+        for row in files.table(f"sst2/{name}.tsv")
     }
-    for row in files.table("sst2/train.tsv", "\t"):
+    for row in files.table("sst2/train.tsv"):
         text = clean_review(row["sentence"])
         # The train split holds phrases cut out of sentences; those of two words say little.
         if len(text.split()) > 2 and normalise(text) not in unwanted:
@@ -241,10 +207,9 @@ def _sentiments(files: _Files) -> Iterator[tuple[str, Exchange]]:
             yield _split(text), _asked("sentiment", text, label, balance=label)
 
 
-def _choices(files: _Files) -> Iterator[tuple[str, Exchange]]:
-    for row in files.lines("commonsense_qa/train_rand_split.jsonl"):
+def _choices(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
+    for row in files.objects("commonsense_qa/train_rand_split.jsonl"):
         question = row["question"]
-        assert isinstance(question, dict)
         choices = [(choice["label"], normalise(choice["text"])) for choice in question["choices"]]
         random.Random(str(row["id"])).shuffle(choices)
         text, gold = clean_line(question["stem"]), dict(choices)[row["answerKey"]]
@@ -254,20 +219,20 @@ def _choices(files: _Files) -> Iterator[tuple[str, Exchange]]:
             continue
 
 
-def _trivia(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _trivia(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     for row in json.loads(files.text("web_questions/trainmodel.json")):
         text = clean_line(row["qText"])
         yield _split(text), _asked("trivia", text, clean_line(row["answers"][0]))
 
 
-def _emotions(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _emotions(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     for row in files.table("meld/train_sent_emo.csv"):
         text = clean_line(row["Utterance"])
         if text:
             yield _split(text), _asked("emotion", text, row["Emotion"], balance=row["Emotion"])
 
 
-def _sarcasm(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _sarcasm(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     held, parts = MUSTARD_TEST_SHARE
     for row in json.loads(files.text("mustard/sarcasm_data.json")).values():
         text, label = clean_line(row["utterance"]), "sarcastic" if row["sarcasm"] else "sincere"
@@ -275,13 +240,11 @@ def _sarcasm(files: _Files) -> Iterator[tuple[str, Exchange]]:
         yield split, _asked("sarcasm", text, label, balance=label)
 
 
-def _instructions(files: _Files) -> Iterator[tuple[str, Exchange]]:
+def _instructions(files: CorpusFiles) -> Iterator[tuple[str, Exchange]]:
     """People's instructions with short answers (self-instruct's own evaluation, Apache-2.0)."""
-    for row in files.lines("instructions/user_oriented_instructions.jsonl"):
-        asked = clean_line(str(row["instruction"]))
-        instances = row["instances"]
-        assert isinstance(instances, list)
-        for instance in instances:
+    for row in files.objects("instructions/user_oriented_instructions.jsonl"):
+        asked = clean_line(row["instruction"])
+        for instance in row["instances"]:
             given, answer = clean_line(instance["input"]), clean_line(instance["output"])
             if not 0 < len(answer.split()) <= LONGEST_ANSWER_WORDS:
                 continue

@@ -34,7 +34,7 @@ from precompute.training.backbone import teach_backbone
 from precompute.training.ears import Shards, TrainedEars, train_ears
 from precompute.training.export import READOUT, export_ears
 from precompute.training.sentences import choose_sentences, read_sentences, spoken_form
-from precompute.training.speech import SHARD_CLIPS, PiperVoice, ShardMaker
+from precompute.training.speech import PIPER, SHARD_CLIPS, PiperVoice, ShardMaker
 from precompute.training.tuned_lens import LensSettings, make_tuned_lens
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ WHISPER, LLM, TUNED, EARS = (
     "smollm2-135m-tuned",
     "ultravox-smollm2",
 )
-PIPER = "voice-piper-joe"
 SEED = 0
 SENTENCES = 16_128
 # 30 shards and 1,150 steps are what the weights that ship had; more of both lower the error rate further.
 SPEECH_SHARDS, EARS_STEPS, EARS_BATCH, EARS_RATE = 30, 1_150, 24, 6e-4
 LENS_PROMPTS, LENS_HELD_OUT = 120, 40
 LENS_TASKS = ("transcribe", "topic", "sentiment")
+LENS_SYSTEMS = (EARS, "bridge-smollm2")
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,16 @@ def train_laptop(
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise UnknownKeyError(f'There is no stage "{unknown[0][:40]}". Choose from: {", ".join(STAGES)}.')
     laptop = Laptop(corpora, build, out)
-    done = []
-    for name, (result, work) in STAGES.items():
-        if name in stages or (not stages and not result(laptop).exists()):
-            began = time.monotonic()
-            for needed in (WHISPER, LLM, PIPER):
-                fetch(needed, logger.info)
-            work(laptop)
-            logger.info("%s took %.0f min", name, (time.monotonic() - began) / 60)
-            done.append(name)
-    return done
+    wanted = [name for name in STAGES if name in stages] or [
+        name for name, stage in STAGES.items() if not stage.result(laptop).exists()
+    ]
+    for needed in dict.fromkeys(folder for name in wanted for folder in STAGES[name].needs):
+        fetch(needed, logger.info)
+    for name in wanted:
+        began = time.monotonic()
+        STAGES[name].work(laptop)
+        logger.info("%s took %.0f min", name, (time.monotonic() - began) / 60)
+    return wanted
 
 
 def bfloat16_is_fast() -> bool:
@@ -172,12 +172,13 @@ def _backbone(laptop: Laptop) -> None:
 
 
 def _tuned_lens(laptop: Laptop) -> None:
-    for key in (EARS, "bridge-smollm2"):
+    sentences = _untaught(laptop.corpora, LENS_PROMPTS + LENS_HELD_OUT)
+    for key in LENS_SYSTEMS:
         system = load_speech_llm(key, laptop.out)
         scores = make_tuned_lens(
             system,
-            _prompts(laptop, system, 0, LENS_PROMPTS),
-            _prompts(laptop, system, LENS_PROMPTS, LENS_HELD_OUT),
+            _prompts(system, sentences[:LENS_PROMPTS]),
+            _prompts(system, sentences[LENS_PROMPTS:]),
             laptop.build / "tuned-lens" / key,
             tuned_lens_file(key, laptop.out),
             LensSettings(),
@@ -190,12 +191,17 @@ def _tuned_lens(laptop: Laptop) -> None:
         )
 
 
-def _prompts(laptop: Laptop, system: SpeechLLM, start: int, n: int) -> Iterator[Prepared]:
+def _untaught(corpora: Path, n: int) -> list[str]:
+    """Return sentences that were not chosen to teach the audio encoder, drawn by the seed."""
+    sentences, _ = read_sentences(corpora)
+    taught = {spoken_form(one) for one in choose_sentences(sentences, SENTENCES, SEED)}
+    others = [one for one in sentences if spoken_form(one) not in taught]
+    return random.Random(SEED + 2).sample(others, n)
+
+
+def _prompts(system: SpeechLLM, sentences: Sequence[str]) -> Iterator[Prepared]:
     """Yield prompts about sentences that espeak-ng says, the tasks in turn; the same ones at every call."""
-    sentences, _ = read_sentences(laptop.corpora)
-    # Behind those that the ears were taught: other sentences, in a voice that is easy to make.
-    order = random.Random(SEED + 2).sample(sentences, LENS_PROMPTS + LENS_HELD_OUT)
-    for index, text in enumerate(order[start : start + n]):
+    for index, text in enumerate(sentences):
         samples, rate_hz, _ = speak(spoken_form(text), voice="en-us+m4" if index % 2 else "en-us+f3")
         heard = system.hear(clip_from_samples(samples, rate_hz, "lens"))
         yield system.prepare(heard, TASKS[LENS_TASKS[index % len(LENS_TASKS)]].instruction)
@@ -209,11 +215,28 @@ def _trained(laptop: Laptop) -> Path:
     return laptop.build / "ears" / "final.safetensors"
 
 
-# Stage -> what it leaves behind, and the work; `erasers`, `evaluate` and `examples` are commands of their own.
-STAGES: dict[str, tuple[Callable[[Laptop], Path], Callable[[Laptop], None]]] = {
-    "speech": (lambda laptop: _shards(laptop) / "done", _speech),
-    "ears": (_trained, _ears),
-    "backbone": (lambda laptop: laptop.out / TUNED / "config.json", _backbone),
-    "export": (lambda laptop: laptop.out / EARS / "config.json", _export),
-    "tuned-lens": (lambda laptop: tuned_lens_file(EARS, laptop.out), _tuned_lens),
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the training.
+
+    Attributes:
+        result: what it leaves behind, last of all.
+        work: what it does.
+        needs: model folders that are fetched for it.
+    """
+
+    result: Callable[[Laptop], Path]
+    work: Callable[[Laptop], None]
+    needs: tuple[str, ...]
+
+
+# `erasers`, `evaluate` and `examples` are commands of their own.
+STAGES: dict[str, Stage] = {
+    "speech": Stage(lambda laptop: _shards(laptop) / "done", _speech, (WHISPER, PIPER)),
+    "ears": Stage(_trained, _ears, (WHISPER,)),
+    "backbone": Stage(lambda laptop: laptop.out / TUNED / "config.json", _backbone, (LLM,)),
+    "export": Stage(lambda laptop: laptop.out / EARS / "config.json", _export, (WHISPER,)),
+    "tuned-lens": Stage(
+        lambda laptop: tuned_lens_file(LENS_SYSTEMS[-1], laptop.out), _tuned_lens, (WHISPER, LLM)
+    ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 
+from dashboard.benchmark_link import view_of
 from dashboard.tabs import benchmark_handlers as handlers
 from dashboard.tabs.benchmark_handlers import SKIP, Shown
 from engine.errors import UnknownKeyError
@@ -52,7 +54,7 @@ def test_without_a_measured_run_one_sentence_says_how_to_make_it(
     shown = handlers.draw("source=measured")
     assert shown.body["visible"] is False and "<code>python -m precompute run" in shown.note
     assert shown.state == "tab=benchmark&source=measured"
-    assert handlers.draw("").source == "published"
+    assert handlers.restore({})[1] == "published"
 
 
 def test_a_damaged_run_is_said_in_place_of_the_page(own_run: Path, tmp_path: Path) -> None:
@@ -66,12 +68,28 @@ def test_a_damaged_run_is_said_in_place_of_the_page(own_run: Path, tmp_path: Pat
 
 def test_a_choice_takes_what_the_page_shows_of_the_other(own_run: Path) -> None:
     """Both boxes were sent with each choice: one of them could be a condition that the other no longer has."""
-    shown = handlers.choose_cell(START, task="trivia")
-    assert "on=trivia" in value(shown.state) and value(shown.task) == "trivia"
-    assert value(shown.level) in [key for _, key in shown.level["choices"]]
-    assert "level=clean" in value(handlers.choose_cell(START, level="clean").state)
-    assert changed(handlers.choose_cell(START, task="topic")) == set()
-    assert changed(handlers.choose_cell(START, level="babble-5")) == set()
+    assert "on=trivia" in handlers.act(START, "option", "on=trivia").state
+    assert "level=clean" in handlers.act(START, "option", "level=clean").state
+    unknown = handlers.act(START, "option", "level=no-such")
+    assert view_of(unknown.state).level in re.findall(
+        r'<option value="([^"]+)"', handlers.draw(START).filters
+    )
+
+
+def test_no_answer_says_what_was_chosen(own_run: Path) -> None:
+    """An answer that sends a choice back undoes a newer one, made while the answer was on its way."""
+    lists = handlers.draw(START).filters
+    assert " selected" not in lists and lists.count("<select") == 2
+    other = handlers.act(START, "option", "on=trivia")
+    assert other.filters == lists, "the same lists, whatever is chosen in them, are left alone by the browser"
+    assert "filters" not in changed(handlers.act(START, "option", "level=clean"))
+    assert not {"source", "find"} & set(Shown._fields)
+
+
+def test_another_noise_condition_leaves_the_charts_over_all_of_them_alone(own_run: Path) -> None:
+    shown = changed(handlers.act(START, "option", "level=clean"))
+    assert {"matrix", "pair", "confound_plot", "decision"} <= shown
+    assert not {"accuracy_plot", "difference_plot", "note"} & shown
 
 
 def test_a_pair_leaves_the_matrix_alone(own_run: Path) -> None:
@@ -95,6 +113,8 @@ def test_searching_and_sorting(own_run: Path) -> None:
     query = START + "&class=both_right"
     assert "No clip fits" in handlers.find(query, "zebra crossing").clips
     assert changed(handlers.find(query, "")) == set()
+    # What is searched for before a list is open counts once one is.
+    assert "find=zebra" in handlers.find(START, "zebra").state
     assert 'aria-sort="descending"' in handlers.act(query, "sort", "-gold").clips
 
 

@@ -47,17 +47,17 @@ def bare(made_run: Path) -> Iterator[Path]:
 
 
 def parts_of(shown: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
-    """The parts of each card in what `draw` returns: source and note before them, what to take along after."""
+    """The parts of each card in what `draw` returns: the note before them, what to take along after."""
     parts = ("head", "plot", "table", "clips")
     return {
-        section.key: dict(zip(parts, shown[2 + 4 * at : 6 + 4 * at], strict=True))
+        section.key: dict(zip(parts, shown[1 + 4 * at : 5 + 4 * at], strict=True))
         for at, section in enumerate(SECTIONS)
     }
 
 
 def test_where_a_table_is_not_there_one_sentence_stands_in_its_place(bare: Path) -> None:
     shown = handlers.draw("own", 5)
-    assert shown[0] == "own" and isinstance(shown[1], str) and "no such tables" in shown[-1]
+    assert isinstance(shown[0], str) and "no such tables" in shown[-1]
     for section in SECTIONS:
         card = parts_of(shown)[section.key]
         assert card["plot"]["visible"] is False and section.title in card["head"]
@@ -115,7 +115,7 @@ def test_a_list_is_paged_closed_and_dropped_with_what_it_was_of(own_interleaved:
     assert handlers.act("own", point, "phases", "page", "2")[0] is SKIP
     assert handlers.act("own", point, "recall", "close", "1") == ("",) * 5
     assert handlers.act("own", point, "recall", "open", "clip") == (SKIP,) * 5
-    assert handlers.draw_anew("own", 10)[0] == ""
+    assert handlers.draw_anew("own", 10)[1] == ""
     wrong = handlers.act("own", "", "recall", "point", "nobody~1~2~10~0")[1]
     assert "does not have" in wrong and "problem" in wrong
 
@@ -157,9 +157,9 @@ def test_tables_are_taken_along_and_nothing_else(
 
 
 def test_choosing_k_tells_the_view_and_draws_the_charts(own_interleaved: Path) -> None:
-    view, point, *shown = handlers.choose_k("own", 10)
+    view, point, *shown = handlers.draw_anew("own", 10)
     assert view == {"status": "k", "k": 10} and point == ""
-    cards = parts_of(("own", *shown))
+    cards = parts_of(tuple(shown))
     assert "k = 10" in cards["recall"]["head"] and "k = 10" in cards["phases"]["head"]
     assert all(card["plot"]["visible"] and card["table"] for card in cards.values())
 
@@ -189,7 +189,8 @@ def test_a_link_is_never_trusted() -> None:
     assert (view.point, view.clip) == (NO_POINT, "")
     assert view_of({"interleaved.point": "recall~" + "x" * 400}, ()).point == NO_POINT
     assert view.source in ("own", "measured")
-    assert handlers.restore({"tab": "clip", "interleaved.run": "1"})[-1] is False
+    *_, source, _, run = handlers.restore({"tab": "clip", "interleaved.run": "1"})
+    assert source == "measured" and run is False
 
 
 def test_an_own_clip_is_not_part_of_the_link(tmp_path: Path) -> None:

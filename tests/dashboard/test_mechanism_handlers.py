@@ -85,7 +85,7 @@ def test_fifty_rows_at_a_time(own: Path) -> None:
 
 
 def test_an_option_redraws_its_section_only_and_not_its_own_head(own: Path) -> None:
-    shown = handlers.act("source=own", "lens", "option", "measure=next_5")
+    shown = handlers.act("source=own", "lens", "option", "lens.measure=next_5")
     assert set(shown) == {"state", "lens.plot", "lens.table"}
     assert "lens.measure=next_5" in shown["state"]
     keys = [one for trace in figure_of(shown, "lens").data for one in (trace.customdata or ())]

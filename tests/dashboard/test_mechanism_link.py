@@ -54,10 +54,10 @@ def test_defaults_are_not_in_the_link(own_run: Path) -> None:
     # This run has no lens of its own, so the section opens on the reading that has the paper's figures.
     view = settled(MechanismView("own", {"lens.measure": "set_precision"}))
     assert view.options == {} and chosen_in(view, "lens")["measure"] == "set_precision"
-    other = with_option(view, "lens", "measure=next_1")
+    other = with_option(view, "lens.measure=next_1")
     assert "lens.measure=next_1" in query_of(other)
     assert chosen_in(other, "lens")["measure"] == "next_1"
-    assert with_option(other, "lens", "measure=set_precision") == view
+    assert with_option(other, "lens.measure=set_precision") == view
 
 
 def test_without_an_own_run_the_page_opens_on_the_shipped_one() -> None:

@@ -148,6 +148,20 @@ def test_the_change_is_the_mean_of_the_relative_changes_at_prompt_positions() ->
     assert edits.relative_change(0) == 0.0
 
 
+@pytest.mark.parametrize("mean", [None, torch.ones(WIDTH)])
+def test_a_state_of_zero_has_no_relative_change(mean: Tensor | None) -> None:
+    """A padding token's embedding is zero: the share moved was told as 10^8, or as no number by hand."""
+    rows = states(positions=N_PROMPT)
+    edits, others = (RowEdits([{0: projection(2, mean=mean)}], (2, 4), N_PROMPT, "audio") for _ in range(2))
+    rows[0, 2] = 0
+    edits.apply(0, rows, 0)
+    others.apply(0, rows[:, [0, 1, 3, 3, 4]], 0)
+    assert 0 < edits.relative_change(0) == pytest.approx(others.relative_change(0), rel=1e-5)
+    nothing = RowEdits([{0: projection(2, mean=mean)}], (2, 4), N_PROMPT, "audio")
+    nothing.apply(0, torch.zeros_like(rows), 0)
+    assert nothing.relative_change(0) == 0.0 and nothing.change_by_group(0) == {0: {"audio": 0.0}}
+
+
 def test_one_row_alone_starts_its_count_anew() -> None:
     edits = RowEdits([None, {1: projection(2)}], SPAN, N_PROMPT, "all")
     edits.apply(1, states(rows=2), 0)

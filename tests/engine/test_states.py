@@ -35,3 +35,27 @@ def test_an_edit_changes_what_follows_it_and_nothing_before(ultravox: Ultravox, 
     (alone,) = read_states(ultravox, prepared)
     # Nothing of the edit stays on the model.
     torch.testing.assert_close(alone[3], plain[3])
+
+
+def test_blocks_above_what_is_wanted_do_not_run(ultravox: Ultravox, prepared: Prepared) -> None:
+    """Erasers are fitted layer upon layer: each pass went on to the head, and all of it was thrown away."""
+    ran: list[int] = []
+    modules = [*ultravox.decoder_layers, ultravox.unembedding]
+    handles = [
+        module.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, module in enumerate(modules)
+    ]
+    new = Replacement(torch.ones(1, prepared.embeddings.shape[-1]))
+    start, n_prompt = prepared.span[0], prepared.embeddings.shape[1]
+    edits = RowEdits([None, {1: new}], (start, start + 1), n_prompt, "audio")
+    above = RowEdits([None, {3: new}], (start, start + 1), n_prompt, "audio")
+    try:
+        found = read_states(ultravox, prepared, edits, [2])
+        assert ran == [0, 1]
+        read_states(ultravox, prepared, above, [2])
+        assert 2 in ran[2:]
+    finally:
+        for handle in handles:
+            handle.remove()
+    whole = read_states(ultravox, prepared, edits)
+    for few, every in zip(found, whole, strict=True):
+        assert set(few) == {2} and torch.equal(few[2], every[2])

@@ -113,3 +113,11 @@ def test_erasers_are_of_a_speech_llm(
 ) -> None:
     assert call(monkeypatch, "erasers", "--system", "mini-cascade") == 2
     assert "hears no audio of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--clips", "5"], ["--held", "0"], ["--quick", "--held", "-1"]])
+def test_too_few_clips_for_an_eraser_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert call(monkeypatch, "erasers", *arguments) == 2
+    assert "need 20 clips to fit on and as many held out" in capsys.readouterr().err

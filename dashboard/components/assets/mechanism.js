@@ -1,9 +1,4 @@
-// Reports a choice of an option, and a point that is pressed in the section's chart.
-element.addEventListener('change', (event) => {
-  const select = event.target.closest('select[data-do="option"]');
-  if (select) trigger('select', { do: 'option', value: `${select.dataset.name}=${select.value}` });
-});
-
+// Reports a point that is pressed in the section's chart.
 // gr.Plot has no event for a point: Plotly's own is taken, anew whenever its chart is made anew.
 function bindChart() {
   const chart = element.closest('.card').querySelector('.js-plotly-plot');

@@ -1,4 +1,4 @@
-// Reports what is pressed in a part of the page to the server; copies text and saves charts on the spot.
+// Reports what is pressed or chosen in a part of the page to the server; copies text and saves charts on the spot.
 const chosenTogether = ['pair', 'class', 'point'];
 
 function report(target) {
@@ -32,8 +32,30 @@ function nameAddress() {
   const here = location.origin + location.pathname.replace(/\/$/, '');
   for (const place of element.querySelectorAll('.page-address')) if (place.textContent !== here) place.textContent = here;
 }
-new MutationObserver(nameAddress).observe(element, { childList: true, subtree: true });
+
+// A list shows what was chosen in it last; once no choice waits for its turn, what the page's state says.
+function showChoices() {
+  for (const select of element.querySelectorAll('select')) {
+    const said = new URLSearchParams(window.cascadeLensTurns?.[select.dataset.tab]?.query ?? '');
+    const listed = [...select.options].map((option) => option.value);
+    select.value = [select.chosen, said.get(select.dataset.name)].find((key) => listed.includes(key)) ?? listed[0];
+  }
+}
+addEventListener('cascade-lens-settled', ({ detail }) => {
+  for (const select of element.querySelectorAll(`select[data-tab="${detail}"]`)) select.chosen = undefined;
+  showChoices();
+});
+element.addEventListener('change', ({ target }) => {
+  if (target.tagName !== 'SELECT') return;
+  target.chosen = target.value;
+  trigger('select', { do: 'option', value: String(new URLSearchParams({ [target.dataset.name]: target.value })) });
+});
+
+// Gradio mends what stands here in place of making it anew: entries of a list become others under a choice.
+new MutationObserver(() => { nameAddress(); showChoices(); })
+  .observe(element, { childList: true, subtree: true, attributeFilter: ['value'] });
 nameAddress();
+showChoices();
 
 element.addEventListener('click', (event) => {
   const target = event.target.closest('button[data-do]');

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
-from engine.checks import ERASED, SHARES, check_adapter
+from engine.checks import ERASED, check_adapter
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM
 from engine.systems.bridge import CANDIDATES, Bridge
@@ -171,10 +171,12 @@ def test_the_written_tokens_are_those_that_transformers_generation_writes(
 
 def test_it_passes_the_check_of_every_adapter_and_fits_the_protocol(bridge: Bridge) -> None:
     assert isinstance(bridge, SpeechLLM)
+    # This LLM's end of turn is its padding, too, whose embedding is zero: a share moved of it would be no number.
+    assert not bridge._backbone.embedding.weight[bridge.tokenizer.eos_token_id].any()
     # Random weights of this size blow a state's rounding up beyond what erasures by hand may differ by: the real
-    # bridge passes these two as well, in the slow tier.
+    # bridge passes that one as well, in the slow tier.
     failed = {finding.name for finding in check_adapter(bridge) if not finding.passed}
-    assert failed <= {ERASED, SHARES}
+    assert failed <= {ERASED}
 
 
 def test_another_temperature_is_another_fingerprint(
