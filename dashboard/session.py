@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +58,13 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A run's result before the last of its verdict: all answers are there, the comparison of transcripts is not."""
+
+    result: RunResult
+
+
+@dataclass(frozen=True)
 class Finished:
     """A finished run and what it was made from.
 
@@ -89,6 +96,13 @@ class ResultStore:
             self._kept[key] = (time.monotonic(), finished)
             self._drop_old()
         return key
+
+    def amend(self, key: str, result: RunResult) -> None:
+        """Put the whole of a result in place of what was answered first; nothing where it was dropped meanwhile."""
+        with self._lock:
+            if key in self._kept:
+                since, finished = self._kept[key]
+                self._kept[key] = (since, replace(finished, result=result))
 
     def get(self, key: str | None) -> Finished | None:
         """Return the run with this id, None where it was dropped or never was."""
@@ -145,6 +159,9 @@ class _StoppedError(Exception):
     """Raised inside the engine's progress call, so that it unwinds where it stands."""
 
 
+_Tell = Callable[[Step | Answered], None]
+
+
 @dataclass(frozen=True)
 class _Done:
     """What a job returned, told apart from its steps."""
@@ -153,8 +170,10 @@ class _Done:
 
 
 @GPU(duration=GPU_SECONDS)
-def run_steps(request: RunRequest) -> Iterator[Step | RunResult]:
+def run_steps(request: RunRequest) -> Iterator[Step | Answered | RunResult]:
     """Yield a step at least every HEARTBEAT_S seconds and the result last; closing it stops the run.
+
+    Where its verdict takes longer than its answers, they come before it, as `Answered`.
 
     Raises:
         EngineError: the engine refuses the input.
@@ -172,24 +191,24 @@ def job_steps(job: Job) -> Iterator[Step | Any]:
     Raises:
         EngineError: the engine refuses the input.
     """
-    yield from _steps(job)
+    yield from _steps(lambda tell: job(lambda fraction, message: tell(Step(fraction, message))))
 
 
-def _steps(job: Job) -> Iterator[Step | Any]:
-    told: queue.SimpleQueue[Step | _Done | Exception] = queue.SimpleQueue()
+def _steps(work: Callable[[_Tell], Any]) -> Iterator[Step | Any]:
+    told: queue.SimpleQueue[Step | Answered | _Done | Exception] = queue.SimpleQueue()
     stop = threading.Event()
 
-    def progress(fraction: float, message: str) -> None:
+    def tell(news: Step | Answered) -> None:
         if stop.is_set():
             raise _StoppedError
-        told.put(Step(fraction, message))
+        told.put(news)
 
-    worker = threading.Thread(target=_work, args=(job, progress, told), name="run", daemon=True)
+    worker = threading.Thread(target=_work, args=(work, tell, told), name="run", daemon=True)
     worker.start()
     latest = Step(0.0, "Starting")
     try:
         while True:
-            news: Step | _Done | Exception
+            news: Step | Answered | _Done | Exception
             try:
                 news = told.get(timeout=HEARTBEAT_S)
             except queue.Empty:
@@ -200,29 +219,38 @@ def _steps(job: Job) -> Iterator[Step | Any]:
                 yield news.value
                 return
             yield news
-            latest = news
+            if isinstance(news, Step):
+                latest = news
     finally:
         stop.set()
 
 
-def _work(job: Job, progress: Progress, told: queue.SimpleQueue[Step | _Done | Exception]) -> None:
+def _work(
+    work: Callable[[_Tell], Any],
+    tell: _Tell,
+    told: queue.SimpleQueue[Step | Answered | _Done | Exception],
+) -> None:
     try:
-        progress(0.0, "Loading the models")
+        tell(Step(0.0, "Loading the models"))
         with _model_lock:
-            told.put(_Done(job(progress)))
+            told.put(_Done(work(tell)))
     except _StoppedError:
         logger.info("a run was stopped")
     except Exception as error:  # carried to the caller's thread and raised there
         told.put(error)
 
 
-def _run(request: RunRequest, progress: Progress) -> RunResult:
+def _run(request: RunRequest, tell: _Tell) -> RunResult:
     # Brings torch, so it is not loaded with the page; under the lock, because two threads that import
     # transformers at once can find its modules half made.
     from engine.run import run
 
-    progress(0.0, "Starting")
-    return run(request, progress)
+    tell(Step(0.0, "Starting"))
+    return run(
+        request,
+        lambda fraction, message: tell(Step(fraction, message)),
+        lambda result: tell(Answered(result)),
+    )
 
 
 def run_once(request: RunRequest) -> RunResult:
@@ -274,6 +302,7 @@ def _load_models() -> None:
 def _load_all() -> None:
     import plotly.graph_objects  # noqa: F401 - the first chart would otherwise wait for it
 
+    from engine.checks import batch_is_exact
     from engine.systems import registry
 
     shipped = profile_in_use().key == "mini"
@@ -284,3 +313,5 @@ def _load_all() -> None:
         registry.load_speech_llm(pair.speech_llm)
         registry.load_cascade(pair.cascade)
         registry.load_text_llm(pair.text_oracle)
+        if not shipped:
+            batch_is_exact(pair.speech_llm)  # the first run would wait for its checks, most of a minute

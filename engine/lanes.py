@@ -22,12 +22,14 @@ from engine.conditions import Method, preset_layers
 from engine.decode import Pass, run_arms
 from engine.erasure import Eraser
 from engine.errors import PromptError
+from engine.hearing_verdict import OwnTranscript
 from engine.hooks import Scope
 from engine.lens import Reading, difference_reading, lens_text, logit_reading, read_lens
 from engine.readouts import DIFFERENCE, TUNED
 from engine.remote import Tell
 from engine.request import Question, RunRequest
 from engine.result import (
+    CUT_OFF,
     Answer,
     AnyAnswer,
     BehaviourAnswer,
@@ -39,6 +41,7 @@ from engine.result import (
 )
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import SystemSpec, revision_of
+from engine.tasks import get_task
 from engine.tuned_lens import load_tuned_lens
 
 CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"
@@ -167,6 +170,21 @@ def _lane_read_by_lens(
         encoder_seconds=seconds[0],
         revision=revision_of(spec),
     )
+
+
+def own_transcript(speech: WhiteBoxSystem, heard: Heard) -> OwnTranscript | None:
+    """Return what the speech LLM writes when it is asked to repeat the clip; None where it refuses."""
+    task, started = get_task("transcribe"), time.perf_counter()
+    prepared = speech.prepare(heard, task.instruction)
+    _, answers, _ = answer_arms(speech, prepared, Question(task, task.instruction, ()), record=False)
+    return transcript_in(answers[0], time.perf_counter() - started)
+
+
+def transcript_in(answer: AnyAnswer, seconds: float = 0.0) -> OwnTranscript | None:
+    """Return the answer to "transcribe" as a transcript, with the time that asking took; None for a refusal."""
+    if answer.status == "refused":
+        return None
+    return OwnTranscript(answer.text, seconds, answer.note.startswith(CUT_OFF))
 
 
 def served_speech_lane(system: BehaviourModel, clip: AudioClip, question: Question, tell: Tell) -> Lane:

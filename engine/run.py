@@ -24,15 +24,30 @@ from engine.clock import words_on_clock
 from engine.decode import run_arms
 from engine.erasure import load_eraser
 from engine.errors import PromptError
-from engine.hearing_verdict import judge_speech
-from engine.lanes import at_span, served_speech_lane, speech_lane, text_lane
+from engine.hearing_verdict import HearingVerdict, OwnTranscript, judge_hearing, judge_language, judge_speech
+from engine.lanes import (
+    at_span,
+    own_transcript,
+    served_speech_lane,
+    speech_lane,
+    text_lane,
+    transcript_in,
+)
 from engine.lens import TokenTrack, candidate_ids, track
 from engine.noise import ROOM, add_noise
 from engine.readouts import DIFFERENCE
 from engine.request import Question, RunRequest, check_request
 from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
-from engine.systems.catalogue import Pair, get_pair, get_spec, match_of, transcriber_name
+from engine.systems.catalogue import (
+    Pair,
+    get_pair,
+    get_spec,
+    longest_trained_clip_s,
+    match_of,
+    transcriber_name,
+)
+from engine.systems.profiles import profile_in_use
 from engine.systems.registry import (
     load_behaviour,
     load_cascade,
@@ -50,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
 
 HEARD_CLIPS_KEPT = 16
+SAID_CHARACTERS = 60  # of the first answer, told while the others are awaited
 
 Progress = Callable[[float, str], None]
 # Words on the clock, and where they come from.
@@ -67,13 +83,19 @@ class _Sound:
     snr_db_achieved: float | None
 
 
-def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
+def run(
+    request: RunRequest,
+    progress: Progress | None = None,
+    answered: Callable[[RunResult], None] | None = None,
+) -> RunResult:
     """Run the speech LLM, its cascade, and the oracle when the true transcript is known, on one clip.
 
     Args:
         request: what to do.
         progress: called with a share of 1 and what is being done, several times a second while a service is
             asked; what it raises ends the run.
+        answered: called with the result once all of it but the comparison of both transcripts is there, if the
+            speech LLM has still to be asked for its own; nobody need wait for that.
 
     Raises:
         EngineError: something in the request cannot be used, or a service gave no answer; the message says
@@ -87,17 +109,24 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
     (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
-    lanes, words = _text_lanes(request, question, sound, pair, report)
+    lanes, words, written = _text_lanes(request, question, sound, pair, report)
+    if profile_in_use().language == "en":  # where another is expected, another is no surprise
+        verdict = judge_language(verdict, written.language)
+    report(0.45, f"{_said(lanes[0])}; the speech LLM listens")
     speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
-    report(1.0, "done")
-    return RunResult(
+
+    def judged(own: OwnTranscript | None) -> HearingVerdict:
+        trained_s = longest_trained_clip_s(get_spec(pair.speech_llm))
+        return judge_hearing(verdict, trained_s=trained_s, own=own, cascade=written.text)
+
+    result = RunResult(
         task=request.task,
         instruction=question.instruction,
         pair=request.pair,
         match=match_of(pair),
         audio_name=request.clip.name,
         audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
-        warnings=(*sound.clip.warnings, *([verdict.sentence] if verdict.is_warning else [])),
+        warnings=sound.clip.warnings,
         noise=sound.noise,
         snr_db=sound.snr_db,
         snr_db_achieved=sound.snr_db_achieved,
@@ -112,8 +141,22 @@ def run(request: RunRequest, progress: Progress | None = None) -> RunResult:
         seconds=time.perf_counter() - started,
         not_measured=_not_measured(pair),
         readout=readout,
-        hearing_verdict=verdict,
     )
+    own = None
+    if question.task.kind == "transcribe":
+        own = transcript_in(speech_lane.answer)
+    elif not verdict.is_warning and lens is not None:
+        if answered:
+            answered(_with_verdict(result, judged(None)))
+        report(0.9, "the speech LLM repeats the clip, to be held against the cascade")
+        own = _own_transcript(pair.speech_llm, sound.clip)
+    report(1.0, "done")
+    return _with_verdict(result, judged(own))
+
+
+def _with_verdict(result: RunResult, verdict: HearingVerdict) -> RunResult:
+    warnings = (*result.warnings, *([verdict.sentence] if verdict.is_warning else []))
+    return replace(result, hearing_verdict=verdict, warnings=warnings)
 
 
 def _not_measured(pair: Pair) -> dict[str, str]:
@@ -125,11 +168,11 @@ def _not_measured(pair: Pair) -> dict[str, str]:
 @using()
 def _text_lanes(
     request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
-) -> tuple[list[Lane], Words]:
-    """Return the lanes that read a transcript, and the words on the clock with where they come from."""
+) -> tuple[list[Lane], Words, Heard]:
+    """Return the lanes that read a transcript, the words on the clock with their source, and what the cascade heard."""
     cascade = _cascade(pair)
     report(0.15, "the cascade transcribes")
-    heard = hear(cascade, sound.clip)
+    written = heard = hear(cascade, sound.clip)
     where = transcriber_name(cascade.spec)
     words = _words(request, heard, sound.clip, where)
     if request.transcript_override is not None:
@@ -140,12 +183,18 @@ def _text_lanes(
 
     lanes = [text_lane(cascade, heard, question, "cascade", where, tell)]
     if request.reference:
-        report(0.35, "the text oracle answers")
+        report(0.35, f"{_said(lanes[0])}; the text oracle reads")
         remote = get_spec(pair.text_oracle).is_remote
         oracle: TextLLM | BehaviourModel = (load_behaviour if remote else load_text_llm)(pair.text_oracle)
         given = _as_heard(oracle, request.reference, words[0])
         lanes.append(text_lane(oracle, given, question, "text_oracle", "the true transcript", tell))
-    return lanes, words
+    return lanes, words, written
+
+
+def _said(cascade: Lane) -> str:
+    """Return the first answer of a run in words, for who waits for the others."""
+    said = " ".join(cascade.answer.text.split())
+    return f'the cascade answers "{said[:SAID_CHARACTERS]}{" …" if len(said) > SAID_CHARACTERS else ""}"'
 
 
 def _cascade(pair: Pair) -> Cascade | ServedCascade:
@@ -196,7 +245,6 @@ def _speech(
             system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
         )
         return lane, None, None, ()
-    report(0.45, "the speech LLM listens and answers")
     speech = load_speech_llm(key)
     erasers = {
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
@@ -205,6 +253,12 @@ def _speech(
     noisy = request.readout == DIFFERENCE and not (erasers and request.strength)
     clean = hear(speech, request.clip) if noisy else None
     return speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)
+
+
+@using()
+def _own_transcript(key: str, clip: AudioClip) -> OwnTranscript | None:
+    speech = load_speech_llm(key)
+    return own_transcript(speech, hear(speech, clip))
 
 
 def _unless_blank(text: str | None) -> str | None:

@@ -28,7 +28,6 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
-from engine.hearing_verdict import HearingVerdict
 from engine.readouts import LOGIT
 from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
 from engine.tasks import TASKS
@@ -91,7 +90,7 @@ def clip_payload(
     base["benchmark"] = benchmark
     base["comparison"] = None if comparison is None else comparison_value(comparison)
     base["not_measured"] = dict(result.not_measured)
-    base["verdict"] = _verdict(result.hearing_verdict)
+    base |= verdict_part(result)
     base["human"] = human
     base["readouts"] = [list(one) for one in readouts]
     base["readout"] = readout
@@ -142,7 +141,7 @@ def _precisions(lens: LensReadout) -> Iterator[Precision]:
 
 
 def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
-    noise, verdict = None, result.hearing_verdict
+    noise = None
     if result.noise is not None:
         achieved = finite(result.snr_db_achieved, 2)
         noise = {"kind": result.noise, "asked_db": result.snr_db, "achieved_db": achieved}
@@ -159,8 +158,6 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
             "url": audio_url,
             "duration_s": result.waveform.size / SAMPLE_RATE_HZ,
             "changes": list(result.audio_changes),
-            "warnings": list(result.warnings),
-            "speech": "" if verdict is None or verdict.is_warning else verdict.sentence,
         },
         "noise": noise,
         "seed": result.seed,
@@ -171,12 +168,25 @@ def _run_part(result: RunResult, audio_url: str, source: str) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: HearingVerdict | None) -> dict[str, Any] | None:
-    """Return the line above the answers; that somebody speaks is a fact of the clip and needs none."""
+def verdict_part(result: RunResult) -> dict[str, Any]:
+    """Return what a run's verdict on its clip changes in the value: the line above the answers, and the facts below.
+
+    That somebody speaks is a fact of the clip and needs no line of its own.
+    """
+    verdict = result.hearing_verdict
     if verdict is None or verdict.kind == "speech":
-        return None
+        return {
+            "verdict": None,
+            "warnings": list(result.warnings),
+            "speech": verdict.sentence if verdict else "",
+        }
     numbers = {name: finite(number, 4) for name, number in verdict.numbers.items()}
-    return {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers}
+    return {
+        "verdict": {"kind": verdict.kind, "sentence": verdict.sentence, "numbers": numbers},
+        # Its sentence stands above already.
+        "warnings": [one for one in result.warnings if one != verdict.sentence],
+        "speech": "",
+    }
 
 
 def _arm(arm: ArmResult) -> dict[str, Any]:

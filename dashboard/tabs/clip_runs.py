@@ -15,7 +15,13 @@ import gradio as gr
 from dashboard import session
 from dashboard.beside import beside, human_rates
 from dashboard.choices import layer_preset, needs_press, offer
-from dashboard.components.payload import clip_payload, empty_value, error_value, running_value
+from dashboard.components.payload import (
+    clip_payload,
+    empty_value,
+    error_value,
+    running_value,
+    verdict_part,
+)
 from dashboard.emergence import spread_beside
 from dashboard.errors import sentence_for, toast
 from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
@@ -34,6 +40,11 @@ from engine.result import RunResult
 
 PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."
+COMPARING = {
+    "kind": "comparing",
+    "sentence": "The speech LLM is asked to repeat the clip, to be held against the cascade\u2019s words.",
+    "numbers": {},
+}
 LIMITER = RunLimiter()
 
 
@@ -83,11 +94,18 @@ def run_form(
         yield RunUpdate(view=running_value("Reading the clip", 0.0), stop=gr.update(visible=True))
         form = form_of(values)
         request = request_from(form, load(form), transcript)
+        answered: RunUpdate | None = None
         for news in session.run_steps(request):
-            if isinstance(news, RunResult):
+            if isinstance(news, RunResult) and answered:
+                yield _judged(str(answered.shown_id), news)
+            elif isinstance(news, RunResult | session.Answered):
+                result = news if isinstance(news, RunResult) else news.result
                 n_erased = session.n_erased(len(request.erasures), request.strength)
-                session.DURATIONS.add(n_erased, news.seconds)
-                yield _finish(request, news, form, shown_id)
+                session.DURATIONS.add(n_erased, result.seconds)
+                answered = _finish(request, result, form, shown_id, is_compared=result is news)
+                yield answered
+            elif answered:
+                yield RunUpdate()  # a sign of life; the view stays with its answers
             else:
                 doing = f"{news.message[:1].upper()}{news.message[1:]} …"
                 yield RunUpdate(view=running_value(doing, news.fraction), status=small(doing))
@@ -153,13 +171,18 @@ def change_pair(values: tuple[Any, ...], shown_id: str, client: gr.Request | Non
     yield show_stored(values, shown_id)
 
 
-def _finish(request: Any, result: RunResult, form: Form, shown_id: str, stored: str = "") -> RunUpdate:
+def _finish(
+    request: Any, result: RunResult, form: Form, shown_id: str, stored: str = "", *, is_compared: bool = True
+) -> RunUpdate:
     audio_file = str(write_wav(result.waveform))
     finished = session.Finished(request, result, form, audio_file, _clean_id(request, form, shown_id), stored)
     cascade = next((lane for lane in result.lanes if lane.role == "cascade"), None)
+    own_id, view = session.RESULTS.put(finished), _ready(finished)
+    if not is_compared:
+        view |= {"verdict": COMPARING, "speech": "", "run": own_id}
     return RunUpdate(
-        view=_ready(finished),
-        shown_id=session.RESULTS.put(finished),
+        view=view,
+        shown_id=own_id,
         status=small(
             f"Stored result: {stored}. Run measures it here."
             if stored
@@ -174,6 +197,15 @@ def _finish(request: Any, result: RunResult, form: Form, shown_id: str, stored: 
         token_plot=gr.update(value=None, visible=False),
         sweep_shown="",
         **(_lens_tools(request, result, shown_id) if result.lens else _tools_off(result)),
+    )
+
+
+def _judged(shown_id: str, result: RunResult) -> RunUpdate:
+    """Return what changes once the whole verdict is there, on a page that may look at its answers already."""
+    session.RESULTS.amend(shown_id, result)
+    return RunUpdate(
+        view={"status": "judged", "run": shown_id, **verdict_part(result)},
+        download=str(write_json(result_to_json(result), "cascade-lens.json")),
     )
 
 

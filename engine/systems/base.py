@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from engine.audio import AudioClip
+from engine.hearing_verdict import SpokenLanguage
 from engine.remote import Tell
 from engine.result import SpokenWord, even_ends
 from engine.systems.catalogue import SystemSpec
@@ -35,6 +36,7 @@ class Heard:
         seconds: wall time of this step.
         position_ends_s: when each position ends, where they are not all of one width (merged speech units, the
             tokens of a bridge); `seconds_per_position` is then a frame's, or their mean. None where they are.
+        language: what a cascade's transcriber takes the clip for, where it knows several languages.
     """
 
     embeddings: Float[Tensor, "positions d_model"]
@@ -43,6 +45,7 @@ class Heard:
     words: tuple[SpokenWord, ...]
     seconds: float
     position_ends_s: Float[np.ndarray, "positions"] | None = None  # noqa: F821 - jaxtyping axis name
+    language: SpokenLanguage | None = None
 
     @property
     def ends_s(self) -> Float[np.ndarray, "positions"]:  # noqa: F821
@@ -135,6 +138,17 @@ class Transcribes(Protocol):
 
     def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
         """Return what is said in a clip, and its words with times in seconds."""
+        ...
+
+
+@runtime_checkable
+class TellsLanguage(Transcribes, Protocol):
+    """A transcriber that may know several languages."""
+
+    def transcribe_and_tell(
+        self, clip: AudioClip
+    ) -> tuple[str, tuple[SpokenWord, ...], SpokenLanguage | None]:
+        """Return what `transcribe` does, and the language of the first window where it knows several."""
         ...
 
 

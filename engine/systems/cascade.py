@@ -15,9 +15,18 @@ from ctranslate2 import StorageView
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
+from engine.hearing_verdict import SpokenLanguage
 from engine.remote import Tell
 from engine.result import SpokenWord
-from engine.systems.base import BehaviourModel, Heard, Prepared, Reply, Transcribes, words_alone
+from engine.systems.base import (
+    BehaviourModel,
+    Heard,
+    Prepared,
+    Reply,
+    TellsLanguage,
+    Transcribes,
+    words_alone,
+)
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM
 
@@ -122,8 +131,9 @@ class Cascade:
     def hear(self, clip: AudioClip) -> Heard:
         """Return the transcript of the clip as what the backbone is given."""
         started = time.perf_counter()
-        text, words = self.transcriber.transcribe(clip)
-        return self.backbone.hear_text(text, words, time.perf_counter() - started)
+        text, words, language = _listen(self.transcriber, clip)
+        heard = self.backbone.hear_text(text, words, time.perf_counter() - started)
+        return replace(heard, language=language)
 
     def prepare(self, heard: Heard, instruction: str) -> Prepared:
         """Return the prompt with the transcript in the clip's place."""
@@ -142,9 +152,17 @@ class ServedCascade:
     def hear(self, clip: AudioClip) -> Heard:
         """Return the transcript of the clip."""
         started = time.perf_counter()
-        text, words = self.transcriber.transcribe(clip)
-        return words_alone(text, words, time.perf_counter() - started)
+        text, words, language = _listen(self.transcriber, clip)
+        return replace(words_alone(text, words, time.perf_counter() - started), language=language)
 
     def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
         """Return the service's reply to `instruction` about a transcript."""
         return self.reader.ask(given, instruction, tell)
+
+
+def _listen(
+    transcriber: Transcribes, clip: AudioClip
+) -> tuple[str, tuple[SpokenWord, ...], SpokenLanguage | None]:
+    if isinstance(transcriber, TellsLanguage):
+        return transcriber.transcribe_and_tell(clip)
+    return *transcriber.transcribe(clip), None

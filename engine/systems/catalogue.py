@@ -22,6 +22,7 @@ from engine.matching import (
     language_model_folder,
     language_model_shape,
     match_of_folders,
+    read_config,
 )
 from engine.systems.laptop_rows import LAPTOP_PAIRS, LAPTOP_SYSTEMS, LAPTOP_TRANSCRIBERS
 from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
@@ -52,6 +53,7 @@ __all__ = [
     "get_pair",
     "get_spec",
     "is_service",
+    "longest_trained_clip_s",
     "match_between",
     "match_of",
     "n_layers_of",
@@ -169,6 +171,25 @@ def ready_pairs(models: Path = MODELS) -> dict[str, Pair]:
     missing = {spec.key for spec in SYSTEMS.values() if _state(spec, models)}
     ready = {key: pair for key, pair in PAIRS.items() if not missing & set(pair.systems)}
     return ready or MINI_PAIRS
+
+
+def longest_trained_clip_s(spec: SystemSpec, models: Path = MODELS) -> float | None:
+    """Return the length of the longest clip that a system's ears were trained on, in seconds; None where none is told.
+
+    Raises:
+        ModelFilesError: the config is missing or damaged.
+    """
+    if spec.folder is None or spec.is_remote:
+        return None
+    longest = read_config(folder_of(spec.folder, models)).get("trained_on_clips_up_to_s")
+    if longest is None:
+        return None
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or not longest > 0:
+        raise ModelFilesError(
+            f"The config of {spec.folder} names no length of clips in trained_on_clips_up_to_s; "
+            f"restore {_place(spec.folder)}."
+        )
+    return float(longest)
 
 
 def n_layers_of(folder: str, models: Path = MODELS) -> int:

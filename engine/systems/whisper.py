@@ -12,9 +12,11 @@ from pathlib import Path
 
 import faster_whisper
 import numpy as np
+from ctranslate2 import StorageView
 
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
+from engine.hearing_verdict import SpokenLanguage
 from engine.result import SpokenWord
 from engine.systems.residency import is_out_of_memory
 from engine.systems.whisper_settings import USUAL, WhisperSettings
@@ -22,6 +24,27 @@ from engine.systems.whisper_settings import USUAL, WhisperSettings
 SHORTEST_SAMPLES = 640
 NEEDED_FILES = ("model.bin", "config.json", "tokenizer.json")
 ENGLISH_TOKENS = 51_864  # of every Whisper whose name ends in .en; the others have one more, or two
+
+
+class _TellingWhisper(faster_whisper.WhisperModel):
+    """Tells the language by the encoder's output for the transcript: where the time goes, nothing is run twice.
+
+    Attributes:
+        asked: whether the next window's language is wanted.
+        told: it, once that window is encoded.
+    """
+
+    asked = False
+    told: SpokenLanguage | None = None
+
+    def encode(self, features: np.ndarray) -> StorageView:
+        encoded = super().encode(features)
+        if self.asked:
+            # Likeliest first, each as "<|de|>".
+            shares = {token[2:-2]: share for token, share in self.model.detect_language(encoded)[0]}
+            code = next(iter(shares))
+            self.told, self.asked = SpokenLanguage(code, shares[code], shares["en"]), False
+        return encoded
 
 
 class PublishedTranscriber:
@@ -37,7 +60,7 @@ class PublishedTranscriber:
             raise ModelFilesError(f"{folder.name} lacks {missing[0]}; fetch it again.")
         self._settings = settings
         try:
-            self._model = faster_whisper.WhisperModel(
+            self._model = _TellingWhisper(
                 str(folder), device=settings.device, compute_type=settings.compute_type
             )
         except Exception as error:  # the tokenizer's library raises no other
@@ -59,9 +82,20 @@ class PublishedTranscriber:
 
     def transcribe(self, clip: AudioClip) -> tuple[str, tuple[SpokenWord, ...]]:
         """Return the transcript of a clip of any length and its words with times in seconds."""
+        text, words, _ = self.transcribe_and_tell(clip)
+        return text, words
+
+    def transcribe_and_tell(
+        self, clip: AudioClip
+    ) -> tuple[str, tuple[SpokenWord, ...], SpokenLanguage | None]:
+        """Return the same, in the language of the settings, and which language the first window of 30 s is taken for.
+
+        None for a model of one language, and where no window was heard.
+        """
         # Below two mel frames the library fails; the silence is what it would fill the window with.
         samples = np.pad(clip.samples, (0, max(0, SHORTEST_SAMPLES - len(clip.samples))))
         with self._lock:
+            self._model.told, self._model.asked = None, self._model.model.is_multilingual
             segments, _ = self._model.transcribe(
                 samples,
                 language=self._settings.language,
@@ -72,6 +106,7 @@ class PublishedTranscriber:
                 word_timestamps=True,
             )
             found = list(segments)  # the work is done here, while the lock is held
+            told = self._model.told
         words = tuple(
             SpokenWord(
                 word.word.strip(),
@@ -82,7 +117,7 @@ class PublishedTranscriber:
             for word in segment.words or ()
             if word.word.strip()
         )
-        return " ".join(segment.text.strip() for segment in found).strip(), words
+        return " ".join(segment.text.strip() for segment in found).strip(), words, told
 
 
 def _n_tokens(folder: Path) -> int:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def result() -> RunResult:
 def stand_in_models(monkeypatch: pytest.MonkeyPatch, result: RunResult) -> RunResult:
     """Put a finished result where the models would run; requests are still checked by the engine."""
 
-    def run(request: RunRequest, progress: Callable[[float, str], None]) -> RunResult:
+    def run(request: RunRequest, progress: Callable[[float, str], None], answered: Any = None) -> RunResult:
         check_request(request)
         progress(0.5, "answering")
         return replace(

@@ -83,6 +83,34 @@ def test_the_verdict_stands_in_view_and_json(result: RunResult) -> None:
     assert clip_payload(judged, "")["verdict"] == told and result_to_json(judged)["hearing_verdict"] == told
     spoken = replace(result, hearing_verdict=HearingVerdict("speech", "2.0 s of speech."))
     assert clip_payload(spoken, "")["verdict"] is None  # it stands among the facts
+    assert clip_payload(spoken, "")["speech"] == "2.0 s of speech."
+    warned = replace(result, hearing_verdict=verdict, warnings=("It is quiet.", verdict.sentence))
+    shown = clip_payload(warned, "")
+    assert (shown["speech"], shown["warnings"]) == ("", ["It is quiet."]), (
+        "it stands above the answers already"
+    )
+    assert result_to_json(warned)["audio"]["warnings"] == ["It is quiet.", verdict.sentence]
+
+
+def test_the_verdict_is_completed_under_answers_that_stand_already(
+    result: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = replace(result, hearing_verdict=HearingVerdict("speech", "2.0 s of speech."))
+    whole = replace(first, hearing_verdict=HearingVerdict("heard alike", "Alike."))
+
+    def run(request: RunRequest, progress: Any, answered: Any) -> RunResult:
+        answered(first)
+        progress(0.9, "comparing")
+        return whole
+
+    monkeypatch.setattr("engine.run.run", run)
+    views = [update.view for update in runs.run_form(asked(), "", None) if isinstance(update.view, dict)]
+    shown = [view for view in views if view.get("status") in ("ready", "judged")]
+    assert [view["verdict"]["kind"] for view in shown] == ["comparing", "heard alike"]
+    assert shown[0]["run"] == shown[1]["run"] and "lanes" not in shown[1], "the view is not drawn anew"
+    kept = session.RESULTS.get(shown[0]["run"])
+    assert kept is not None and kept.result is whole
+    assert views[-1] is shown[1], "no step hides the answers again"
 
 
 def test_the_grid_shows_the_readout_and_the_json_has_both(result: RunResult) -> None:

@@ -48,9 +48,10 @@ def values(pair: str, **changes: Any) -> tuple[Any, ...]:
 
 
 def finished(pair: str, **changes: Any) -> tuple[runs.RunUpdate, list[str]]:
-    """Return the last update of a run, and what the steps before it said."""
-    *steps, update = runs.run_form(values(pair, **changes), "", None)
-    return update, [step.view["message"] for step in steps]
+    """Return the update of a run that shows its answers, and what the steps before it said."""
+    updates = list(runs.run_form(values(pair, **changes), "", None))
+    at = next(index for index, update in enumerate(updates) if isinstance(update.shown_id, str))
+    return updates[at], [step.view["message"] for step in updates[:at]]
 
 
 def test_a_run_shows_the_answer_and_says_what_is_off_where_it_would_be(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dashboard import session
-from dashboard.session import Durations, Finished, ResultStore, Step, job_steps, run_once, run_steps
+from dashboard.session import Answered, Durations, Finished, ResultStore, Step, job_steps, run_once, run_steps
 from engine.audio import AudioClip
 from engine.errors import PromptError
 from engine.request import RunRequest
@@ -35,8 +36,26 @@ def test_steps_come_first_and_the_result_last(request_: RunRequest, stand_in_mod
     assert all(isinstance(one, Step) for one in news[:-1])
 
 
+def test_answers_come_before_the_rest_of_their_verdict(
+    request_: RunRequest, result: RunResult, monkeypatch: Any
+) -> None:
+    """A run on topic stood still for two more seconds while the speech LLM was asked for its transcript."""
+    first, last = replace(result, seconds=1.0), replace(result, seconds=2.0)
+
+    def run(request: RunRequest, progress: Any, answered: Callable[[RunResult], None]) -> RunResult:
+        answered(first)
+        progress(0.9, "comparing")
+        return last
+
+    monkeypatch.setattr("engine.run.run", run)
+    news = [one for one in run_steps(request_) if one != Step(0.0, "Starting")]
+    at = news.index(Answered(first))
+    assert Step(0.9, "comparing") in news[at:] and news[-1] is last
+    assert run_once(request_) is last, "who does not watch gets the whole"
+
+
 def test_an_error_of_the_engine_is_raised_to_the_caller(request_: RunRequest, monkeypatch: Any) -> None:
-    def refuse(request: RunRequest, progress: Any) -> RunResult:
+    def refuse(request: RunRequest, progress: Any, answered: Any) -> RunResult:
         raise PromptError("No.")
 
     monkeypatch.setattr("engine.run.run", refuse)
@@ -58,7 +77,7 @@ def test_any_job_is_watched_in_the_same_way() -> None:
 def test_closing_stops_the_run_at_its_next_step(request_: RunRequest, monkeypatch: Any) -> None:
     ended = threading.Event()
 
-    def endless(request: RunRequest, progress: Callable[[float, str], None]) -> RunResult:
+    def endless(request: RunRequest, progress: Callable[[float, str], None], answered: Any) -> RunResult:
         try:
             while True:
                 progress(0.1, "still running")
@@ -77,7 +96,7 @@ def test_closing_stops_the_run_at_its_next_step(request_: RunRequest, monkeypatc
 def test_a_silent_engine_still_gives_a_sign_of_life(
     request_: RunRequest, monkeypatch: Any, result: Any
 ) -> None:
-    def slow(request: RunRequest, progress: Any) -> RunResult:
+    def slow(request: RunRequest, progress: Any, answered: Any) -> RunResult:
         time.sleep(3 * session.HEARTBEAT_S)
         return result
 
@@ -95,6 +114,18 @@ def test_the_store_is_bounded_in_number_and_age(
     now = time.monotonic()
     monkeypatch.setattr("dashboard.session.time.monotonic", lambda: now + session.LONGEST_KEPT_S + 1)
     assert store.get(keys[-1]) is None
+
+
+def test_an_amended_result_keeps_its_id_and_a_dropped_one_stays_away(
+    request_: RunRequest, result: RunResult
+) -> None:
+    store = ResultStore()
+    key, whole = store.put(finished(request_, result)), replace(result, seconds=99.0)
+    store.amend(key, whole)
+    store.amend("gone", whole)
+    kept = store.get(key)
+    assert kept is not None and kept.result is whole and kept.request is request_
+    assert store.get("gone") is None
 
 
 def test_ids_cannot_be_guessed(request_: RunRequest, result: RunResult) -> None:

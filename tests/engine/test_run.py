@@ -14,10 +14,12 @@ import pytest
 from engine import run as run_module
 from engine.decode import run_arms
 from engine.errors import NoiseError, PromptError, UnknownKeyError
+from engine.hearing_verdict import HearingVerdict
 from engine.lanes import clearest_layer, control_transcripts
 from engine.request import RunRequest
 from engine.result import RunResult, SpokenWord
 from engine.run import run, track_token, warm_up
+from engine.stats.scores import word_errors
 from engine.systems import registry
 from engine.systems.ultravox import Ultravox
 from engine.tasks import TASKS
@@ -280,3 +282,32 @@ def test_a_clip_without_speech_carries_the_verdict_beside_its_answers() -> None:
     assert result.hearing_verdict is not None and result.hearing_verdict.kind == "no speech"
     assert result.hearing_verdict.sentence in result.warnings
     assert result.hearing_verdict.numbers["duration_s"] == pytest.approx(1.7, abs=0.01)
+
+
+@pytest.mark.parametrize("task", ["topic", "transcribe"])
+def test_the_verdict_compares_what_both_wrote_and_asks_the_speech_llm_once(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = HearingVerdict("speech", "1.7 s.", {"speech_s": 1.7, "duration_s": 1.7})
+    monkeypatch.setattr(run_module, "judge_speech", lambda clip: spoken)
+    # What the cascade is given by hand is not what it heard.
+    early: list[RunResult] = []
+    request = replace(REQUEST, task=task, prompt="", gold=None, transcript_override="made by hand")
+    result = run(request, answered=early.append)
+    verdict = result.hearing_verdict
+    assert verdict is not None and (verdict.numbers["own_transcript_s"] == 0) == (task == "transcribe")
+    assert verdict.numbers["words"] == 2, "the cascade heard: the queen"
+    if task == "transcribe":
+        errors, _ = word_errors("the queen", result.lanes[0].answer.text)
+        assert verdict.numbers["word_errors"] == errors and not early, "nothing had to be waited for"
+    else:
+        assert [one.hearing_verdict for one in early] == [spoken], "the answers wait for no comparison"
+        assert early[0].lanes == result.lanes and early[0].seconds == result.seconds
+
+
+def test_a_transcript_that_was_cut_off_early_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = HearingVerdict("speech", "1.7 s.", {"speech_s": 1.7, "duration_s": 1.7})
+    monkeypatch.setattr(run_module, "judge_speech", lambda clip: spoken)
+    short = replace(TASKS["transcribe"], max_new_tokens=1)
+    monkeypatch.setitem(TASKS, "transcribe", short)
+    assert run(replace(REQUEST, task="transcribe", prompt="", gold=None)).hearing_verdict == spoken

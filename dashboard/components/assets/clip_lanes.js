@@ -7,15 +7,25 @@ const VERDICT_TONES = {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-const HEARING_TONES = { 'heard alike': 'good', 'heard otherwise': 'mixed' };
+const HEARING_TONES = { 'heard alike': 'good', 'heard otherwise': 'mixed', 'longer than trained on': 'mixed', comparing: 'quiet' };
 
 /** Whether what was heard can be relied on: above the answers, which are worth no more than it. */
 function drawHearing() {
   const { verdict } = state.data;
   find('.cl-hearing').hidden = !verdict;
+  const tone = verdict && (HEARING_TONES[verdict.kind] || 'bad');
+  ROOT.classList.toggle('cl-in-doubt', tone === 'bad');
   if (!verdict) return;
-  const chip = el('span', 'cl-chip cl-tone-' + (HEARING_TONES[verdict.kind] || 'bad'), capital(verdict.kind));
+  const chip = el('span', 'cl-chip cl-tone-' + tone, capital(verdict.kind));
   find('.cl-hearing').replaceChildren(chip, el('span', 'cl-sentence', verdict.sentence));
+}
+
+/** The rest of a verdict, of the run on screen: nothing else of the view changes, whatever was chosen in it meanwhile. */
+function takeJudged(value) {
+  if (!state.data || value.run !== state.data.run) return;
+  Object.assign(state.data, { verdict: value.verdict, warnings: value.warnings, speech: value.speech });
+  drawHearing();
+  drawFacts();
 }
 
 /** How often the speech LLM mishears people, by corpus; nothing where it was not measured. */
@@ -42,9 +52,9 @@ function drawVerdict() {
 }
 
 function drawFacts() {
-  const { audio, noise, match, seed, benchmark, not_measured: away } = state.data;
+  const { audio, noise, match, seed, benchmark, warnings, speech, not_measured: away } = state.data;
   const facts = [el('span', 'cl-name', audio.name), el('span', '', `${audio.duration_s.toFixed(2)} s`)];
-  for (const told of [...audio.changes, audio.speech]) if (told) facts.push(el('span', '', told));
+  for (const told of [...audio.changes, speech]) if (told) facts.push(el('span', '', told));
   if (noise) {
     const reached = noise.achieved_db === null ? '' : `, ${fixed(noise.achieved_db, 1)} dB reached`;
     const asked = noise.asked_db === null ? '' : ` ${fixed(noise.asked_db, 0)} dB asked`;
@@ -52,8 +62,7 @@ function drawFacts() {
   }
   if (away.match) facts.push(withAttributes(el('span', '', 'match: not known, a service answers'), { title: away.match }));
   else facts.push(el('span', '', match === 'exact' ? 'match: exact, same backbone weights' : `match: ${match}`));
-  const told = state.data.verdict && state.data.verdict.sentence; // above already
-  for (const warning of audio.warnings.filter((one) => one !== told)) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
+  for (const warning of warnings) facts.push(el('span', 'cl-warning', '⚠ ' + warning));
   if (benchmark) facts.push(el('span', 'cl-benchmark', benchmark));
   find('.cl-facts').replaceChildren(...facts);
 }

@@ -3,7 +3,7 @@ const NAME = 'cascadeLens';
 const COLUMN_PX = { least: 22, readable: 42 };
 const KINDS = ['none', 'spoken', 'elsewhere', 'fragment'];
 const MODES = [['spoken', 'spoken word'], ['probability', 'probability'], ['rank', 'rank of the spoken word'], ['class', 'token class'], ['entropy', 'entropy']];
-const PARTIAL = { implicit: (value) => takeImplicit(value) };
+const PARTIAL = { implicit: (value) => takeImplicit(value), judged: (value) => takeJudged(value) };
 const MARKS = {
   spoken: { mark: '●', words: ', spoken here' },
   elsewhere: { mark: '◒', words: ', elsewhere in the transcript' },

@@ -18,6 +18,7 @@ from engine.systems.catalogue import (
     backbone_of,
     get_pair,
     get_spec,
+    longest_trained_clip_s,
     match_between,
     match_of,
     n_layers_of,
@@ -167,6 +168,20 @@ def test_layers_are_counted_in_the_language_models_own_config(models: Path) -> N
     (models / "mini-llama" / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelFilesError, match="The config of mini-llama is missing or damaged"):
         n_layers_of("mini-llama", models)
+
+
+def test_the_length_of_the_training_clips_is_told_where_the_config_has_it(models: Path) -> None:
+    assert longest_trained_clip_s(get_spec("mini-ultravox"), models) is None
+    assert longest_trained_clip_s(get_spec("bridge-smollm2"), models) is None, "nobody trained its ears here"
+    file = models / "mini-ultravox" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for written, told in ((10.0, 10.0), (8, 8.0)):
+        file.write_text(json.dumps(config | {"trained_on_clips_up_to_s": written}), encoding="utf-8")
+        assert longest_trained_clip_s(get_spec("mini-ultravox"), models) == told
+    for wrong in ("ten", True, 0, -1):
+        file.write_text(json.dumps(config | {"trained_on_clips_up_to_s": wrong}), encoding="utf-8")
+        with pytest.raises(ModelFilesError, match="names no length of clips"):
+            longest_trained_clip_s(get_spec("mini-ultravox"), models)
 
 
 def test_a_cascade_runs_on_what_its_row_says(models: Path) -> None:

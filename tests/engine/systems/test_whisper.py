@@ -14,6 +14,7 @@ import pytest
 
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
+from engine.hearing_verdict import SpokenLanguage
 from engine.systems.base import Transcribes
 from engine.systems.registry import load_transcriber
 from engine.systems.whisper import NEEDED_FILES, PublishedTranscriber
@@ -116,6 +117,33 @@ def test_the_language_is_told_and_never_guessed(
     small.transcribe(sound(1.0))
     of = small._model.hf_tokenizer.token_to_id
     assert asked == [[of("<|startoftranscript|>"), of(f"<|{language}|>"), of("<|transcribe|>")]]
+
+
+def test_the_language_is_told_by_the_transcripts_own_encoder_pass(
+    small: PublishedTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking the library apart would run the encoder twice."""
+    samples = sound(3.0).samples
+    code, probability, _ = small._model.detect_language(samples)
+    encode, passes = faster_whisper.WhisperModel.encode, []
+
+    def counted(self: Any, features: Any) -> Any:
+        passes.append(features.shape)
+        return encode(self, features)
+
+    monkeypatch.setattr(faster_whisper.WhisperModel, "encode", counted)
+    text, words, told = small.transcribe_and_tell(sound(3.0))
+    assert told is not None and told.code == code
+    assert told.probability == pytest.approx(probability, abs=1e-3)
+    assert 0 <= told.english <= told.probability
+    assert len(passes) == 1 and (text, words) == small.transcribe(sound(3.0))
+
+
+def test_a_clip_of_which_nothing_is_heard_has_no_language_of_the_one_before(published_models: Path) -> None:
+    ears = PublishedTranscriber(published_models / SMALL, WhisperSettings(drop_silence=True))
+    ears._model.told = SpokenLanguage("de", 1.0, 0.0)
+    silence = AudioClip(np.zeros(32_000, np.float32), "silence")
+    assert ears.transcribe_and_tell(silence)[2] is None
 
 
 def test_silence_is_dropped_by_what_the_library_brings(
