@@ -98,7 +98,7 @@ def _gap_aim(task: str, speech: Figure | None, cascade: Figure | None) -> Aim:
 
 def size_aims(models: Path) -> list[Aim]:
     """Return the aims on what has to be downloaded, in megabytes of 10^6 bytes."""
-    sizes = [file.stat().st_size / 1e6 for file in models.rglob("*") if file.is_file()]
+    sizes = [file.stat().st_size / 1e6 for file in models.glob("mini-*/**/*") if file.is_file()]
     total, largest = sum(sizes), max(sizes, default=0.0)
     return [
         Aim(what, f"at most {limit:.0f} MB", f"{size:.1f} MB", _at_most(size, limit))

@@ -96,8 +96,11 @@ def test_what_is_not_in_the_table_is_not_met() -> None:
 
 
 def test_sizes_are_those_of_the_files(tmp_path: Path) -> None:
-    for index in range(10):
-        (tmp_path / f"{index}.bin").write_bytes(b"0" * 8_500_000)
+    """Of the minis: the laptop's weights are not theirs."""
+    for model in ("mini-whisper", "ultravox-smollm2"):
+        (tmp_path / model).mkdir()
+        for index in range(10):
+            (tmp_path / model / f"{index}.bin").write_bytes(b"0" * 8_500_000)
     assert [aim.verdict for aim in size_aims(tmp_path)] == ["missed", "met"]
     assert [aim.reached for aim in size_aims(tmp_path)] == ["85.0 MB", "8.5 MB"]
 
