@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from math import sqrt
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from engine.records import file_of, read_table
 
 SPEECH_LLMS = {"mini-ultravox", "mini-qwen2-audio"}
 WHERE = ["system", "task", "method", "scope", "layers", "condition"]
+N_ITEMS = json.loads((SHIPPED / "mechanism.json").read_text(encoding="utf-8"))["items_a_task"]
 
 
 @cache
@@ -23,7 +26,8 @@ def shipped(name: str) -> pd.DataFrame:
 def test_every_task_layer_and_arm_is_there() -> None:
     lens = shipped("lens")
     assert set(lens["system"]) == SPEECH_LLMS
-    assert (lens[lens["task"] != "all tasks"]["n_items"] >= 99).all(), "but for clips that read as marks only"
+    of_tasks = lens[lens["task"] != "all tasks"]["n_items"]
+    assert (of_tasks >= N_ITEMS - 1).all(), "but for clips that read as marks only"
     assert set(shipped("probes")["system"]) == SPEECH_LLMS | {"mini-whisper"}
     assert set(shipped("probes")["target"]) == set(PROBE_TARGETS)
     erasure = shipped("erasure")
@@ -51,17 +55,17 @@ def test_a_probe_of_shuffled_numbers_explains_nothing(target: str) -> None:
 
 @pytest.mark.parametrize(("target", "classes"), [("speaker", 2), ("emotion", 7)])
 def test_a_probe_of_shuffled_labels_is_at_chance(target: str, classes: int) -> None:
-    shuffled = shipped("probes").query("target == @target")["shuffled"]
-    assert shuffled.mean() == pytest.approx(1 / classes, abs=0.03)
+    probes = shipped("probes").query("target == @target")
+    chance = 1 / classes
+    error = sqrt(chance * (1 - chance) / probes["n_clips"].min())  # one shuffling serves all layers
+    assert probes["shuffled"].mean() == pytest.approx(chance, abs=2 * error)
 
 
 def test_the_encoders_control_reads_sound_low_and_text_high() -> None:
     """A positive control: a trained recogniser's encoder holds loudness below and spells at the top."""
     rows = shipped("probes").query("system == 'mini-whisper'").set_index(["target", "layer"])["score"]
     last = shipped("probes").query("system == 'mini-whisper'")["layer"].max()
-    assert (
-        rows["energy", 0] > 0.9 and rows["text", last] > 0.85 and rows["text", last] > rows["text", 0] + 0.3
-    )
+    assert rows["energy", 0] > 0.9 and rows["text", last] > 0.8 and rows["text", last] > rows["text", 0] + 0.3
 
 
 def test_a_concepts_own_eraser_takes_it_and_random_directions_do_not() -> None:
@@ -76,7 +80,7 @@ def test_the_plain_arm_is_the_run_of_behaviour_on_the_same_clips() -> None:
     answers = shipped("answers").set_index(["system", "clip_id"])["correct"]
     plain = shipped("erasure_clips").query("arm == 'plain'")
     theirs = answers.loc[list(zip(plain["system"], plain["clip_id"], strict=True))].to_numpy()
-    assert len(plain) == 1400 and (plain["correct"].to_numpy() == theirs).all()
+    assert len(plain) == 2 * 7 * N_ITEMS and (plain["correct"].to_numpy() == theirs).all()
 
 
 def test_clips_own_probe_scores_average_to_the_probe() -> None:
@@ -113,7 +117,7 @@ def test_each_claims_cells_are_those_of_the_tables() -> None:
         )
     for cell in cells["late_text"].itertuples():
         late, early = (
-            {"system": cell.system, "task": "all tasks", "measure": "precision", "layer": int(number)}
+            {"system": cell.system, "task": "all tasks", "measure": "set_precision", "layer": int(number)}
             for number in cell.detail.removeprefix("layer ").split(" against layer ")
         )
         gain = figure("lens", "score", **late) - figure("lens", "score", **early)

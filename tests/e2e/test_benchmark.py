@@ -61,7 +61,7 @@ def test_from_the_matrix_to_a_clip_whose_live_answer_is_the_stored_one(
     clip_id, said = clip.get_attribute("data-value") or "", clip.inner_text()
     clip.click()
     expect(page.locator("#reference textarea")).to_have_value(said)
-    expect(page.get_by_label("Babble")).to_be_checked()
+    expect(page.get_by_role("radio", name="Babble")).to_be_checked()
     expect(page.locator("#run")).to_be_visible()
     page.locator("#run").click()
     wait_for_result(page)
