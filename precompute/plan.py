@@ -22,6 +22,7 @@ from engine.systems.catalogue import (
     is_service,
     systems,
 )
+from engine.systems.mini_rows import MINI_SYSTEMS
 from engine.systems.pinned_files import STANDS_ON
 from engine.systems.profiles import read_profile
 from engine.systems.weights import folder_of
@@ -56,8 +57,9 @@ __all__ = [
     "wanted_prompts",
 ]
 
-CLIPS_IN_UNIT = 32  # three seconds of work: what a kill may cost
-PROMPTS_IN_UNIT = 128
+# What a kill may cost, and how long progress stands still: seconds of the minis' work, a minute of real models'.
+CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT = 32, 2
+PROMPTS_IN_UNIT, LARGE_PROMPTS_IN_UNIT = 128, 16
 REQUESTS_IN_UNIT = 1  # of a service: each reply is paid for, and a kill may cost one
 
 _Thing = TypeVar("_Thing")
@@ -231,13 +233,19 @@ def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
     # A unit keeps to one task: its questions have as many labels, and its batches fill up well.
     for task, group in groupby(works, key=lambda one: one[0]):
         folder = plan.folder_of_task(task)
-        for part in _portions([work for _, work in group], CLIPS_IN_UNIT):
+        size = in_unit(plan.systems, CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT)
+        for part in _portions([work for _, work in group], size):
             here, requests = split_off_requests(part)
             # Requests follow the clips that they are about: the pace, which tells what is left, stays even.
             for wanted in (here, *_portions(requests, REQUESTS_IN_UNIT)):
                 if wanted:
                     units.append(ListenUnit(wanted, folder, plan.settings.models, plan.musan, plan.hearing))
     return units
+
+
+def in_unit(systems: Sequence[SystemSpec], small: int, large: int) -> int:
+    """Return how much a unit of work holds: `small` where only the minis that ship work on it, else `large`."""
+    return small if all(spec.key in MINI_SYSTEMS for spec in systems) else large
 
 
 def _portions(things: Sequence[_Thing], size: int) -> list[tuple[_Thing, ...]]:
@@ -260,7 +268,8 @@ def read_units(plan: Plan, ledger: Ledger) -> list[ReadUnit]:
     units: list[ReadUnit] = []
     for (via, backbone), prompts in wanted_prompts(plan, ledger).items():
         ordered = sorted(prompts, key=_like_length)
-        for part in _portions(ordered, REQUESTS_IN_UNIT if is_service(via) else PROMPTS_IN_UNIT):
+        size = in_unit([get_spec(via)], PROMPTS_IN_UNIT, LARGE_PROMPTS_IN_UNIT)
+        for part in _portions(ordered, REQUESTS_IN_UNIT if is_service(via) else size):
             units.append(ReadUnit(via, backbone, part, plan.settings.models))
     return units
 

@@ -21,7 +21,7 @@ from precompute.estimate import duration, estimate, format_plan
 from precompute.ledger import Ledger
 from precompute.mini.voices import train_voices
 from precompute.mini_clips import VOICES
-from precompute.plan import Plan, Settings, listen_units, make_plan
+from precompute.plan import Plan, Settings, in_unit, listen_units, make_plan
 from precompute.units import ListenUnit
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 
@@ -242,3 +242,9 @@ def test_planning_computes_nothing_and_writes_nothing(tmp_path: Path, models: Pa
 
 def test_durations_are_in_words() -> None:
     assert [duration(s) for s in (0, 89, 90, 3600, 9000)] == ["0 s", "89 s", "2 min", "60 min", "2.5 h"]
+
+
+def test_a_unit_of_larger_models_is_smaller() -> None:
+    """32 clips of the laptop's systems were half an hour without a word of progress, and lost by a kill."""
+    minis, laptop = (get_spec(key) for key in ("mini-ultravox", "bridge-smollm2"))
+    assert in_unit([minis], 32, 2) == 32 and in_unit([minis, laptop], 32, 2) == 2
