@@ -169,9 +169,7 @@ def test_the_written_tokens_are_those_that_transformers_generation_writes(
     torch.testing.assert_close(ours.logits[known], logits[known], atol=1e-4, rtol=1e-4)
 
 
-def test_it_passes_the_check_of_every_adapter_and_fits_the_protocol(
-    bridge: Bridge, llm: TextLLM
-) -> None:
+def test_it_passes_the_check_of_every_adapter_and_fits_the_protocol(bridge: Bridge, llm: TextLLM) -> None:
     assert isinstance(bridge, SpeechLLM)
     # This LLM's end of turn is its padding, too, whose embedding is zero: a share moved of it would be no number.
     assert not embedding(llm)[llm.tokenizer.eos_token_id].any()
