@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.form import Form, asked_of, example_of_file
+from dashboard.preparing import state_of_profile
 from engine.errors import ModelFilesError
 from engine.examples import EXAMPLES, RESULTS, Example
 from engine.stored_result import StoredResult, read_stored, stored_file
 from engine.systems.catalogue import get_pair, get_spec, revision_of
-from engine.systems.profiles import offered_pairs
+from engine.systems.profiles import offered_pairs, wanted_pairs
 
 if TYPE_CHECKING:
     from engine.result import RunResult
@@ -41,8 +42,21 @@ def form_of_example(example: Example, form: Form) -> Form:
 
 def opening_example(folder: Path = RESULTS) -> Example | None:
     """Return the example that the page opens on: the first one that its first pair has a stored result of."""
-    pair = next(iter(offered_pairs()), "")
+    pair = next(iter(listed_pairs()), "")
     return next((one for one in EXAMPLES if stored_file(folder, one.key, pair).is_file()), None)
+
+
+def listed_pairs(folder: Path = RESULTS) -> dict[str, str]:
+    """Return the pairs of the page's list, key to name: those that can run here, the one to be chosen first.
+
+    While the profile's weights come, its first pair stands before them where results of it are stored.
+    """
+    names = {key: pair.name for key, pair in offered_pairs().items()}
+    state, first = state_of_profile(), next(iter(wanted_pairs()), "")
+    is_stored = any(stored_file(folder, one.key, first).is_file() for one in EXAMPLES)
+    if first in names or not (state and state.now and is_stored):
+        return names
+    return {first: f"{get_pair(first).name} (stored results: its weights are coming)", **names}
 
 
 def mark_of(stored: StoredResult) -> str:

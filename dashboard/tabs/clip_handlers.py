@@ -7,6 +7,7 @@ that into a toast.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from dashboard.links import View, query_of, view_of
 from dashboard.opened import open_clip, pair_for
 from dashboard.preparing import state_of_profile
 from dashboard.served_files import write_wav
-from dashboard.stored import opening_example
+from dashboard.stored import listed_pairs, opening_example
 from dashboard.tabs.clip_texts import problem, profile_note, sentence_html, small, task_hint
 from engine import voice
 from engine.audio import AudioClip, load_clip
@@ -30,7 +31,6 @@ from engine.examples import EXAMPLES, Example
 from engine.readouts import LOGIT
 from engine.request import ERASURES
 from engine.result import SpokenWord
-from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
 Update = Any
@@ -215,7 +215,7 @@ def link_to(values: tuple[Any, ...], has_result: bool) -> str:
 def restore(query: dict[str, str]) -> Restored:
     """Return the rail as the page's address asks for it."""
     known = {example.key: example for example in EXAMPLES}
-    view = view_of(query, examples=known, pairs=offered_pairs(), conditions=ERASURES)
+    view = view_of(query, examples=known, pairs=listed_pairs(), conditions=ERASURES)
     if view.erasures and view.pair and not offer(view.pair).has_states:
         view = replace(view, erasures=(), ignored=(*view.ignored, "erase"))
     if view.ignored:
@@ -235,7 +235,7 @@ def restore(query: dict[str, str]) -> Restored:
         *_restored_erasure(view),
         SKIP if view.readout is None else view.readout,
         # What goes to a service waits for a person who presses Run.
-        bool(view.run and example and not needs_press(view.pair or next(iter(offered_pairs())))),
+        bool(view.run and example and not needs_press(view.pair or next(iter(listed_pairs())))),
     )
 
 
@@ -248,8 +248,10 @@ def follow_profile(pair: str) -> tuple[Update, Update, bool]:
     state = state_of_profile()
     if state is not None and state.now:
         return profile_note(state), SKIP, True
-    choices = [(one.name, one.key) for one in offered_pairs().values()]
-    return profile_note(state), gr.update(choices=choices, value=pair), False
+    # What will not come is chosen no longer: the page goes on with what is here.
+    pairs = listed_pairs()
+    value = pair if pair in pairs else next(iter(pairs))
+    return profile_note(state), gr.update(choices=_choices(pairs), value=value), False
 
 
 def open_from_benchmark(key: str, systems: tuple[str, ...]) -> tuple[Update, ...]:
@@ -292,9 +294,12 @@ def _restored_question(view: View, example: Example | None) -> QuestionUpdate:
 
 def _restored_pair(view: View) -> Update:
     """Return the pairs that can run by now, too: weights may have come since the page was built."""
-    pairs = offered_pairs()
-    value = view.pair or next(iter(pairs))
-    return gr.update(choices=[(one.name, one.key) for one in pairs.values()], value=value)
+    pairs = listed_pairs()
+    return gr.update(choices=_choices(pairs), value=view.pair or next(iter(pairs)))
+
+
+def _choices(pairs: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(name, key) for key, name in pairs.items()]
 
 
 def _restored_noise(view: View) -> tuple[Update, Update, Update]:

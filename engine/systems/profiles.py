@@ -224,11 +224,17 @@ def profile_to_send() -> Profile:
 
 def offered_pairs(models: Path = MODELS) -> dict[str, Pair]:
     """Return the pairs that a page offers: what can run here, the profile's first, and of them the default."""
-    ready, wanted = ready_pairs(models), profile_in_use().pairs
-    if wanted == PROFILES[DEFAULT_PROFILE].pairs and not _hears_people(_REAL_TEST, models):
-        wanted = (_POSITIVE_CONTROL, *wanted)
-    order = dict.fromkeys((*wanted, *ready))
+    ready = ready_pairs(models)
+    order = dict.fromkeys((*wanted_pairs(models), *ready))
     return {key: ready[key] for key in order if key in ready}
+
+
+def wanted_pairs(models: Path = MODELS) -> tuple[str, ...]:
+    """Return the profile's pairs, the one that its page opens on first, whether they can run yet or not."""
+    wanted = profile_in_use().pairs
+    if wanted == PROFILES[DEFAULT_PROFILE].pairs and not _hears_people(_REAL_TEST, models):
+        return (_POSITIVE_CONTROL, *wanted)
+    return wanted
 
 
 def _hears_people(key: str, models: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dashboard import preparing
+from dashboard import preparing, stored
 from dashboard.preparing import (
     ProfileState,
     ProgressLine,
@@ -19,13 +19,13 @@ from dashboard.preparing import (
     state_of_profile,
     take_profile,
 )
-from dashboard.tabs import clip_handlers
 from dashboard.tabs.clip_handlers import SKIP, follow_profile
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
+from engine.stored_result import stored_file
 from engine.systems.catalogue import PAIRS
 from engine.systems.mini_rows import MINI_PAIRS
-from engine.systems.profiles import PROFILES, profile_in_use, use_profile
+from engine.systems.profiles import PROFILES, profile_in_use, use_profile, wanted_pairs
 from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import HOME_VARIABLE
 
@@ -148,10 +148,31 @@ def test_while_it_is_fetched_the_page_asks_on_and_then_offers_what_came(
     assert "3 of 9 MB, 1.0 MB/s, 6 s left" in note and pairs == SKIP and is_coming
     monkeypatch.setattr(preparing._FETCHING, "now", "")
     found = {"ultravox-v0.5-1b": PAIRS["ultravox-v0.5-1b"], **MINI_PAIRS}
-    monkeypatch.setattr(clip_handlers, "offered_pairs", lambda: found)
+    monkeypatch.setattr(stored, "offered_pairs", lambda: found)
     _, pairs, is_coming = follow_profile("mini-ultravox")
     assert [key for _, key in pairs["choices"]] == list(found) and not is_coming
     assert pairs["value"] == "mini-ultravox", "what a person chose stays chosen"
+
+
+def test_while_its_weights_come_the_page_opens_on_a_stored_example_of_the_profiles_pair(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It opened on the small models, with nothing on the page; where nothing comes it still does."""
+    take_profile("laptop")
+    first = wanted_pairs()[0]
+    stored_file(tmp_path, "jfk", first).touch()
+    monkeypatch.setattr(stored.listed_pairs, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(stored, "offered_pairs", lambda: MINI_PAIRS)
+    monkeypatch.setattr(preparing._FETCHING, "now", "Fetching x: 3 of 9 MB")
+    listed = stored.listed_pairs()
+    assert list(listed) == [first, *MINI_PAIRS] and "its weights are coming" in listed[first]
+    opened = stored.opening_example(tmp_path)
+    assert opened is not None and opened.key == "jfk"
+    monkeypatch.setattr(preparing._FETCHING, "now", "")
+    assert list(stored.listed_pairs()) == list(MINI_PAIRS)
+    assert follow_profile(first)[1]["value"] == next(iter(MINI_PAIRS)), (
+        "what did not come is chosen no longer"
+    )
 
 
 def test_fetching_alone_tells_its_progress_and_whether_all_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
