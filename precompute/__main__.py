@@ -136,8 +136,9 @@ def _run(arguments: argparse.Namespace) -> int:
             raise EngineError(
                 "The laptop pair is measured on people: give the recordings' folder with --speech."
             )
+        aim_only, limit = arguments.aim_only, arguments.limit
         sys.stdout.write(
-            evaluate_people(arguments.speech, arguments.system, aim_only=arguments.aim_only) + "\n"
+            evaluate_people(arguments.speech, arguments.system, aim_only=aim_only, limit=limit) + "\n"
         )
     elif arguments.job == "evaluate":
         from precompute.mini.evaluate import evaluate, format_rows, write_rows

@@ -17,6 +17,8 @@ import torch
 
 from engine.audio import SAMPLE_RATE_HZ, load_clip
 from engine.checks import check_adapter
+from engine.errors import ModelFilesError
+from engine.examples import EXAMPLES
 from engine.request import RunRequest
 from engine.result import RunResult
 from engine.run import run
@@ -40,7 +42,12 @@ def fetched() -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         for name in PINNED:
-            fetch(name)
+            try:
+                fetch(name)
+            except ModelFilesError as error:
+                if "pinned" in str(error):  # files that are not what they should be are no matter of the network
+                    raise
+                pytest.skip(str(error))
     assert missing_weights(PINNED) == (), os.environ.get(HOME_VARIABLE)
 
 
@@ -123,6 +130,7 @@ def test_the_bridge_hears_a_person_as_well_as_its_cascade() -> None:
 
 
 def test_the_speech_llm_hears_most_of_a_person() -> None:
-    """Its error rate on people is about four words in ten; a third of this famous sentence would be a broken model."""
+    """Its error rate on people is about four words in ten; a clip that it hears well is held to a half."""
     result = heard_end_to_end("ultravox-smollm2")
-    assert word_error_rate(SENTENCE, result.lanes[0].answer.text) < 2 / 3
+    said = next(one.reference for one in EXAMPLES if one.file == JFK)
+    assert word_error_rate(said, result.lanes[0].answer.text) < 0.5

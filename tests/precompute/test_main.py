@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from precompute.__main__ import main
 from precompute.mini import cards, train
 from precompute.mini.train import FULL, QUICK
 from precompute.mini.workshop import Recipe
+from precompute.training import evaluate as people
 
 JOBS = ("plan", "run", "summarize", "train", "erasers", "examples", "evaluate", "cards", "speed")
 
@@ -121,3 +123,14 @@ def test_too_few_clips_for_an_eraser_are_one_sentence(
 ) -> None:
     assert call(monkeypatch, "erasers", *arguments) == 2
     assert "need 20 clips to fit on and as many held out" in capsys.readouterr().err
+
+
+def test_every_option_of_the_evaluation_on_people_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """--limit was read and told nobody: all clips were asked."""
+    asked: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(people, "evaluate_people", lambda *a, **k: asked.append((a, k)) or "")
+    options = ("--system", "bridge-smollm2", "--aim-only", "--limit", "8")
+    assert call(monkeypatch, "evaluate", "--profile", "laptop", "--speech", str(tmp_path), *options) == 0
+    assert asked == [((tmp_path, ["bridge-smollm2"]), {"aim_only": True, "limit": 8})]
