@@ -211,9 +211,11 @@ def people(at: Figures) -> list[str]:
         if mean is None or whole is None:
             told.append(f"{get_spec(key).name}: not measured on people.")
             continue
+        n_corpora = sum(row.slice_kind == "corpus" for row in rows)
         told.append(
-            f"{get_spec(key).name}: {interval(vars(mean), 'value')}, {mean.slice} ({mean.n_clips} clips, "
-            f"{mean.n_speakers} speakers); {interval(vars(whole), 'value')} on all {whole.n_clips} clips."
+            f"{get_spec(key).name}: {interval(vars(mean), 'value')}, {mean.slice} ({mean.n_clips} clips of 2 to 12 s, "
+            f"{mean.n_speakers} speakers); {interval(vars(whole), 'value')} over {whole.n_clips} clips of "
+            f"{n_corpora} corpora."
         )
     return told
 
