@@ -7,7 +7,7 @@ from typing import Any
 from dashboard.tables import CLEAN, Level, at, folder_of, levels_of, manifest, table
 from engine.errors import ModelFilesError, TableError
 from engine.evaluation import benchmark_line
-from engine.human_errors import human_errors
+from engine.human_errors import HumanError, human_errors
 from engine.systems.catalogue import get_pair, get_spec, revision_of
 from engine.tasks import TASKS
 
@@ -58,13 +58,13 @@ def human_rates(pair: str) -> dict[str, Any] | None:
         return {"rows": [], "mean": None, "problem": str(error)}
     if not found:
         return None
-    rows = [
-        [row.corpus, row.value, row.low, row.high, row.n_clips, row.n_speakers]
-        for row in found
-        if row.slice_kind in ("corpus", "all")
-    ]
-    mean = next((row for row in rows if row[0] == "all"), None)
-    return {"rows": [row for row in rows if row is not mean], "mean": mean, "problem": ""}
+    corpora = [_human_row(row) for row in found if row.slice_kind == "corpus"]
+    mean = next((_human_row(row) for row in found if (row.slice_kind, row.corpus) == ("all", "all")), None)
+    return {"rows": corpora, "mean": mean, "problem": ""}
+
+
+def _human_row(row: HumanError) -> list[Any]:
+    return [row.corpus, row.value, row.low, row.high, row.n_clips, row.n_speakers]
 
 
 def _of_shipped_run(task: str, pair: str, level: Level) -> str | None:

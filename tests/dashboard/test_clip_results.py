@@ -163,7 +163,10 @@ def test_human_error_rates_are_by_corpus_and_absent_where_there_are_none(
     rows = (
         HumanError(PAIR, "wer", "vctk", "corpus", "vctk", 0.25, 0.2, 0.3, 108, 20),
         HumanError(PAIR, "wer", "vctk", "sex", "female", 0.2, None, None, 50, 9),
-        HumanError(PAIR, "wer", "all", "all", "all", 0.3, 0.25, 0.35, 600, 90),
+        HumanError(
+            PAIR, "wer", "", "all", "all clips", 0.35, 0.3, 0.4, 990, 104
+        ),  # was a corpus without a name
+        HumanError(PAIR, "wer", "all", "all", "mean of 6 corpora", 0.3, 0.25, 0.35, 600, 90),
         HumanError("mini-cascade", "wer", "vctk", "corpus", "vctk", 0.1, 0.1, 0.1, 108, 20),
     )
     monkeypatch.setattr(beside_module, "human_errors", lambda key: rows)
