@@ -130,7 +130,12 @@ def test_every_option_of_the_evaluation_on_people_reaches_it(
 ) -> None:
     """--limit was read and told nobody: all clips were asked."""
     asked: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(people, "evaluate_people", lambda *a, **k: asked.append((a, k)) or "")
+
+    def keep(*given: Any, **named: Any) -> str:
+        asked.append((given, named))
+        return ""
+
+    monkeypatch.setattr(people, "evaluate_people", keep)
     options = ("--system", "bridge-smollm2", "--aim-only", "--limit", "8")
     assert call(monkeypatch, "evaluate", "--profile", "laptop", "--speech", str(tmp_path), *options) == 0
     assert asked == [((tmp_path, ["bridge-smollm2"]), {"aim_only": True, "limit": 8})]
