@@ -244,8 +244,8 @@ def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
 
 
 def in_unit(systems: Sequence[SystemSpec], small: int, large: int) -> int:
-    """Return how much a unit of work holds: `small` where only the minis that ship work on it, else `large`."""
-    return small if all(spec.key in MINI_SYSTEMS for spec in systems) else large
+    """Return how much a unit of work holds: `small` where the minis alone work on it here, else `large`."""
+    return small if all(spec.key in MINI_SYSTEMS or spec.is_remote for spec in systems) else large
 
 
 def _portions(things: Sequence[_Thing], size: int) -> list[tuple[_Thing, ...]]:
