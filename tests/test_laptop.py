@@ -45,7 +45,9 @@ def fetched() -> None:
             try:
                 fetch(name)
             except ModelFilesError as error:
-                if "pinned" in str(error):  # files that are not what they should be are no matter of the network
+                if "pinned" in str(
+                    error
+                ):  # files that are not what they should be are no matter of the network
                     raise
                 pytest.skip(str(error))
     assert missing_weights(PINNED) == (), os.environ.get(HOME_VARIABLE)
