@@ -59,7 +59,7 @@ def human_rates(pair: str) -> dict[str, Any] | None:
     if not found:
         return None
     corpora = [_human_row(row) for row in found if row.slice_kind == "corpus"]
-    mean = next((_human_row(row) for row in found if (row.slice_kind, row.corpus) == ("all", "all")), None)
+    mean = next((_human_row(row) for row in found if row.is_mean), None)
     return {"rows": corpora, "mean": mean, "problem": ""}
 
 

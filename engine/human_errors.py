@@ -45,6 +45,11 @@ class HumanError:
     n_clips: int
     n_speakers: int
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean of the corpora's word error rates, the one figure that stands for a system."""
+        return (self.measure, self.corpus, self.slice_kind) == ("wer", "all", "all")
+
 
 def human_errors(key: str, models: Path = MODELS) -> tuple[HumanError, ...]:
     """Return the rows of a system's table, in order; none where it was not evaluated on people.

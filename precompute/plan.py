@@ -230,10 +230,10 @@ def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
     """
     works = [(clip.item.task, work) for clip in plan.clips if (work := _clip_work(plan, clip, ledger)).needs]
     units: list[ListenUnit] = []
+    size = in_unit(plan.systems, CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT)
     # A unit keeps to one task: its questions have as many labels, and its batches fill up well.
     for task, group in groupby(works, key=lambda one: one[0]):
         folder = plan.folder_of_task(task)
-        size = in_unit(plan.systems, CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT)
         for part in _portions([work for _, work in group], size):
             here, requests = split_off_requests(part)
             # Requests follow the clips that they are about: the pace, which tells what is left, stays even.

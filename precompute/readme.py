@@ -204,10 +204,8 @@ def people(at: Figures) -> list[str]:
     told = []
     for key in ("bridge-smollm2", "ultravox-smollm2", "cascade-whisper-base", "cascade-whisper-tiny"):
         rows = human_errors(key)
-        mean = next(
-            (row for row in rows if row.slice_kind == "all" and row.slice.startswith("mean of")), None
-        )
-        whole = next((row for row in rows if row.slice_kind == "all" and row is not mean), None)
+        mean = next((row for row in rows if row.is_mean), None)
+        whole = next((row for row in rows if row.slice_kind == "all" and not row.is_mean), None)
         if mean is None or whole is None:
             told.append(f"{get_spec(key).name}: not measured on people.")
             continue

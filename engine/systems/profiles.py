@@ -240,11 +240,7 @@ def wanted_pairs(models: Path = MODELS) -> tuple[str, ...]:
 def _hears_people(key: str, models: Path) -> bool:
     """Say whether a system was found to mishear people's words seldom enough, as the mean of all corpora."""
     with suppress(ModelFilesError):  # a damaged table is told where its figures would stand
-        mean = [
-            row.value
-            for row in human_errors(key, models)
-            if (row.measure, row.corpus, row.slice_kind) == ("wer", "all", "all")
-        ]
+        mean = [row.value for row in human_errors(key, models) if row.is_mean]
         return bool(mean) and mean[0] <= MOST_HUMAN_ERROR
     return False
 
