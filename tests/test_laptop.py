@@ -55,8 +55,6 @@ def fetched() -> None:
 
 @pytest.fixture(scope="module")
 def jfk() -> np.ndarray:
-    if not JFK.exists():
-        pytest.skip("the example of a real person is not in this copy")
     return load_clip(JFK).samples
 
 
