@@ -82,6 +82,7 @@ def test_what_librosa_compiles_is_kept_where_something_can_be_kept(
 def test_one_process_at_a_time_compiles_librosa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two at once left files behind with which every later process crashed, pitch erasers and probes among them."""
     monkeypatch.setenv(CACHE, str(tmp_path))
+    import_librosa()  # loaded now, so that waiting below is for the lock alone
     with ThreadPoolExecutor(1) as pool:
         with FileLock(tmp_path / LOCK):
             waiting = pool.submit(import_librosa)
