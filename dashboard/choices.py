@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from engine.conditions import CONDITIONS, available_conditions, preset_layers
+from engine.conditions import CONDITIONS, available_conditions, fitted_layers, layer_words, preset_layers
 from engine.errors import EngineError
 from engine.systems.catalogue import SYSTEMS, backbone_of, get_pair, get_spec, match_of, n_layers_of
 from engine.systems.services import UNAVAILABLE, destination_of, unset_variables
@@ -96,8 +96,7 @@ def _offer(pair: str) -> Offer:
     except EngineError as error:
         found, note = (), str(error)
     try:
-        known = all_layers(pair)
-        return Offer(found, note, f"{known[0]} to {known[-1]}", MATCHES[match_of(get_pair(pair))])
+        return Offer(found, note, layer_words(editable_layers(pair)), MATCHES[match_of(get_pair(pair))])
     except EngineError as error:
         return Offer(found, note, "by number", str(error))
 
@@ -113,16 +112,23 @@ def conditions(pair: str) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
     return offered, tuple(info.name for key, info in CONDITIONS.items() if key not in ranks)
 
 
-@cache
-def all_layers(pair: str) -> tuple[int, ...]:
-    """Return all layers of the speech LLM: 0 is the input of the first block, i the output of block i.
+def editable_layers(pair: str) -> tuple[int, ...]:
+    """Return the layers that erasers can edit, or all of a speech LLM that has none fitted.
+
+    Layer 0 is the input of the first block, i the output of block i.
 
     Raises:
         ModelFilesError: the backbone's config is missing or damaged.
+        ErasureError: an eraser's file is damaged or of another version.
     """
-    return tuple(range(n_layers_of(backbone_of(get_spec(get_pair(pair).speech_llm))) + 1))
+    return fitted_layers(pair) or tuple(range(_n_layers(pair) + 1))
 
 
 def layer_preset(pair: str) -> tuple[int, ...]:
-    """Return the paper's nine layers, spread over this model's depth; raises as `all_layers`."""
-    return preset_layers(all_layers(pair)[-1])
+    """Return the paper's nine layers, spread over this model's depth; raises as `editable_layers`."""
+    return preset_layers(_n_layers(pair))
+
+
+@cache
+def _n_layers(pair: str) -> int:
+    return n_layers_of(backbone_of(get_spec(get_pair(pair).speech_llm)))

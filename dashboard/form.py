@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.choices import all_layers
+from dashboard.choices import editable_layers
 from dashboard.opened import Opened, opened_of_digest
+from engine.conditions import layer_words
 from engine.errors import ClipError, PromptError, UnknownKeyError
 from engine.readouts import LOGIT
 from engine.request import RunRequest
@@ -158,9 +159,9 @@ def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
     if choice == "preset" or get_spec(get_pair(pair).speech_llm).is_remote:
         return None
     if choice == "all":
-        return all_layers(pair)
-    known = all_layers(pair)
-    span = f"{known[0]} to {known[-1]}"
+        return editable_layers(pair)
+    known = editable_layers(pair)
+    span = layer_words(known)
     parts = [
         part for part in re.split(r"[,;\s]+", text[:MAX_LAYER_CHARACTERS].replace("–", "-").strip()) if part
     ]
@@ -172,7 +173,7 @@ def chosen_layers(pair: str, choice: str, text: str) -> tuple[int, ...] | None:
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         found.update(range(min(first, last), max(first, last) + 1))
     if not found or not found <= set(known):
-        raise UnknownKeyError(f'Choose layers from {span}, for example "1-4, 8".')
+        raise UnknownKeyError(f'Choose layers from {span}, for example "{known[0]}, {known[-1]}".')
     return tuple(sorted(found))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -45,6 +46,12 @@ def preset_layers(n_layers: int) -> tuple[int, ...]:
     return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
 
 
+def layer_words(layers: Sequence[int]) -> str:
+    """Return rising layers in words: "0 to 30" without gaps, else all of them, "0, 4, 8"."""
+    whole = list(layers) == list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]} to {layers[-1]}" if whole else ", ".join(map(str, layers))
+
+
 def erasers_folder(system: str, models: Path = MODELS) -> Path:
     """Return where a speech LLM's erasers lie: beside its weights, or for fetched ones beside those of the others."""
     beside = models / system / "erasers"
@@ -62,13 +69,25 @@ def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
     Raises:
         ErasureError: a file is damaged or of another version.
     """
-    ranks = {}
-    for condition in CONDITIONS:
-        file = eraser_file(pair, condition, models)
-        if file.exists():
-            record = json.loads(eraser_metadata(file)["record"])
-            ranks[condition] = max(int(rank) for rank in record["kept_rank"].values())
-    return ranks
+    return {
+        condition: max(int(rank) for rank in record["kept_rank"].values())
+        for condition, record in _records(pair, models).items()
+    }
+
+
+def fitted_layers(pair: str, models: Path = MODELS) -> tuple[int, ...]:
+    """Return the layers for which all of a pair's erasers are fitted, rising; () where none is; headers only.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
+    layers = [{int(layer) for layer in record["layers"]} for record in _records(pair, models).values()]
+    return tuple(sorted(set.intersection(*layers))) if layers else ()
+
+
+def _records(pair: str, models: Path) -> dict[str, dict[str, Any]]:
+    files = {condition: eraser_file(pair, condition, models) for condition in CONDITIONS}
+    return {key: json.loads(eraser_metadata(file)["record"]) for key, file in files.items() if file.exists()}
 
 
 def eraser_metadata(file: Path) -> dict[str, str]:

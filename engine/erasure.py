@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.conditions import CONDITIONS, FORMAT, Method, eraser_file, eraser_metadata
+from engine.conditions import CONDITIONS, FORMAT, Method, eraser_file, eraser_metadata, layer_words
 from engine.errors import ErasureError, UnknownKeyError
 from engine.hooks import Projection
 from engine.proof import Proof
@@ -98,8 +98,8 @@ class Eraser:
         unknown = [layer for layer in layers if layer not in self.left]
         if unknown:
             raise ErasureError(
-                f'The eraser "{self.condition}" has no layer {unknown[0]}; it has layers '
-                f"{self.layers[0]} to {self.layers[-1]}."
+                f'The eraser "{self.condition}" has no layer {unknown[0]}; '
+                f"it has layers {layer_words(self.layers)}."
             )
         return Factors(self.left, self.right, self.mean)
 

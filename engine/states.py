@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from engine.answering import all_layers
 from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
@@ -43,3 +44,30 @@ def read_states(
                 inputs_embeds=prepared.embeddings.expand(n_rows, -1, -1), use_cache=False, logits_to_keep=1
             )
     return [{layer: recorded[row] for layer, recorded in states.items()} for row in range(n_rows)]
+
+
+@torch.inference_mode()
+def run_blocks(
+    system: WhiteBoxModel, states: Float[Tensor, "rows positions d_model"], first: int, last: int
+) -> Float[Tensor, "rows positions d_model"]:
+    """Return what states that stand at layer `first` become at layer `last`; both in the backbone's own dtype.
+
+    What `read_states` finds above its edits, without running the blocks below them again: whoever walks up the
+    layers (fitting erasers on what those below leave) pays for each block once.
+
+    Args:
+        system: whose blocks `first` + 1 to `last` run.
+        states: of whole prompts of one length, positions counted from 0.
+        first: where they stand, 0 to the number of blocks.
+        last: above `first`.
+    """
+    decoder = system.language_model.get_decoder()
+    every = decoder.layers
+    with BACKBONE_LOCK:
+        decoder.layers = nn.ModuleList(every[first:last])
+        try:
+            with recording(decoder.layers, [last - first], stop=True) as found:
+                system.language_model(inputs_embeds=states, use_cache=False, logits_to_keep=1)
+        finally:
+            decoder.layers = every
+    return found[last - first].to(states.dtype)

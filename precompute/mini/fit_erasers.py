@@ -14,6 +14,7 @@ import random
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from engine.leace import Leace, bare_eraser, leace_of
 from engine.moments import Moments
 from engine.proof import SINGLE, LayerProof, Proof, setting_name
 from engine.recipe import Recipe, say_recipe
-from engine.states import read_states
+from engine.states import read_states, run_blocks
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
@@ -153,6 +154,8 @@ def fit_erasers(
     fit: Sequence[LabelledClip],
     targets: Mapping[str, tuple[str, ...]],
     note: str,
+    *,
+    every_layer: bool = True,
 ) -> dict[str, Eraser]:
     """Return condition -> erasers of every layer, fitted on plain states and layer upon layer.
 
@@ -161,9 +164,10 @@ def fit_erasers(
         fit: clips to fit on.
         targets: condition -> names of its labels' columns.
         note: what they are fitted on, in words.
+        every_layer: False fits the nine of the preset alone: a third of the size for a deep model.
     """
-    layers = range(len(system.decoder_layers) + 1)
     nine = preset_layers(len(system.decoder_layers))
+    layers = range(len(system.decoder_layers) + 1) if every_layer else nine
     moments = _plain_moments(system, fit, tuple(targets), layers)
     found = {key: {layer: leace_of(moments[key, layer]) for layer in layers} for key in targets}
     chains = _chained(system, fit, {key: one[nine[0]] for key, one in found.items()}, nine)
@@ -197,17 +201,24 @@ def _chained(
     """Return condition and method -> erasers of these layers, each fitted on what those below leave of the states.
 
     The lowest layer's states are plain, so its eraser is given. Edits below are of the whole prompt, as in the
-    paper's setting.
+    paper's setting. Every clip's states are carried upwards, so that each block runs once for each arm.
     """
     arms = [(key, method) for key in first for method in CHAINED]
     fitted: dict[tuple[str, Method], dict[int, Leace]] = {arm: {layers[0]: first[arm[0]]} for arm in arms}
-    for layer in layers[1:]:
-        rows = [_projections(fitted[arm], arm[1]) for arm in arms]
+    carried = [
+        read_states(system, clip.prepared, layers=layers[:1])[0][layers[0]]
+        .to(clip.prepared.embeddings.dtype)
+        .expand(len(arms), -1, -1)
+        for clip in fit
+    ]
+    for below, layer in pairwise(layers):
+        edits = [_projection(fitted[arm][below], arm[1]) for arm in arms]
         sums: dict[tuple[str, Method], Moments] = {}
-        for clip in fit:
-            edits = RowEdits(rows, clip.prepared.span, clip.prepared.embeddings.shape[1], "prompt")
-            for arm, states in zip(arms, read_states(system, clip.prepared, edits, [layer]), strict=True):
-                _add(sums, arm, at_clip(clip, states)[layer], clip.labels[arm[0]])
+        for index, clip in enumerate(fit):
+            edited = torch.stack([edit(one) for edit, one in zip(edits, carried[index], strict=True)])
+            carried[index] = run_blocks(system, edited, below, layer)
+            for arm, states in zip(arms, carried[index], strict=True):
+                _add(sums, arm, states[slice(*clip.prepared.span)].float().cpu(), clip.labels[arm[0]])
         for arm in arms:
             fitted[arm][layer] = leace_of(sums[arm])
         logger.info("layer %d fitted on the states edited below it", layer)
@@ -221,13 +232,10 @@ def _chained(
     }
 
 
-def _projections(fitted: Mapping[int, Leace], method: Method) -> dict[int, Projection]:
-    return {
-        layer: Projection(
-            one.left.float(), one.right.float(), one.mean.float() if method == "affine" else None
-        )
-        for layer, one in fitted.items()
-    }
+def _projection(fitted: Leace, method: Method) -> Projection:
+    return Projection(
+        fitted.left.float(), fitted.right.float(), fitted.mean.float() if method == "affine" else None
+    )
 
 
 def _add(sums: dict[Any, Moments], place: Hashable, x: Tensor, z: Tensor) -> None:
@@ -316,6 +324,8 @@ def fit_and_prove(
     folder: Path,
     notes: tuple[str, str],
     clips: Mapping[str, object],
+    *,
+    every_layer: bool = True,
 ) -> dict[str, Eraser]:
     """Fit every condition, prove it, write one file each, and return the erasers.
 
@@ -327,9 +337,11 @@ def fit_and_prove(
         folder: where the files go.
         notes: what is fitted on, and proven on, in words.
         clips: what lets anyone fit again, for the record.
+        every_layer: see `fit_erasers`.
     """
-    erasers = fit_erasers(system, fit, targets, notes[0])
-    plain = [at_clip(clip, read_states(system, clip.prepared)[0]) for clip in held]
+    erasers = fit_erasers(system, fit, targets, notes[0], every_layer=every_layer)
+    layers = next(iter(erasers.values())).layers
+    plain = [at_clip(clip, read_states(system, clip.prepared, layers=layers)[0]) for clip in held]
     for key, eraser in erasers.items():
         erasers[key] = replace(eraser, proof=prove(system, eraser, held, plain, notes[1]), clips=clips)
         save_eraser(erasers[key], system.fingerprint, folder)

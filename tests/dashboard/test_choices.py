@@ -29,11 +29,11 @@ def test_missing_weights_leave_the_page_standing(monkeypatch: pytest.MonkeyPatch
     def missing(pair: str) -> tuple[int, ...]:
         raise ModelFilesError("The config is missing; restore it.")
 
-    monkeypatch.setattr(choices, "all_layers", missing)
+    monkeypatch.setattr(choices, "editable_layers", missing)
     assert choices.offer(PAIR).match_note == "The config is missing; restore it."
 
 
 def test_the_preset_is_nine_layers_from_first_to_last() -> None:
-    preset, every = choices.layer_preset(PAIR), choices.all_layers(PAIR)
+    preset, every = choices.layer_preset(PAIR), choices.editable_layers(PAIR)
     assert len(preset) == 9
     assert (preset[0], preset[-1]) == (every[0], every[-1])

@@ -234,7 +234,7 @@ def test_another_pair_brings_its_own_switches_and_match(monkeypatch: pytest.Monk
     fitted = {"mini-ultravox": {"text": 60, "boc": 26}, "mini-qwen2-audio": {"boc": 13}}
     monkeypatch.setattr(choices, "available_conditions", lambda pair: fitted[pair])
     monkeypatch.setattr(choices, "match_of", lambda pair: "ancestor")
-    monkeypatch.setattr(choices, "all_layers", lambda pair: (0, 1, 2))
+    monkeypatch.setattr(choices, "editable_layers", lambda pair: (0, 1, 2))
     shown = show_pair("mini-qwen2-audio", ["text", "boc"])
     switches, erase_note, layers = shown.erasures, shown.erase_note, shown.layer_text
     assert "ancestor" in shown.match_note

@@ -8,7 +8,7 @@ from engine.answering import all_layers
 from engine.decode import run_arms
 from engine.hooks import RowEdits
 from engine.patching import Replacement
-from engine.states import read_states
+from engine.states import read_states, run_blocks
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 
@@ -59,3 +59,15 @@ def test_blocks_above_what_is_wanted_do_not_run(ultravox: Ultravox, prepared: Pr
     whole = read_states(ultravox, prepared, edits)
     for few, every in zip(found, whole, strict=True):
         assert set(few) == {2} and torch.equal(few[2], every[2])
+
+
+def test_blocks_run_from_a_layer_as_they_do_from_the_bottom(ultravox: Ultravox, prepared: Prepared) -> None:
+    """Erasers are fitted layer upon layer: each layer's pass ran all the blocks below it again."""
+    new = Replacement(torch.ones(1, prepared.embeddings.shape[-1]))
+    start, n_prompt = prepared.span[0], prepared.embeddings.shape[1]
+    edits = RowEdits([None, {1: new}], (start, start + 1), n_prompt, "audio")
+    whole = read_states(ultravox, prepared, edits)
+    carried = run_blocks(ultravox, torch.stack([states[1] for states in whole]), 1, 3)
+    torch.testing.assert_close(carried, torch.stack([states[3] for states in whole]))
+    (alone,) = read_states(ultravox, prepared)
+    torch.testing.assert_close(alone[3], whole[0][3])  # the model has all its blocks again
