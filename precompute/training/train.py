@@ -181,7 +181,7 @@ def _tuned_lens(laptop: Laptop) -> None:
             _prompts(system, sentences[LENS_PROMPTS:]),
             laptop.build / "tuned-lens" / key,
             tuned_lens_file(key, laptop.out),
-            LensSettings(),
+            LensSettings(bfloat16=bfloat16_is_fast()),
         )
         worst = max(scores, key=lambda one: one.kl_after / one.kl_before)
         logger.info(
