@@ -31,6 +31,7 @@ from engine.examples import EXAMPLES, Example
 from engine.readouts import LOGIT
 from engine.request import ERASURES
 from engine.result import SpokenWord
+from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
 
 Update = Any
@@ -235,7 +236,7 @@ def restore(query: dict[str, str]) -> Restored:
         *_restored_erasure(view),
         SKIP if view.readout is None else view.readout,
         # What goes to a service waits for a person who presses Run.
-        bool(view.run and example and not needs_press(view.pair or next(iter(listed_pairs())))),
+        bool(view.run and example and not needs_press(_first_pair(view))),
     )
 
 
@@ -294,8 +295,12 @@ def _restored_question(view: View, example: Example | None) -> QuestionUpdate:
 
 def _restored_pair(view: View) -> Update:
     """Return the pairs that can run by now, too: weights may have come since the page was built."""
-    pairs = listed_pairs()
-    return gr.update(choices=_choices(pairs), value=view.pair or next(iter(pairs)))
+    return gr.update(choices=_choices(listed_pairs()), value=_first_pair(view))
+
+
+def _first_pair(view: View) -> str:
+    """Return the pair that the address names, or the first; a run asks the first that can run by now."""
+    return view.pair or next(iter(offered_pairs() if view.run else listed_pairs()))
 
 
 def _choices(pairs: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from dashboard.preparing import (
     state_of_profile,
     take_profile,
 )
-from dashboard.tabs.clip_handlers import SKIP, follow_profile
+from dashboard.tabs.clip_handlers import SKIP, follow_profile, restore
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
 from engine.stored_result import stored_file
@@ -168,6 +168,11 @@ def test_while_its_weights_come_the_page_opens_on_a_stored_example_of_the_profil
     assert list(listed) == [first, *MINI_PAIRS] and "its weights are coming" in listed[first]
     opened = stored.opening_example(tmp_path)
     assert opened is not None and opened.key == "jfk"
+    assert restore({"example": "jfk"}).pair["value"] == first
+    asked = restore({"example": "jfk", "run": "1"})
+    assert asked.run_at_once and asked.pair["value"] == next(iter(MINI_PAIRS)), (
+        "a run asked the pair that cannot run yet"
+    )
     monkeypatch.setattr(preparing._FETCHING, "now", "")
     assert list(stored.listed_pairs()) == list(MINI_PAIRS)
     assert follow_profile(first)[1]["value"] == next(iter(MINI_PAIRS)), (
