@@ -78,7 +78,9 @@ def _banner(state: ProfileState | None) -> str:
             f"Profile {state.key}: none of its systems is on this page yet. What you see are the small models that "
             "ship, trained on synthetic speech; they are not Ultravox, Whisper or Llama."
         )
-    named, n_more = "; ".join(state.live[:MOST_NAMES]), len(state.live) - MOST_NAMES
+    # What stands in brackets after a name is told with its answers; three of them filled the header.
+    named = "; ".join(name.split(" (")[0] for name in state.live[:MOST_NAMES])
+    n_more = len(state.live) - MOST_NAMES
     more = f" and {n_more} more" if n_more > 0 else ""
     return (
         f"Profile {state.key}, live: {named}{more}. Systems called mini are the small models that ship, trained on "

@@ -85,7 +85,7 @@ def test_the_header_says_which_models_are_seen() -> None:
     assert "Profile small: none of its systems is on this page yet. What you see are the small mod" in waiting
     live = header(ProfileState("<lab>", 5, 5, "", lines, ("A", "B <i>", "C", "D", "E")))
     assert "Profile &lt;lab&gt;, live: A; B &lt;i&gt;; C and 2 more. Systems called mini are" in live
-    assert "live: A; B; C. " in header(ProfileState("x", 3, 3, "", lines, ("A", "B", "C")))
+    assert "live: A; B; C. " in header(ProfileState("x", 3, 3, "", lines, ("A", "B (known to be one)", "C")))
 
 
 def test_the_header_is_told_when_the_page_loads(page: gr.Blocks) -> None:
