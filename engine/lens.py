@@ -25,6 +25,7 @@ from engine.systems.control_tokens import text_ids
 from engine.tuned_lens import TunedLens
 
 TOP_K = 10
+TOP_BLOCK = 64  # tokens of the vocabulary whose maximum is taken at once
 DEGENERATE_SHARE = 0.5
 _NAN = float("nan")
 # Of one layer: top ids, their probabilities, entropies in nats, best ranks of the wanted ids.
@@ -130,10 +131,16 @@ def logit_reading(system: WhiteBoxModel, tuned: TunedLens | None = None) -> Read
     """Return how a layer is read by the logit lens, or by the tuned lens where there is one."""
 
     def read(layer: int, states: Tensor, wanted: Sequence[Sequence[int]]) -> Read:
-        translated = states if tuned is None else tuned.apply(layer, states)
-        log_probabilities = unembed(system, translated).log_softmax(-1)
-        entropies = -(log_probabilities.exp() * log_probabilities).sum(-1)
-        return _reduced(log_probabilities, log_probabilities.exp(), entropies, wanted)
+        logits = unembed(system, states if tuned is None else tuned.apply(layer, states))
+        top, highest = top_tokens(logits), logits.amax(-1, keepdim=True)
+        ranks = best_ranks(logits, wanted)
+        # One pass gives the sum and the entropy: log-probabilities of the whole vocabulary are never written down.
+        shifted = logits.sub_(highest)
+        shares = shifted.exp()
+        total = shares.sum(-1, keepdim=True)
+        entropies = total.log()[:, 0] - torch.linalg.vecdot(shares, shifted) / total[:, 0]
+        probabilities = shares.gather(-1, top) / total
+        return _on_cpu(top, probabilities, entropies.clamp(min=0), ranks)
 
     return read
 
@@ -148,24 +155,32 @@ def difference_reading(system: WhiteBoxModel, others: Mapping[int, Tensor]) -> R
     def read(layer: int, states: Tensor, wanted: Sequence[Sequence[int]]) -> Read:
         log_p, log_q = (unembed(system, one).log_softmax(-1) for one in (states, others[layer]))
         shares = log_p.exp() * (log_p - log_q)
-        return _reduced(shares, log_p.exp(), shares.sum(-1).clamp(min=0), wanted)
+        top = top_tokens(shares)
+        return _on_cpu(
+            top, log_p.gather(-1, top).exp(), shares.sum(-1).clamp(min=0), best_ranks(shares, wanted)
+        )
 
     return read
 
 
-def _reduced(
-    scores: Float[Tensor, "positions vocab"],
-    probabilities: Float[Tensor, "positions vocab"],
-    nats: Float[Tensor, "positions"],  # noqa: F821 - jaxtyping axis name
-    wanted: Sequence[Sequence[int]],
-) -> Read:
-    top = scores.topk(TOP_K, dim=-1).indices
-    return (
-        top.cpu().numpy().astype(np.int32),
-        probabilities.gather(-1, top).cpu().numpy(),
-        nats.cpu().numpy(),
-        best_ranks(scores, wanted),
-    )
+def _on_cpu(top: Tensor, probabilities: Tensor, nats: Tensor, ranks: np.ndarray) -> Read:
+    return top.cpu().numpy().astype(np.int32), probabilities.cpu().numpy(), nats.cpu().numpy(), ranks
+
+
+def top_tokens(scores: Float[Tensor, "positions vocab"]) -> Int[Tensor, "positions k"]:
+    """Return the ids of each position's TOP_K highest scores, highest first.
+
+    They lie within the TOP_K blocks of the vocabulary with the highest maxima, so no more than those are sorted.
+    """
+    n_whole = scores.shape[-1] // TOP_BLOCK * TOP_BLOCK
+    if n_whole < TOP_BLOCK * TOP_K:
+        return scores.topk(TOP_K, dim=-1).indices
+    blocks = scores[:, :n_whole].unflatten(-1, (-1, TOP_BLOCK))
+    best = blocks.amax(-1).topk(TOP_K, dim=-1).indices
+    ids = (best[..., None] * TOP_BLOCK + torch.arange(TOP_BLOCK, device=scores.device)).flatten(-2)
+    rest = torch.arange(n_whole, scores.shape[-1], device=scores.device).expand(len(scores), -1)
+    ids = torch.cat([ids, rest], dim=-1)
+    return ids.gather(-1, scores.gather(-1, ids).topk(TOP_K, dim=-1).indices)
 
 
 def candidate_ids(tokenizer: PreTrainedTokenizerBase, word: str) -> tuple[int, ...]:

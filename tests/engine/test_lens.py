@@ -20,6 +20,7 @@ from engine.lens import (
     set_precision,
     split_tokens,
     token_precision,
+    top_tokens,
     track,
     unembed,
 )
@@ -245,3 +246,14 @@ def test_a_tracked_top_token_has_rank_1(
 ) -> None:
     top = int(readout.top_ids[2, 4, 0])
     assert track(ultravox, states, top).ranks[2, 4] == 1
+
+
+@pytest.mark.parametrize("vocabulary", [50, 640, 49_152, 49_155])
+def test_the_top_tokens_are_those_of_a_whole_sort(vocabulary: int) -> None:
+    """Whether the vocabulary is smaller than the blocks, holds them evenly, or has some left over, where the top may lie."""
+    scores = torch.randn(6, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    scores[0, -3:] = torch.tensor([9.0, 11.0, 10.0])
+    scores[1, :TOP_K] = 20.0 + torch.arange(TOP_K)  # all in one block
+    found = top_tokens(scores)
+    assert found[0, :3].tolist() == [vocabulary - 2, vocabulary - 1, vocabulary - 3]
+    assert torch.equal(found, scores.sort(descending=True).indices[:, :TOP_K])
