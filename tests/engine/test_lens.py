@@ -250,7 +250,7 @@ def test_a_tracked_top_token_has_rank_1(
 
 @pytest.mark.parametrize("vocabulary", [50, 640, 49_152, 49_155])
 def test_the_top_tokens_are_those_of_a_whole_sort(vocabulary: int) -> None:
-    """Whether the vocabulary is smaller than the blocks, holds them evenly, or has some left over, where the top may lie."""
+    """Be the vocabulary smaller than the blocks, a multiple of one, or with some left over, where the top may lie."""
     scores = torch.randn(6, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
     scores[0, -3:] = torch.tensor([9.0, 11.0, 10.0])
     scores[1, :TOP_K] = 20.0 + torch.arange(TOP_K)  # all in one block
