@@ -7,8 +7,17 @@ from functools import cache
 
 from engine.conditions import CONDITIONS, available_conditions, fitted_layers, layer_words, preset_layers
 from engine.errors import EngineError
-from engine.systems.catalogue import SYSTEMS, backbone_of, get_pair, get_spec, match_of, n_layers_of
-from engine.systems.services import UNAVAILABLE, destination_of, unset_variables
+from engine.systems.catalogue import (
+    SYSTEMS,
+    UNAVAILABLE,
+    backbone_of,
+    destination_of,
+    get_pair,
+    get_spec,
+    match_of,
+    n_layers_of,
+    unset_variables,
+)
 
 MATCHES = {
     "exact": "Match: exact, both run the same backbone weights.",

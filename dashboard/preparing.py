@@ -14,8 +14,7 @@ from functools import partial
 from dashboard.session import warm_up
 from engine.errors import EngineError, ModelFilesError
 from engine.systems.catalogue import SYSTEMS
-from engine.systems.fetching import fetch, obstacle
-from engine.systems.hub import free_gb
+from engine.systems.fetching import fetch, free_gb, obstacle
 from engine.systems.profiles import (
     DEFAULT_PROFILE,
     Profile,

@@ -303,15 +303,15 @@ def _load_all() -> None:
     import plotly.graph_objects  # noqa: F401 - the first chart would otherwise wait for it
 
     from engine.checks import batch_is_exact
-    from engine.systems import registry
+    from engine.systems import loading
 
     shipped = profile_in_use().key == "mini"
     # The minis fit beside one another; of published models the first pair is what a person meets.
     for pair in list(offered_pairs().values())[: None if shipped else 1]:
         if any(get_spec(key).is_remote for key in pair.systems):
             continue  # a service is asked only when somebody presses Run
-        registry.load_speech_llm(pair.speech_llm)
-        registry.load_cascade(pair.cascade)
-        registry.load_text_llm(pair.text_oracle)
+        loading.load_speech_llm(pair.speech_llm)
+        loading.load_cascade(pair.cascade)
+        loading.load_text_llm(pair.text_oracle)
         if not shipped:
             batch_is_exact(pair.speech_llm)  # the first run would wait for its checks, most of a minute

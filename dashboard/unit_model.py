@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, ModelFilesError
-from engine.systems.catalogue import get_pair, ready_pairs, transcriber_name
-from engine.systems.unit_models import get_unit_model, unavailable
+from engine.systems.catalogue import get_pair, get_unit_model, ready_pairs, transcriber_name, unit_model_lacks
 from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def why_no_model() -> str:
     """Return why no interleaved model can run here, in one sentence; "" when one can. Loads no weights."""
     if _Chosen.folder is not None:
         return ""
-    missing = unavailable(get_unit_model(MODEL))
+    missing = unit_model_lacks(get_unit_model(MODEL))
     return f"{MODEL} cannot run on this copy: {missing}. The tables below need no model." if missing else ""
 
 
@@ -69,8 +68,9 @@ def load_parts() -> Parts:
 @cache
 def _load(folder: Path | None) -> Parts:
     from engine.interleaved_continue import Parts
-    from engine.systems.interleaved import UNITS_FOLDER
-    from engine.systems.unit_models import load_checkpoint, load_unit_model
+    from engine.systems.loading import load_unit_checkpoint as load_checkpoint
+    from engine.systems.loading import load_unit_model
+    from engine.systems.unit_lm import UNITS_FOLDER
     from engine.unit_voice import VOICE_FILE, read_unit_voice
 
     system = load_unit_model(MODEL) if folder is None else load_checkpoint(folder)
@@ -82,7 +82,7 @@ def _load(folder: Path | None) -> Parts:
 
 def load_ears() -> tuple[Transcribes, str] | None:
     """Return the transcriber of the first pair that is ready, and its name; None where no pair is."""
-    from engine.systems.registry import load_cascade
+    from engine.systems.loading import load_cascade
 
     for key in ready_pairs():
         try:

@@ -11,7 +11,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
 from engine.systems.base import Heard
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from engine.systems.text_llm import make_ears, read_ears_beside
 
 

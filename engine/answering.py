@@ -15,11 +15,11 @@ from jaxtyping import Float
 from engine.audio import AudioClip
 from engine.decode import Decoded, Pass, run_arms, run_prompts
 from engine.hooks import RowEdits
-from engine.remote import Tell
 from engine.request import Question
 from engine.result import CUT_OFF, Answer, BehaviourAnswer
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE
+from engine.systems.remote import Tell
 from engine.tasks import parse_answer
 
 

@@ -33,7 +33,7 @@ from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
 from engine.conditions import available_conditions, eraser_file, preset_layers
 from engine.decode import Decoded, run_arms, run_prompts
 from engine.erasure import EDITED_STATES, Eraser, Factors, load_eraser
-from engine.errors import ErasureError, ModelFilesError
+from engine.errors import ErasureError, ModelFilesError, is_out_of_memory
 from engine.examples import EXAMPLES, Example
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
 from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
@@ -52,10 +52,10 @@ from engine.proof import SINGLE, VERDICTS, setting_name
 from engine.request import Question, RunRequest, check_request
 from engine.result import LensReadout, SpokenWord
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import MODELS, PAIRS, SystemKind, get_spec, systems
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
-from engine.systems.residency import is_out_of_memory, using
+from engine.systems.catalogue import PAIRS, SystemKind, get_spec, systems
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm, using
 from engine.systems.text_llm import TextLLM
+from engine.systems.weights import MODELS
 from engine.tasks import TASKS, instruction_for
 
 NO_HOOK = "no hook is left on the model"

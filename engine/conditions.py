@@ -11,9 +11,8 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from engine.errors import ErasureError
-from engine.systems.catalogue import MODELS, get_pair
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.weights import weights_home
+from engine.systems.catalogue import MINI_SYSTEMS, get_pair
+from engine.systems.weights import MODELS, weights_home
 
 Method = Literal["linear", "affine"]
 SCOPES = ("audio", "prompt", "all")

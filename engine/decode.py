@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from engine.hooks import BACKBONE_LOCK, RowEdits, editing, recording
-from engine.systems.base import Prepared, WhiteBoxModel, end_ids
-from engine.systems.control_tokens import text_ids
+from engine.systems.base import Prepared, WhiteBoxModel, end_ids, text_ids
 from engine.tasks import MAX_NEW_TOKENS
 
 

@@ -23,7 +23,7 @@ from engine.conditions import CONDITIONS, FORMAT, Method, eraser_file, eraser_me
 from engine.errors import ErasureError, UnknownKeyError
 from engine.hooks import Projection
 from engine.proof import Proof
-from engine.systems.catalogue import MODELS
+from engine.systems.weights import MODELS
 
 PLAIN_STATES, EDITED_STATES = "plain states", "states edited below"  # what an eraser was fitted on
 _FACTORS = ("left", "right", "mean")

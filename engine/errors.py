@@ -6,6 +6,10 @@ traceback. The dashboard and the command line show these messages and only these
 
 from __future__ import annotations
 
+import re
+
+NO_MEMORY = re.compile(r"out of memory|not enough memory|can(no|')t allocate memory", re.IGNORECASE)
+
 
 class EngineError(Exception):
     """A fault of the input or of the set-up that the user can mend."""
@@ -53,3 +57,10 @@ class VoiceError(EngineError):
 
 class TableError(EngineError):
     """A table of results is missing, half-written, of another layout, or cannot be written."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or beside it; CTranslate2 and the CPU say so in words."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    )

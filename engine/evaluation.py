@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS, get_pair, get_spec, revision_in, transcriber_name
+from engine.systems.catalogue import get_pair, get_spec, revision_in, transcriber_name
+from engine.systems.weights import MODELS
 from engine.tasks import TASKS
 
 FILE_NAME = "evaluation.csv"

@@ -24,10 +24,8 @@ from engine.result import Answer
 from engine.run import clip_as_heard
 from engine.spelling import normalise
 from engine.systems.base import Heard, WhiteBoxSystem
-from engine.systems.catalogue import get_pair, get_spec
-from engine.systems.registry import load_speech_llm
-from engine.systems.residency import using
-from engine.systems.services import require_states
+from engine.systems.catalogue import get_pair, get_spec, require_states
+from engine.systems.loading import load_speech_llm, using
 
 Progress = Callable[[float, str], None]
 

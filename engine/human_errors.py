@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS
+from engine.systems.weights import MODELS
 
 FILE_NAME = "human.csv"
 SLICE_KINDS = ("corpus", "accent", "sex", "all")

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from engine.errors import UnknownKeyError
 from engine.lanes import read
 from engine.lens import lens_text
-from engine.remote import Tell
 from engine.request import RunRequest, check_request
 from engine.result import AnyAnswer, LensReadout
 from engine.systems.base import words_alone
-from engine.systems.catalogue import get_pair, get_spec
-from engine.systems.registry import load_behaviour, load_cascade
-from engine.systems.residency import using
-from engine.systems.services import require_states
+from engine.systems.catalogue import get_pair, get_spec, require_states
+from engine.systems.loading import load_behaviour, load_cascade, using
+from engine.systems.remote import Tell
 
 
 @dataclass(frozen=True)

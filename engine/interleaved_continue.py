@@ -20,7 +20,7 @@ from engine.interleaved_result import CUT, ENDED, OTHER_KIND, Continuation
 from engine.phases import TokenKinds
 from engine.result import SpokenWord
 from engine.systems.base import Heard, Prepared, Transcribes, WhiteBoxModel
-from engine.systems.speech_units import Units
+from engine.systems.unit_lm import Units
 
 MAX_TEXT_TOKENS, MAX_UNITS = 24, 80
 

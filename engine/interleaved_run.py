@@ -23,7 +23,7 @@ from engine.lens import TOP_K, best_ranks, candidate_ids, unembed
 from engine.phases import CURRENT, NEXT, AskedWords, ask_words, hits_at, text_share, word_ranks
 from engine.result import SpokenWord
 from engine.stats.boundaries import phase_boundaries
-from engine.systems.speech_units import FRAME_S, Units, word_positions
+from engine.systems.unit_lm import FRAME_S, Units, word_positions
 from engine.word_recall import TOPS
 
 N_CONTROLS = 10  # other transcripts whose words are asked for at the same places

@@ -26,7 +26,6 @@ from engine.hearing_verdict import OwnTranscript
 from engine.hooks import Scope
 from engine.lens import Reading, difference_reading, lens_text, logit_reading, read_lens
 from engine.readouts import DIFFERENCE, TUNED
-from engine.remote import Tell
 from engine.request import Question, RunRequest
 from engine.result import (
     CUT_OFF,
@@ -41,6 +40,7 @@ from engine.result import (
 )
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import SystemSpec, revision_of
+from engine.systems.remote import Tell
 from engine.tasks import get_task
 from engine.tuned_lens import load_tuned_lens
 

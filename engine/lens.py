@@ -20,8 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.concepts import overlapping
 from engine.result import LensReadout, SpokenWord, even_ends
-from engine.systems.base import WhiteBoxModel
-from engine.systems.control_tokens import text_ids
+from engine.systems.base import WhiteBoxModel, text_ids
 from engine.tuned_lens import TunedLens
 
 TOP_K = 10

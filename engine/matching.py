@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import ModelFilesError
-from engine.systems.shared_bytes import open_stored, pieces_file, stored_files
+from engine.systems.weights import REVISION_DIGITS, REVISION_FILE, open_stored, pieces_file, stored_files
 
 MatchKind = Literal["exact", "ancestor", "self", "paper", "none"]
 
 # Config key of a speech LLM that was trained further: part -> sha256 of the weights that it began with.
 ORIGIN = "initialised_from"
 LANGUAGE_MODEL = "language_model"
-REVISION_FILE = "revision.txt"
-REVISION_DIGITS = 12
 
 # Pairs that arXiv 2602.17598, section 3.1, calls matched, by the names of their checkpoints.
 _CALLED_MATCHED = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.systems.catalogue import MODELS, get_pair, get_spec
+from engine.systems.catalogue import get_pair, get_spec
+from engine.systems.weights import MODELS
 
 LOGIT, TUNED, DIFFERENCE = READOUTS = ("logit", "tuned", "difference")
 NO_DIFFERENCE = (

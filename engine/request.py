@@ -10,8 +10,7 @@ from engine.errors import ErasureError, LensError, NoiseError, PromptError, Unkn
 from engine.noise import OWN, ROOM
 from engine.readouts import LOGIT, READOUTS, why_no_readout
 from engine.result import SpokenWord
-from engine.systems.catalogue import get_pair, get_spec
-from engine.systems.services import require_states
+from engine.systems.catalogue import get_pair, get_spec, require_states
 from engine.tasks import Task, get_task, instruction_for, labels_for
 
 MAX_REFERENCE_CHARACTERS = 500

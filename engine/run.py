@@ -40,23 +40,24 @@ from engine.request import Question, RunRequest, check_request
 from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
 from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
 from engine.systems.catalogue import (
+    UNAVAILABLE,
     Pair,
     get_pair,
     get_spec,
     longest_trained_clip_s,
     match_of,
+    require_states,
     transcriber_name,
 )
-from engine.systems.profiles import profile_in_use
-from engine.systems.registry import (
+from engine.systems.loading import (
     load_behaviour,
     load_cascade,
     load_served_cascade,
     load_speech_llm,
     load_text_llm,
+    using,
 )
-from engine.systems.residency import using
-from engine.systems.services import UNAVAILABLE, require_states
+from engine.systems.profiles import profile_in_use
 
 if TYPE_CHECKING:
     from engine.systems.cascade import Cascade, ServedCascade

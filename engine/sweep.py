@@ -24,8 +24,7 @@ from engine.result import ArmResult
 from engine.run import clip_as_heard, hear
 from engine.systems.base import Prepared, WhiteBoxSystem
 from engine.systems.catalogue import get_pair
-from engine.systems.registry import load_speech_llm
-from engine.systems.residency import using
+from engine.systems.loading import load_speech_llm, using
 
 MAX_ARMS = 24  # rows to a pass beside the plain one: more do not fit the cores' caches
 N_CONTROLS = 3

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engine.errors import LensError
 from engine.readouts import tuned_lens_file, why_no_tuned_lens
-from engine.systems.catalogue import MODELS
+from engine.systems.weights import MODELS
 
 FORMAT = "cascade-lens tuned lens 1"
 

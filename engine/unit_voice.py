@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, clip_from_samples
 from engine.errors import ModelFilesError, VoiceError
-from engine.systems.speech_units import FRAME_S, Units, merge_repeats
+from engine.systems.unit_lm import FRAME_S, Units, merge_repeats
 from engine.voice import speak
 
 VOICE_FILE = "voice.json"

@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.evaluation import FILE_NAME as EVALUATION
 from engine.evaluation import revisions_of
 from engine.examples import FOLDER, RESULTS
-from engine.systems.catalogue import MODELS
+from engine.systems.weights import MODELS
 from precompute.command import BENCHMARK_JOBS, add_benchmark_jobs, run_benchmark_job
 
 BUILD = Path("build") / "mini"

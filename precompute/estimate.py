@@ -9,8 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.systems.catalogue import is_service
-from engine.systems.published_rows import PUBLISHED_SYSTEMS
+from engine.systems.catalogue import PUBLISHED_SYSTEMS, is_service
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger

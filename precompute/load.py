@@ -11,8 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.systems.catalogue import SystemSpec
-from engine.systems.published_rows import PUBLISHED_SYSTEMS, parameters_m_of
+from engine.systems.catalogue import PUBLISHED_SYSTEMS, SystemSpec, parameters_m_of
 from engine.systems.weights import size_gb
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import PAPER_VOICES

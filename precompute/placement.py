@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from engine.systems.catalogue import SYSTEMS
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.placement import settings_in_use
-from engine.systems.profiles import Profile
-from engine.systems.residency import GIB
+from engine.systems.catalogue import LAPTOP_SYSTEMS, MINI_SYSTEMS, SYSTEMS
+from engine.systems.loading import GIB
+from engine.systems.profiles import Profile, settings_in_use
 from precompute.units import Load
 
 ROOM = 1.5  # the weights and half as much again: a batch's states, caches and logits

@@ -15,6 +15,7 @@ from typing import TypeVar
 from engine.errors import UnknownKeyError
 from engine.systems.catalogue import (
     FASTER_WHISPERS,
+    MINI_SYSTEMS,
     SYSTEMS,
     SystemSpec,
     backbone_of,
@@ -22,11 +23,8 @@ from engine.systems.catalogue import (
     is_service,
     systems,
 )
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.pinned_files import STANDS_ON
-from engine.systems.profiles import read_profile
-from engine.systems.weights import folder_of
-from engine.systems.whisper_settings import USUAL, WhisperSettings
+from engine.systems.profiles import USUAL, WhisperSettings, read_profile
+from engine.systems.weights import STANDS_ON, folder_of
 from precompute import keys
 from precompute.clips import Clip, recorded_clips
 from precompute.corpora.folder import open_corpora, require
@@ -152,7 +150,7 @@ def fingerprint_of_service(key: str) -> str:
     Raises:
         ServiceError: its address, model or key is not set.
     """
-    from engine.systems.registry import load_behaviour
+    from engine.systems.loading import load_behaviour
 
     return load_behaviour(key).fingerprint
 

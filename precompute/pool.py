@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from engine.errors import EngineError
-from engine.remote import Turns, take_turns_at
 from engine.systems.profiles import Profile, profile_to_send, use_profile
+from engine.systems.remote import Turns, take_turns_at
 from precompute.executors import Deaths, ExecutorError, attempt, n_cores, perform_named
 from precompute.units import Outcome, Unit
 

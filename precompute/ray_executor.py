@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 from engine.errors import EngineError
-from engine.remote import Turns, take_turns_at
 from engine.systems.profiles import Profile, profile_to_send, use_profile
-from engine.systems.services import patience_here
+from engine.systems.remote import Turns, patience_here, take_turns_at
 from precompute.executors import Deaths, ExecutorError, attempt, perform_named, reason_of
 from precompute.placement import Needs, needs_of, profile_within
 from precompute.ray_cluster import API, Cluster, code_hash, connect, start_here

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UnknownKeyError
-from engine.systems.catalogue import MODELS
-from engine.systems.mini_rows import MINI_SYSTEMS
+from engine.systems.catalogue import MINI_SYSTEMS
 from engine.systems.profiles import PROFILES, read_profile, use_profile
+from engine.systems.weights import MODELS
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import EDGE
 from precompute.mini_clips import QUICK_ITEMS

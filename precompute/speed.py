@@ -28,7 +28,7 @@ from engine.result import SpokenWord
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import get_pair
-from engine.systems.registry import load_speech_llm
+from engine.systems.loading import load_speech_llm
 from engine.tasks import MAX_NEW_TOKENS, TASKS
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.voices import test_voices

@@ -26,8 +26,7 @@ from engine.errors import EngineError, PlacementError
 from engine.result import SpokenWord
 from engine.systems.base import SpeechLLM
 from engine.systems.catalogue import get_spec
-from engine.systems.registry import load_speech_llm
-from engine.systems.residency import GIB, LOADED, using
+from engine.systems.loading import GIB, LOADED, load_speech_llm, using
 from engine.tasks import TASKS
 from precompute.random_checkpoints import WRITERS, Scale, draw_weights
 from precompute.speed import generation_row, time_in_turn

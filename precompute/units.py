@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from engine.recipe import Recipe
 from engine.request import Question
 from engine.systems.catalogue import is_service
-from engine.systems.whisper_settings import USUAL, WhisperSettings
+from engine.systems.profiles import USUAL, WhisperSettings
 from precompute.ledger import LedgerRow
 
 ListenStage = Literal["render", "transcribe", "listen"]

@@ -28,42 +28,20 @@ MAY_IMPORT = {
 }
 SCREEN_LIBRARIES = {"gradio", "plotly"}
 MODEL_LIBRARIES = {"torch", "transformers", "ctranslate2", "faster_whisper", "concept_erasure"}
-# What adapters stand on: the protocol, the encoder's forward, units, the rows, reading weights, low-rank adapters,
-# the tokenizer and its control tokens, and the text backbone that a cascade, the oracle and a speech LLM share.
+# What adapters stand on: the protocol, the rows, weights and how they are read, the profile, the text backbone that a
+# cascade, the oracle and a speech LLM share, Whisper's encoder, and how a service is asked.
 SHARED_BY_ADAPTERS = {
     "base",
-    "audio_tower",
     "catalogue",
     "checkpoint",
-    "control_tokens",
-    "eight_bit",
-    "expectation",
-    "fingerprints",
-    "gguf_folder",
-    "hub",
-    "laptop_rows",
-    "letter_readout",
-    "lora",
-    "mini_rows",
-    "pinned_files",
-    "placement",
-    "published_rows",
-    "residency",
-    "services",
-    "shared_bytes",
-    "spec",
-    "speech_units",
+    "profiles",
+    "remote",
     "text_llm",
-    "tokenizer",
-    "ultravox_checkpoint",
     "weights",
-    "whisper_decoder",
-    "whisper_encoder",
-    "whisper_settings",
-    "whisper_weights",
+    "whisper",
 }
-# The files that know the adapters: of the catalogue's systems, and of the unit models. None of them knows these.
-LOADS_ADAPTERS = {"registry", "unit_models"}
+# The file that knows the adapters. None of them knows it.
+LOADS_ADAPTERS = {"loading"}
 UNSAFE_LOADERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 HOOKS = {
     "register_forward_hook",

@@ -25,10 +25,9 @@ from engine.run import run
 from engine.spelling import normalise
 from engine.stats.scores import word_error_rate
 from engine.systems.fetching import fetch
-from engine.systems.pinned_files import PINNED
-from engine.systems.registry import load_cascade, load_speech_llm
-from engine.systems.tokenizer import read_tokenizer
-from engine.systems.weights import HOME_VARIABLE, folder_of, missing_weights
+from engine.systems.loading import load_cascade, load_speech_llm
+from engine.systems.text_llm import read_tokenizer
+from engine.systems.weights import HOME_VARIABLE, PINNED, folder_of, missing_weights
 
 pytestmark = pytest.mark.slow
 JFK = Path(__file__).resolve().parents[1] / "assets" / "examples" / "jfk.flac"

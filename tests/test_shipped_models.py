@@ -22,11 +22,20 @@ from engine.lanes import control_transcripts
 from engine.request import RunRequest
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.catalogue import MODELS, PAIRS, SYSTEMS, get_pair, match_of, ready_pairs, systems
-from engine.systems.fingerprints import fingerprint
-from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
-from engine.systems.unit_models import UNIT_MODELS, load_unit_model
+from engine.systems.catalogue import (
+    MINI_PAIRS,
+    MINI_SYSTEMS,
+    PAIRS,
+    SYSTEMS,
+    UNIT_MODELS,
+    get_pair,
+    match_of,
+    ready_pairs,
+    systems,
+)
+from engine.systems.checkpoint import fingerprint
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm, load_unit_model
+from engine.systems.weights import MODELS
 from engine.tasks import FREE_FORMS, TASKS, labels_for
 from engine.voice import is_available
 from precompute.mini.held_out import gold_of, held_out_items, say_item

@@ -9,7 +9,7 @@ from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import Part, word_difference
 from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord
 from engine.scoring import is_exactly
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE
 from engine.tasks import TASKS
 
 

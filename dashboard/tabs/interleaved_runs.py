@@ -92,7 +92,7 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
     Raises:
         EngineError: there is no clip, it cannot be used, or the model is not here.
     """
-    from engine.systems.residency import using
+    from engine.systems.loading import using
 
     if not asked.audio:
         raise ClipError(NO_CLIP)

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,10 +21,58 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.audio import AudioClip
 from engine.hearing_verdict import SpokenLanguage
-from engine.remote import Tell
 from engine.result import SpokenWord, even_ends
 from engine.systems.catalogue import SystemSpec
-from engine.systems.control_tokens import as_text, cut_ids
+from engine.systems.remote import Reply, Tell
+
+CUT = "\ufdd0"  # a code point that no text may hold (Unicode, "noncharacters")
+
+
+def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """Return a person's words with a `CUT` in every control token's name; others come back as they are."""
+    text = text.replace(CUT, "")
+    places: set[int] = set()
+    for name in _control_tokens(tokenizer):
+        start = text.find(name)
+        while start >= 0:
+            places.add(start + 1)
+            start = text.find(name, start + 1)
+    ends = [0, *sorted(places), len(text)]
+    return CUT.join(text[a:b] for a, b in pairwise(ends)) if places else text
+
+
+def cut_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of a text that may hold cuts, no special token added; the pieces are tokenised apart."""
+    first, *others = text.split(CUT)
+    return [
+        *tokenizer.encode(first, add_special_tokens=False),
+        *(i for piece in others for i in _ids_within(tokenizer, piece)),
+    ]
+
+
+def _ids_within(tokenizer: PreTrainedTokenizerBase, piece: str) -> list[int]:
+    """Return the ids of a piece that goes on in the middle of a word.
+
+    Some tokenizers, the mini systems' among them, begin every text with a blank. Here that falls before a line break,
+    which no pre-tokeniser joins to what follows, and both are left out again.
+    """
+    read = tokenizer("\n" + piece, add_special_tokens=False, return_offsets_mapping=True)
+    return [i for i, (_, end) in zip(read["input_ids"], read["offset_mapping"], strict=True) if end > 1]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of a person's words: no special token is added, and none is read out of them."""
+    return cut_ids(tokenizer, as_text(tokenizer, text))
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    return _named(tuple(token.content for token in tokenizer.added_tokens_decoder.values()))
+
+
+@lru_cache(maxsize=64)
+def _named(added: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the added tokens that are marks; runs of blanks, which some vocabularies add too, are plain text."""
+    return tuple(name for name in added if len(name) > 1 and re.search(r"[^\W_]", name))
 
 
 @dataclass(frozen=True)
@@ -152,30 +203,6 @@ class TellsLanguage(Transcribes, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a service sent back for one prompt.
-
-    Attributes:
-        text: the generated text; "" where there was none.
-        refusal: why the service blocked the prompt or would not answer, in its own word; "" where it answered.
-        model_version: which model answered, as the service says; "" where it does not say.
-        note: what a reader of the answer should know (cut off at its limit), else "".
-        seconds: wall time of the attempt that answered; waits and failed attempts are not in it.
-        attempts: requests that it took.
-        prompt_tokens, answer_tokens: as the service counts them, thoughts included; None where it does not say.
-    """
-
-    text: str
-    refusal: str
-    model_version: str
-    note: str
-    seconds: float
-    attempts: int
-    prompt_tokens: int | None
-    answer_tokens: int | None
-
-
 @runtime_checkable
 class BehaviourModel(Protocol):
     """A model behind a service: it can be asked, and nothing inside it can be read or edited.
@@ -231,7 +258,7 @@ DATE_STRING = "26 Jul 2024"
 def prompt_frame(tokenizer: PreTrainedTokenizerBase, instruction: str, *, template: str) -> PromptFrame:
     """Split the chat prompt at the clip; the pieces are tokenised apart, as Ultravox does.
 
-    Control tokens are the template's alone: in the instruction they are text (`engine.systems.control_tokens`).
+    Control tokens are the template's alone: in the instruction they are text (`as_text`).
 
     Args:
         tokenizer: with a chat template.

@@ -21,10 +21,9 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.systems.base import Heard, Prepared
-from engine.systems.expectation import expected_embeddings, likeliest
-from engine.systems.spec import SystemSpec
-from engine.systems.text_llm import TextLLM
-from engine.systems.whisper_decoder import SECONDS_PER_STATE, WhisperDecoding
+from engine.systems.catalogue import SystemSpec
+from engine.systems.text_llm import TextLLM, expected_embeddings, likeliest
+from engine.systems.whisper import SECONDS_PER_STATE, WhisperDecoding
 
 CANDIDATES = 50
 HOP_SAMPLES = 160

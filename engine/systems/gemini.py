@@ -1,6 +1,6 @@
 """Gemini over google-genai: a clip and a question go out, text comes back; nothing inside can be read.
 
-The wire is REST's `models/{model}:generateContent`. Retries, waits and the rate limit are ours (engine.remote),
+The wire is REST's `models/{model}:generateContent`. Retries, waits and the rate limit are ours (engine.systems.remote),
 so that every attempt counts against the limit; the SDK's own stay off. Streaming, tools and the Files API are
 not used.
 """
@@ -15,19 +15,24 @@ from google import genai
 from google.genai import errors, types
 
 from engine.audio import AudioClip
-from engine.remote import Caller, Failure, Patience, Tell, fingerprint_of
-from engine.remote_http import (
+from engine.systems.catalogue import SystemSpec
+from engine.systems.remote import (
+    Caller,
+    Failure,
+    Patience,
+    Reply,
+    Secret,
+    Tell,
     check_address,
+    check_request_size,
     failure_of_code,
     failure_of_transport,
+    fingerprint_of,
     http_client,
     malformed,
     wait_asked,
+    wav_of,
 )
-from engine.secret import Secret
-from engine.systems.base import Reply
-from engine.systems.catalogue import SystemSpec
-from engine.wav_request import check_request_size, wav_of
 
 # Why a candidate ended that mean "will not say", of those that the Gemini API documents.
 _REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "ESCALATION")
@@ -59,7 +64,7 @@ class Gemini:
     Args:
         spec: catalogue row.
         settings: the model and how it is asked.
-        key: see `engine.systems.services.GEMINI_KEYS`.
+        key: see `engine.systems.catalogue.GEMINI_KEYS`.
         caller: a test hands in one that does not really wait.
 
     Raises:

@@ -24,9 +24,7 @@ from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError, PromptError
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.checkpoint import read_tensors
-from engine.systems.fingerprints import fingerprint
-from engine.systems.lora import LoraLinear, is_silent, shape_fits
+from engine.systems.checkpoint import LoraLinear, fingerprint, is_silent, read_tensors, shape_fits
 from engine.systems.text_llm import TextLLM
 from engine.tasks import LONG_ANSWER_TOKENS
 

@@ -2,23 +2,29 @@
 
 `laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
 fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
-says what each system lacks before anything is fetched.
+says what each system lacks before anything is fetched. What a profile says of places and devices stands in the
+environment, which the processes of a pool inherit.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from engine.errors import ModelFilesError, UnknownKeyError
+from engine.errors import ModelFilesError, PlacementError, UnknownKeyError
 from engine.human_errors import human_errors
 from engine.systems.catalogue import (
+    LAPTOP_PAIRS,
+    LAPTOP_SYSTEMS,
+    MINI_PAIRS,
+    MINI_SYSTEMS,
     PAIRS,
     SYSTEMS,
     Pair,
@@ -28,11 +34,110 @@ from engine.systems.catalogue import (
     ready_pairs,
     systems,
 )
-from engine.systems.laptop_rows import LAPTOP_PAIRS, LAPTOP_SYSTEMS
-from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
-from engine.systems.placement import DTYPES, Settings, settings_in_use, use
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
-from engine.systems.whisper_settings import WhisperSettings
+
+if TYPE_CHECKING:
+    pass
+
+
+DTYPES = ("", "bfloat16", "float32")
+DEVICE_VARIABLE, DTYPE_VARIABLE = "CASCADE_LENS_DEVICE", "CASCADE_LENS_DTYPE"
+MEMORY_VARIABLE = "CASCADE_LENS_MEMORY_GIB"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How published models are placed.
+
+    Attributes:
+        device: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or "cuda:1".
+        dtype: of their weights, one of DTYPES; "" is bfloat16.
+        memory_gib: what the models that are loaded may take together; None is what the device has free.
+    """
+
+    device: str = ""
+    dtype: str = ""
+    memory_gib: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise PlacementError(
+                f'There is no precision "{self.dtype[:40]}"; choose: {", ".join(DTYPES[1:])}.'
+            )
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise PlacementError(f"A memory of {self.memory_gib:g} GiB cannot be used; give more than 0.")
+
+
+def use(settings: Settings) -> None:
+    """Place what is loaded from now on by these settings, here and in processes started from here."""
+    memory = "" if settings.memory_gib is None else f"{settings.memory_gib:g}"
+    values = (settings.device, settings.dtype, memory)
+    os.environ.update(zip((DEVICE_VARIABLE, DTYPE_VARIABLE, MEMORY_VARIABLE), values, strict=True))
+
+
+def settings_in_use() -> Settings:
+    """Return the settings in the environment.
+
+    Raises:
+        PlacementError: a value there cannot be used.
+    """
+    device, dtype, memory = (
+        os.environ.get(name, "").strip() for name in (DEVICE_VARIABLE, DTYPE_VARIABLE, MEMORY_VARIABLE)
+    )
+    try:
+        memory_gib = float(memory) if memory else None
+    except ValueError as error:
+        raise PlacementError(f'{MEMORY_VARIABLE} is "{memory[:40]}"; give a number of GiB.') from error
+    return Settings(device, dtype, memory_gib)
+
+
+# Whisper's codes, as faster-whisper lists them; "yue" came with large-v3.
+_CODES = (
+    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl "  # codespell:ignore fo
+    "gu ha haw he hi hr ht hu hy id is it ja jw ka kk km kn ko la lb ln lo lt lv mg "
+    "mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq "
+    "sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh yue"  # codespell:ignore te
+)
+LANGUAGES = frozenset(_CODES.split())
+
+
+@dataclass(frozen=True)
+class WhisperSettings:
+    """How a clip is transcribed.
+
+    Attributes:
+        language: of the speech, one of LANGUAGES. Every task of `engine.tasks` and every corpus of the paper is in
+            English, hence the default; a profile names another for recordings of one's own. It is never guessed: a
+            wrong guess is an error that is no system's own.
+        beam_size: hypotheses kept; 5 is the library's own, and 1 is greedy.
+        drop_silence: cut stretches without speech first (voice activity detection); words keep their times.
+        device, compute_type: as CTranslate2 names them; "default" keeps the published weights' precision, where
+            "auto" would take 8-bit integers if they are faster.
+
+    Raises:
+        UnknownKeyError: Whisper knows no such language.
+    """
+
+    language: str = "en"
+    beam_size: int = 5
+    drop_silence: bool = False
+    device: str = "auto"
+    compute_type: str = "default"
+
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise UnknownKeyError(
+                f'Whisper knows no language "{self.language[:20]}"; give one of its codes, such as en, de or zh.'
+            )
+
+    @property
+    def words(self) -> str:
+        """What of this changes a transcript, as a run keeps it."""
+        silence = "dropped" if self.drop_silence else "kept"
+        return f"language {self.language}, beam of {self.beam_size}, silence {silence}"
+
+
+USUAL = WhisperSettings()
 
 # The nine systems of arXiv 2602.17598, Table 1: the paper's id -> ours.
 PAPER_SYSTEMS: Mapping[str, str] = {

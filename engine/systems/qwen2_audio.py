@@ -23,10 +23,10 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import (
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.audio_tower import check_window, encode_mel, unnormed_states
 from engine.systems.base import CLIP_MARK, Heard, Prepared
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM, make_ears, read_ears_beside
+from engine.systems.whisper import check_window, encode_mel, unnormed_states
 
 HOP_SAMPLES = 160
 POOLED_STATES = 2

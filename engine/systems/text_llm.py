@@ -1,42 +1,162 @@
-"""A bare text LLM: the second half of a cascade, and the oracle that is given the true transcript."""
+"""A bare text LLM with its tokenizer: the second half of a cascade, and the oracle that is given the true transcript.
+
+It is read from a transformers folder, from a speech LLM's own, or from a GGUF file that was written as such a folder.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
+from tokenizers import pre_tokenizers
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     PretrainedConfig,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
+from transformers.integrations.gguf import (  # type: ignore[attr-defined]
+    GgufHeader,
+    convert_gguf_tokenizer,
+    get_gguf_tokenizer,
+    load_gguf_state_dict,
+    read_gguf_metadata,
+)
+from transformers.integrations.gguf.dequant import dequantize
+from transformers.integrations.mistral.tokenizer import MistralConverter
 
-from engine.errors import ModelFilesError
+from engine.errors import ModelFilesError, is_out_of_memory
 from engine.matching import read_config
 from engine.result import SpokenWord
-from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame
+from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame, text_ids
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import (
     INLINE_PREFIX,
+    fingerprint,
+    fold,
     load_strictly,
     read_tensors,
+    shape_fits,
     under,
     weight_files,
 )
-from engine.systems.control_tokens import text_ids
-from engine.systems.fingerprints import fingerprint
-from engine.systems.lora import fold, shape_fits
-from engine.systems.residency import is_out_of_memory
-from engine.systems.tokenizer import read_tokenizer
+
+TEKKEN = "tekken.json"
+_QWEN2_AUDIO = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_VOXTRAL = (
+    "{{ '<s>' }}{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ message['content'] + '</s>' }}{% else %}{{ '[INST]' + message['content'] + '[/INST]' }}{% endif %}"
+    "{% endfor %}"
+)
+# Of transformers' Qwen2AudioProcessor (5.23), and of mistral-common's instruct tokens.
+TEMPLATES = {"qwen2_audio": _QWEN2_AUDIO, "voxtral": _VOXTRAL}
+_REPLY = "reply"
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return a folder's tokenizer, its chat template filled in where the folder keeps it elsewhere.
+
+    Its end token is the one that ends a turn of the chat: generation stops there.
+
+    Raises:
+        OSError, ValueError: the files are missing or damaged.
+    """
+    # transformers 5.23's AutoTokenizer makes a Qwen2 tokenizer for every model of that type, whatever
+    # the folder holds, and it would split words in another way than the model was trained on.
+    if not (folder / "tokenizer.json").exists() and (folder / TEKKEN).exists():
+        tokenizer = _from_tekken(folder / TEKKEN)
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = _template_elsewhere(folder)
+    end = end_of_turn(tokenizer) if tokenizer.chat_template else None
+    if end is not None and end != tokenizer.eos_token:
+        tokenizer.eos_token = end
+    return tokenizer
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the special token that the chat template puts behind an answer, None where there is none."""
+    turns = [{"role": "user", "content": "ask"}, {"role": "assistant", "content": _REPLY}]
+    rest = str(tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(_REPLY)[2]
+    ids = tokenizer.encode(rest, add_special_tokens=False)
+    special = set(tokenizer.added_tokens_decoder)
+    first = next((token for token in ids if token in special), None)
+    return None if first is None else str(tokenizer.convert_ids_to_tokens(first))
+
+
+def _from_tekken(file: Path) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a folder that has Mistral's own file alone; mistral-common is not needed."""
+    try:
+        converted = MistralConverter(str(file)).converted()
+    except (KeyError, TypeError, ImportError) as error:
+        raise ValueError(f"{file.name} is damaged or of an older version") from error
+    named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    # One that the vocabulary lacks would be given an id of its own, for which the model has no row.
+    known = {role: token for role, token in named.items() if converted.token_to_id(token) is not None}
+    return PreTrainedTokenizerFast(tokenizer_object=converted, **known)
+
+
+def _template_elsewhere(folder: Path) -> str | None:
+    """Return the template in the processor's file, or the one that the model's library has built in."""
+    file = folder / "chat_template.json"
+    if file.exists():
+        template: str | None = json.loads(file.read_text(encoding="utf-8")).get("chat_template")
+        return template
+    config = folder / "config.json"
+    kind = json.loads(config.read_text(encoding="utf-8")).get("model_type") if config.exists() else None
+    return TEMPLATES.get(str(kind))
+
+
+def likeliest(
+    logits: Float[Tensor, "positions vocab"], n: int, temperature: float
+) -> tuple[Int[Tensor, "positions n"], Float[Tensor, "positions n"]]:
+    """Return the likeliest tokens at each position and their weights, which sum to 1.
+
+    Args:
+        logits: of a posterior; -inf for tokens that cannot be.
+        n: how many are kept; all where there are fewer.
+        temperature: above 0; logits are divided by it, so that below 1 the posterior is sharper.
+    """
+    top = logits.float().topk(min(n, logits.shape[-1]), dim=-1)
+    return top.indices, (top.values / temperature).softmax(-1)
+
+
+def expected_embeddings(
+    embedding: Float[Tensor, "vocab d_model"],
+    tokens: Int[Tensor, "positions n"],
+    weights: Float[Tensor, "positions n"],
+) -> Float[Tensor, "positions d_model"]:
+    """Return at each position the sum over its tokens of weight x embedding.
+
+    Args:
+        embedding: an LLM's input embeddings, or any table with a row for each token named.
+        tokens: rows of the table.
+        weights: at least 0, summing to 1 at each position.
+    """
+    expected: Tensor = torch.nn.functional.embedding_bag(
+        tokens, embedding, per_sample_weights=weights.to(embedding.dtype), mode="sum"
+    )
+    return expected
+
 
 # The clip or its transcript stands first: what a model makes of it does not depend on the question.
 USER_TEMPLATE = CLIP_MARK + "{instruction}"
@@ -213,3 +333,121 @@ def make_ears(build: Callable[[], Ears], tensors: Mapping[str, Tensor], backbone
 def read_ears_beside(folder: Path) -> dict[str, Tensor]:
     """Return what a folder holds beside its language model; raises ModelFilesError as `read_tensors`."""
     return read_tensors(folder, lambda tensor: not tensor.startswith(INLINE_PREFIX))
+
+
+ARCHITECTURE = "llama"
+# What is known of the format's names of parts, as llama.cpp writes them.
+_PARTS = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_ENDS = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+def write_gguf_as_transformers(file: Path, target: Path) -> None:
+    """Write the model of a GGUF file: config, weights in float32, tokenizer, chat template, generation settings.
+
+    Args:
+        file: of a Llama with a byte-level vocabulary.
+        target: an empty folder.
+
+    Raises:
+        ModelFilesError: the file is damaged, or not of this kind.
+    """
+    try:
+        config = _gguf_config(file)
+        tensors = _gguf_tensors(file, config)
+        tokenizer = _gguf_tokenizer(file)
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        raise ModelFilesError(f"{file.name} cannot be read as a Llama; fetch it again.") from error
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    if config.tie_word_embeddings:
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    load_strictly(model, tensors, file.name, assign=True)
+    model.tie_weights()
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _gguf_config(file: Path) -> LlamaConfig:
+    written, names = read_gguf_metadata(str(file))
+    if written["general.architecture"] != ARCHITECTURE:
+        raise ValueError("another architecture")
+    return LlamaConfig(
+        vocab_size=written["llama.vocab_size"],
+        hidden_size=written["llama.embedding_length"],
+        intermediate_size=written["llama.feed_forward_length"],
+        num_hidden_layers=written["llama.block_count"],
+        num_attention_heads=written["llama.attention.head_count"],
+        num_key_value_heads=written["llama.attention.head_count_kv"],
+        head_dim=written["llama.rope.dimension_count"],
+        max_position_embeddings=written["llama.context_length"],
+        rms_norm_eps=written["llama.attention.layer_norm_rms_epsilon"],
+        rope_parameters={"rope_type": "default", "rope_theta": written["llama.rope.freq_base"]},
+        tie_word_embeddings="output.weight" not in names,
+        bos_token_id=written["tokenizer.ggml.bos_token_id"],
+        eos_token_id=written["tokenizer.ggml.eos_token_id"],
+        pad_token_id=written.get("tokenizer.ggml.padding_token_id"),
+        dtype=torch.float32,
+    )
+
+
+def _gguf_tensors(file: Path, config: LlamaConfig) -> dict[str, Tensor]:
+    """Return the weights in float32 under transformers' names."""
+    groups = config.num_key_value_heads or config.num_attention_heads
+    heads: dict[str, int] = {"attn_q": config.num_attention_heads, "attn_k": groups}
+    header = GgufHeader.from_file(str(file))
+    stored, found = load_gguf_state_dict(header), {}
+    for info in header.tensors:
+        name, raw = info.name, stored[info.name][...]
+        tensor = raw.float() if raw.is_floating_point() else dequantize(raw, info.ggml_type)
+        tensor = tensor.reshape(info.shape)
+        if name in _ENDS:
+            found[_ENDS[name]] = tensor
+            continue
+        _, layer, part, end = name.split(".")
+        if part in heads:
+            tensor = _halves_in_a_row(tensor, heads[part])
+        found[f"model.layers.{layer}.{_PARTS[part]}.{end}"] = tensor
+    return found
+
+
+def _halves_in_a_row(weight: Tensor, n_heads: int) -> Tensor:
+    """Undo the format's order of a head's rows: it rotates neighbours, transformers the two halves of a head."""
+    pairs = weight.reshape(n_heads, weight.shape[0] // n_heads // 2, 2, *weight.shape[1:])
+    return pairs.transpose(1, 2).reshape(weight.shape).contiguous()
+
+
+def _gguf_tokenizer(file: Path) -> PreTrainedTokenizerFast:
+    architecture, written, settings = get_gguf_tokenizer(str(file))
+    backend: Any = convert_gguf_tokenizer(architecture, written)[0]
+    if written.get("pre_tokenizer_type") == "smollm":
+        # transformers 5.23 does not know this name: digits one by one, told apart before spaces are.
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        chat_template=settings.get("chat_template"),
+        clean_up_tokenization_spaces=False,
+        **{name: settings[name] for name in _SPECIAL if settings.get(name) is not None},
+    )

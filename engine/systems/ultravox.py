@@ -1,16 +1,25 @@
 """Ultravox: a Whisper encoder, a frame-stacking projector and a frozen text LLM that another system may share.
 
-Our own implementation of the published architecture (fixie-ai/ultravox at 648efe7, v0.4 to v0.6). The minis have its
-file layout; `ultravox_checkpoint` reads that and the older ones, and the base models from folders of their own.
-ultravox-smollm2 has one thing more: its projector was taught letters, and `letter_readout` hands them to the LLM as
-expected embeddings of its own tokens.
+Our own implementation of the published architecture (fixie-ai/ultravox at 648efe7, v0.4 to v0.6). A checkpoint holds
+its projector always, its audio tower whole (merged), as low-rank adapters on a Whisper's, or not at all; its language
+model never. The base models are then those of `Bases`. The minis have its file layout.
+
+ultravox-smollm2 has one thing more: its projector was taught letters, and `LetterReadout` hands them to the LLM as
+expected embeddings of its own tokens. The audio encoder gives at each position a posterior over letters (CTC). An LLM
+reads tokens, so the letters' posterior is read as one over tokens: every token that can be spelled is scored by how
+well its spelling explains a stretch of sound, times how common it is. The stretches are those of the most probable
+sequence of tokens; what is handed on for each is no token but the likeliest ones with their weights, of which the
+backbone gets the expected embedding. Words that no training clip held can be heard too, of the same letters.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,19 +27,379 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import WhisperConfig
+from transformers import PreTrainedTokenizerBase, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.audio_tower import encode_mel
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
-from engine.systems.expectation import expected_embeddings
-from engine.systems.fingerprints import fingerprint
-from engine.systems.letter_readout import SYMBOLS, LetterReadout
-from engine.systems.text_llm import TextLLM, make_ears
-from engine.systems.ultravox_checkpoint import LETTER_READOUT, Bases, read_ears, read_feature_extractor
+from engine.systems.checkpoint import fingerprint, fold, read_tensors
+from engine.systems.text_llm import TextLLM, expected_embeddings, make_ears
+from engine.systems.whisper import encode_mel
+
+TOWER = "audio_tower."
+WHISPER_ENCODER = re.compile(r"(?:model\.)?encoder\.(.+)")
+# Older files wrap the encoder in its model; a checkpoint written in training wraps it in peft's classes.
+OLDER_TOWERS = ("audio_tower.model.encoder.", "audio_tower.base_model.model.")
+LORA = re.compile(r"(.+)\.lora_([AB])\.(?:default\.)?weight")
+# A config's settings of the readout that ultravox-smollm2 has between its projector and its language model.
+LETTER_READOUT = "letter_readout"
+NEEDED_KEYS = ("text_model_id", "hidden_size", "stack_factor")
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Where the base models lie that a published checkpoint names by their ids.
+
+    Attributes:
+        text: folder of the language model.
+        audio: folder of the Whisper whose encoder is the tower, or that part of it which the checkpoint lacks; None for
+            a checkpoint that holds its tower.
+    """
+
+    text: Path
+    audio: Path | None = None
+
+
+@dataclass(frozen=True)
+class EarsFiles:
+    """What was read.
+
+    Attributes:
+        config: the checkpoint's, with the tower's own settings under "audio_config".
+        tensors: by the names `audio_tower.*` and `multi_modal_projector.*`, adapters folded in.
+        folders: whose weights these are, in order.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    folders: tuple[Path, ...]
+
+
+def read_ears(folder: Path, bases: Bases | None, name: str) -> EarsFiles:
+    """Return config and tensors of a checkpoint's audio tower and projector.
+
+    Args:
+        folder: of the checkpoint.
+        bases: where its base models lie; None for one whose tower is its own.
+        name: of the system, for errors.
+
+    Raises:
+        ModelFilesError: a file is missing or damaged, or the checkpoint is of a kind that would be read wrongly.
+    """
+    audio = bases.audio if bases else None
+    config = read_ears_config(folder, audio)
+    tensors: dict[str, Tensor] = {}
+    for found, tensor in read_tensors(folder).items():
+        ours = _our_name(found)
+        if ours in tensors:
+            raise ModelFilesError(f"{name} holds tensor {ours} under two names; restore {folder.name}.")
+        tensors[ours] = tensor
+    adapters = {key: tensors.pop(key) for key in list(tensors) if LORA.fullmatch(key)}
+    folders: tuple[Path, ...] = (folder,)
+    if LETTER_READOUT in config and audio is not None:
+        tensors = _whisper_encoder(audio) | tensors
+        folders = (folder, audio)
+    elif not any(key.startswith(TOWER) for key in tensors):
+        if audio is None:
+            model = str(config.get("audio_model_id") or "a Whisper")[:60]
+            raise ModelFilesError(
+                f"{name} has no audio tower of its own; say where the folder of {model} is."
+            )
+        if _rank(config, "audio_model_lora_config") and not adapters:
+            raise ModelFilesError(
+                f"{name} was trained with adapters on its audio tower and holds neither; restore it."
+            )
+        tensors |= _whisper_encoder(audio)
+        folders = (folder, audio)
+    _fold_adapters(tensors, adapters, config, name)
+    return EarsFiles(config, tensors, folders)
+
+
+def read_ears_config(folder: Path, audio: Path | None = None) -> dict[str, Any]:
+    """Return a checkpoint's config with the tower's settings in it; `audio` is the Whisper's folder, if any.
+
+    Raises:
+        ModelFilesError: it is missing or damaged, lacks a key, or asks for what is not built here.
+    """
+    config = _read_json(folder)
+    for key in NEEDED_KEYS:
+        if key not in config:
+            raise ModelFilesError(f"{folder.name}/config.json lacks {key}.")
+    # As in the published classes: a named model wins over inline settings.
+    if config.get("audio_model_id") and audio is not None:
+        config["audio_config"] = _read_json(audio)
+    if not isinstance(config.get("audio_config"), dict):
+        if config.get("audio_model_id"):
+            model = str(config["audio_model_id"])[:60]
+            raise ModelFilesError(
+                f"{folder.name} takes its audio tower from {model}; say where its folder is."
+            )
+        raise ModelFilesError(f"{folder.name}/config.json lacks audio_config.")
+    activation = config.get("projector_act", "swiglu")
+    if activation != "swiglu":
+        raise ModelFilesError(
+            f"{folder.name}: its projector uses {str(activation)[:40]}, only swiglu is known here."
+        )
+    if _rank(config, "text_model_lora_config"):
+        raise ModelFilesError(
+            f"{folder.name} has adapters on its language model, which are not known here; take a version without."
+        )
+    return config
+
+
+def read_feature_extractor(folder: Path, bases: Bases | None, n_mels: int) -> WhisperFeatureExtractor:
+    """Return the checkpoint's feature extractor, or that of its Whisper where it has none.
+
+    Raises:
+        ModelFilesError: neither has one, or it makes another number of mel bands than the tower takes.
+    """
+    places = [folder, *([bases.audio] if bases and bases.audio else [])]
+    place = next((one for one in places if (one / "preprocessor_config.json").exists()), None)
+    if place is None:
+        raise ModelFilesError(
+            f"{folder.name} lacks preprocessor_config.json; put that of its Whisper beside the weights."
+        )
+    try:
+        features: WhisperFeatureExtractor = WhisperFeatureExtractor.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        raise ModelFilesError(f"{place.name}/preprocessor_config.json is damaged; restore it.") from error
+    if features.feature_size != n_mels:
+        raise ModelFilesError(
+            f"{place.name}/preprocessor_config.json makes {features.feature_size} mel bands, the audio tower "
+            f"takes {n_mels}; restore it."
+        )
+    return features
+
+
+def _our_name(name: str) -> str:
+    for older in OLDER_TOWERS:
+        if name.startswith(older):
+            name = TOWER + name[len(older) :]
+    return name.replace(".base_layer.", ".") if name.startswith(TOWER) else name
+
+
+def _whisper_encoder(audio: Path) -> dict[str, Tensor]:
+    """Return the encoder's tensors of a Whisper checkpoint; its decoder is not read."""
+    found = read_tensors(audio, lambda name: WHISPER_ENCODER.fullmatch(name) is not None)
+    return {TOWER + _after(WHISPER_ENCODER, name): tensor for name, tensor in found.items()}
+
+
+def _after(pattern: re.Pattern[str], name: str) -> str:
+    match = pattern.fullmatch(name)
+    assert match is not None
+    return match.group(1)
+
+
+def _fold_adapters(
+    tensors: dict[str, Tensor], adapters: Mapping[str, Tensor], config: Mapping[str, Any], name: str
+) -> None:
+    """Add alpha / r x B A to each adapted weight, in place; every factor must fit and have its partner."""
+    rank = _rank(config, "audio_model_lora_config")
+    for key, down in adapters.items():
+        target, factor = LORA.fullmatch(key).groups()  # type: ignore[union-attr]
+        partner = key.replace(f".lora_{factor}.", f".lora_{'BA'['AB'.index(factor)]}.")
+        weight = tensors.get(f"{target}.weight")
+        if weight is None:
+            raise ModelFilesError(f"{name} has an unexpected tensor {key}.")
+        if partner not in adapters:
+            raise ModelFilesError(f"{name} lacks tensor {partner}.")
+        if factor == "B":
+            continue
+        up = adapters[partner]
+        if (*down.shape, *up.shape) != (rank, weight.shape[1], weight.shape[0], rank):
+            raise ModelFilesError(f"{name} does not fit its config: {key} is not of rank {rank}.")
+        alpha = float(config["audio_model_lora_config"].get("lora_alpha", 8))
+        tensors[f"{target}.weight"] = fold(weight, down, up, alpha / rank)
+
+
+def _rank(config: Mapping[str, Any], key: str) -> int:
+    """Return the rank of a part's adapters; 0 is none."""
+    settings = config.get(key)
+    return int(settings.get("r", 0)) if isinstance(settings, Mapping) else 0
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ModelFilesError(f"{folder.name} has no readable config.json; restore the folder.") from error
+    return config
+
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz'"
+SYMBOLS = 1 + len(LETTERS)  # CTC's blank is symbol 0
+SPACE = 1
+_NEVER = np.float32(-1e9)
+
+
+@dataclass(frozen=True)
+class TokenPosterior:
+    """The stretches of a clip with the tokens that each may hold.
+
+    Attributes:
+        tokens: the likeliest token ids of each stretch, most likely first.
+        weights: their probabilities, each row summing to 1.
+        starts, ends: first position of a stretch and the one after its last.
+    """
+
+    tokens: Int[np.ndarray, "stretches candidates"]
+    weights: Float[np.ndarray, "stretches candidates"]
+    starts: Int[np.ndarray, "stretches"]  # noqa: F821 - jaxtyping axis name
+    ends: Int[np.ndarray, "stretches"]  # noqa: F821
+
+
+class LetterReadout:
+    """The spellings of a tokenizer's tokens as a tree, and the search over it.
+
+    Args:
+        tokenizer: byte-level BPE whose ids follow the order of its merges, so that a token's id tells how common it is
+            (Zipf: probability about 1 / id).
+        prior_scale: weight of how common a token is, against what is heard.
+        token_bonus: nats for each token of the sequence; a low one joins words, a high one splits them.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 1.0, token_bonus: float = 0.0
+    ) -> None:
+        spellings = _spellings(tokenizer)
+        nodes: dict[str, int] = {"": 0}
+        ids: list[list[int]] = [[]]
+        # Breadth first, so that a node's parent stands before it and the arrays are read almost in order.
+        for prefix in sorted(
+            {s[:n] for s in spellings for n in range(1, len(s) + 1)}, key=lambda s: (len(s), s)
+        ):
+            nodes[prefix] = len(nodes)
+            ids.append(spellings.get(prefix, []))
+        names = list(nodes)
+        self._parent = np.array([0, *(nodes[name[:-1]] for name in names[1:])], np.int32)
+        self._symbol = np.array([0, *(1 + LETTERS.index(name[-1]) for name in names[1:])], np.int32)
+        # CTC needs a blank between two equal letters.
+        self._is_repeat = self._symbol == self._symbol[self._parent]
+        self._ends = np.array([node for node, found in enumerate(ids) if found], np.int32)
+        self._tokens = np.array([token for node in self._ends for token in ids[node]], np.int64)
+        self._token_node = np.array([node for node in self._ends for _ in ids[node]], np.int32)
+        # Spellings compete by the scaled prior; the ways to write one spelling (the, The) share its probability.
+        common = 1.0 / (self._tokens + 100.0)
+        first = np.concatenate([[0], np.cumsum([len(ids[node]) for node in self._ends])[:-1]])
+        total = np.add.reduceat(common, first)
+        self._end_prior = (prior_scale * np.log(total / total.sum()) + token_bonus).astype(np.float32)
+        per_token = np.repeat(np.arange(len(first)), np.diff([*first, len(common)]))
+        self._token_prior = (self._end_prior[per_token] + np.log(common / total[per_token])).astype(
+            np.float32
+        )
+
+    def read(
+        self,
+        log_probabilities: Float[np.ndarray, "positions symbols"],
+        *,
+        temperature: float = 1.0,
+        candidates: int = 50,
+    ) -> TokenPosterior:
+        """Return the tokens that letters spell.
+
+        Args:
+            log_probabilities: of blank, space, a to z and the apostrophe at each position, natural logarithm.
+            temperature: below 1 sharpens a stretch's posterior towards its likeliest token.
+            candidates: how many tokens of a stretch are kept.
+        """
+        # A clip begins with a word: a space is put before it.
+        lead = np.full((1, SYMBOLS), _NEVER, np.float32)
+        lead[0, SPACE] = 0.0
+        scores = np.concatenate([lead, log_probabilities.astype(np.float32)])
+        bounds = self._segment(scores)
+        tokens, weights = [], []
+        for start, end in bounds:
+            node_scores = self._spelled(scores[start:end])
+            found = node_scores[self._token_node] + self._token_prior
+            best = np.argpartition(-found, candidates)[:candidates]
+            best = best[np.argsort(-found[best])]
+            share = np.exp((found[best] - found[best[0]]) / temperature)
+            tokens.append(self._tokens[best])
+            weights.append(share / share.sum())
+        shape = (len(bounds), candidates)
+        edges = np.array(bounds, np.int64).reshape(-1, 2) - 1
+        return TokenPosterior(
+            np.array(tokens, np.int64).reshape(shape),
+            np.array(weights, np.float32).reshape(shape),
+            edges[:, 0].clip(0),
+            edges[:, 1],
+        )
+
+    def _step(
+        self, ended: np.ndarray, blank: np.ndarray, row: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the best scores of paths that end in each node's letter, from where each came (0 stays, 1 moves)."""
+        came = np.where(self._is_repeat, blank[self._parent], np.maximum(blank, ended)[self._parent])
+        moves = came > ended
+        return np.where(moves, came, ended) + row[self._symbol], np.maximum(blank, ended) + row[0], moves
+
+    def _spelled(self, scores: np.ndarray) -> np.ndarray:
+        """Return each node's best log-likelihood of being spelled by exactly these positions."""
+        ended = np.full(len(self._parent), _NEVER, np.float32)
+        blank = ended.copy()
+        blank[0] = 0.0
+        for row in scores:
+            ended, blank, _ = self._step(ended, blank, row)
+            ended[0] = _NEVER
+        return np.maximum(ended, blank)
+
+    def _segment(self, scores: np.ndarray) -> list[tuple[int, int]]:
+        """Return the stretches of the most probable sequence of tokens, each as (first row, row after the last)."""
+        n_nodes = len(self._parent)
+        ended = np.full(n_nodes, _NEVER, np.float32)
+        blank = ended.copy()
+        blank[0] = 0.0
+        ended_since = np.zeros(n_nodes, np.int32)
+        blank_since = np.zeros(n_nodes, np.int32)
+        best_end = np.full(len(scores) + 1, _NEVER, np.float32)
+        came_from = np.zeros(len(scores) + 1, np.int32)
+        best_end[0] = 0.0
+        for place, row in enumerate(scores):
+            stays_letter = ended > blank
+            moved_since = np.where(
+                self._is_repeat,
+                blank_since[self._parent],
+                np.where(stays_letter, ended_since, blank_since)[self._parent],
+            )
+            new_ended, new_blank, moves = self._step(ended, blank, row)
+            blank_since = np.where(stays_letter, ended_since, blank_since)
+            ended_since = np.where(moves, moved_since, ended_since)
+            ended, blank = new_ended, new_blank
+            ended[0] = _NEVER
+            in_letter, in_blank = ended[self._ends] + self._end_prior, blank[self._ends] + self._end_prior
+            # A next token starts at the root as after a blank; the space that leads most tokens parts equal letters.
+            total = np.maximum(in_letter, in_blank)
+            winner = int(total.argmax())
+            node = self._ends[winner]
+            best_end[place + 1] = total[winner]
+            came_from[place + 1] = (ended_since if in_letter[winner] >= in_blank[winner] else blank_since)[
+                node
+            ]
+            blank[0], blank_since[0] = best_end[place + 1], place + 1
+        bounds = []
+        place = len(scores)
+        while place > 0:
+            bounds.append((int(came_from[place]), place))
+            place = int(came_from[place])
+        return bounds[::-1]
+
+
+def _spellings(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Return the tokens of each spelling in lower case: letters and apostrophes, a space before or not."""
+    found: dict[str, list[int]] = {}
+    for token in range(len(tokenizer)):
+        text = str(tokenizer.decode([token])).lower()
+        if (
+            text.strip()
+            and len(text.strip()) + 1 >= len(text)
+            and set(text) <= set(LETTERS)
+            and not text.endswith(" ")
+        ):
+            found.setdefault(text, []).append(token)
+    return found
+
 
 HOP_SAMPLES = 160
 SHORTEST_SAMPLES = 320

@@ -19,10 +19,10 @@ from transformers.models.voxtral.modeling_voxtral import VoxtralEncoder, Voxtral
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.audio_tower import check_window
 from engine.systems.base import CLIP_MARK, Heard, Prepared
 from engine.systems.catalogue import SystemSpec
 from engine.systems.text_llm import TextLLM, make_ears, read_ears_beside
+from engine.systems.whisper import check_window
 
 HOP_SAMPLES = 160
 AUDIO_BEGINS = "[BEGIN_AUDIO]"

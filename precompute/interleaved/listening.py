@@ -19,10 +19,9 @@ from engine.phases import TokenKinds
 from engine.recipe import Recipe, say_recipe
 from engine.result import SpokenWord
 from engine.systems.base import Prepared, WhiteBoxModel
-from engine.systems.interleaved import Interleaved, mini_parts
-from engine.systems.registry import load_speech_llm
-from engine.systems.speech_units import Units, word_positions
-from engine.systems.unit_models import load_checkpoint
+from engine.systems.loading import load_speech_llm
+from engine.systems.loading import load_unit_checkpoint as load_checkpoint
+from engine.systems.unit_lm import Interleaved, Units, mini_parts, word_positions
 from precompute import keys
 from precompute.interleaved.units import Checkpoint
 from precompute.mini.corpora.facts import Fact, all_facts

@@ -13,7 +13,7 @@ import torch
 
 from engine.erasure import load_eraser
 from engine.hooks import Projection
-from engine.systems.registry import load_speech_llm
+from engine.systems.loading import load_speech_llm
 from precompute.ledger import LedgerRow
 from precompute.mechanism.probing import FRAMES, Bench, Reading, make_bench, read_targets
 from precompute.mechanism.units import LayerJob, MechanismUnit

@@ -22,8 +22,8 @@ from engine.random_model import redraw
 from engine.recipe import say_recipe
 from engine.result import even_ends
 from engine.systems.catalogue import SYSTEMS
-from engine.systems.registry import load_speech_llm
-from engine.systems.whisper_encoder import WhisperEars
+from engine.systems.loading import load_speech_llm
+from engine.systems.whisper import WhisperEars
 from precompute.mechanism.pitch import HOP_S
 from precompute.mechanism.units import INPUT, ProbeClip
 from precompute.pitch import pitch_octaves

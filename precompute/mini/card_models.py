@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ModelFilesError
-from engine.systems.checkpoint import read_tensors
-from engine.systems.eight_bit import from_eight_bits
+from engine.systems.checkpoint import from_eight_bits, read_tensors
 from engine.systems.qwen2_audio import POOLED_STATES
-from engine.systems.speech_units import FRAME_S
+from engine.systems.unit_lm import FRAME_S
 from precompute.mini.backbone import BACKBONE_SEED
 from precompute.mini.ctc_head import CTC_SEED
 from precompute.mini.evaluate import BOOTSTRAP_SEED

@@ -16,7 +16,7 @@ from engine.erasure import Eraser, load_eraser
 from engine.errors import ModelFilesError
 from engine.evaluation import Figure, read_figures
 from engine.systems.catalogue import get_spec, revision_in
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from precompute.mini.aims import Aim, all_aims
 from precompute.mini.card_models import architecture, markdown_table, read_json, training
 from precompute.mini.evaluate import FULL_WORDS_ITEMS

@@ -8,9 +8,8 @@ from pathlib import Path
 from engine.conditions import erasers_folder
 from engine.errors import EngineError
 from engine.recipe import say_recipe
-from engine.systems.catalogue import get_spec
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
-from engine.systems.registry import load_speech_llm
+from engine.systems.catalogue import LAPTOP_SYSTEMS, get_spec
+from engine.systems.loading import load_speech_llm
 from precompute.mini.ctc_head import fit_ctc_head
 from precompute.mini.fit_erasers import (
     ERASER_SEED,

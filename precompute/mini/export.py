@@ -16,10 +16,10 @@ from huggingface_hub import save_torch_state_dict
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast, WhisperFeatureExtractor
 
-from engine.matching import REVISION_DIGITS, REVISION_FILE
-from engine.systems.eight_bit import to_eight_bits
-from engine.systems.interleaved import CENTRES_FILE, MODEL_TYPE, PREFIX, UNITS_FOLDER
+from engine.systems.checkpoint import to_eight_bits
 from engine.systems.ultravox import UltravoxEars
+from engine.systems.unit_lm import CENTRES_FILE, MODEL_TYPE, PREFIX, UNITS_FOLDER
+from engine.systems.weights import REVISION_DIGITS, REVISION_FILE
 from precompute.mini.qwen2_audio import TrainedQwen2Audio
 from precompute.mini.speech_batch import WINDOW_S
 from precompute.mini.transcriber import TrainedTranscriber

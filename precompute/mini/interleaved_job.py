@@ -16,9 +16,16 @@ from safetensors.numpy import save_file
 from torch import nn
 from transformers import Qwen2ForCausalLM
 
-from engine.systems.interleaved import CENTRES_FILE, UNITS_FOLDER
-from engine.systems.speech_units import CENTRES, UnitEncoder, WhisperFrames, nearest, read_centres
-from engine.systems.tokenizer import read_tokenizer
+from engine.systems.text_llm import read_tokenizer
+from engine.systems.unit_lm import (
+    CENTRES,
+    CENTRES_FILE,
+    UNITS_FOLDER,
+    UnitEncoder,
+    WhisperFrames,
+    nearest,
+    read_centres,
+)
 from engine.unit_voice import VOICE_FILE, read_unit_voice
 from precompute.mini.corpora.facts import Fact, all_facts
 from precompute.mini.export import export_interleaved

@@ -17,8 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from engine.systems.interleaved import extend_vocabulary
-from engine.systems.speech_units import merge_repeats
+from engine.systems.unit_lm import extend_vocabulary, merge_repeats
 from precompute.mini.corpora.facts import Fact
 from precompute.mini.unit_speech import UnitClip
 

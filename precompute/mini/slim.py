@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.systems.shared_bytes import pieces_file, put_together
+from engine.systems.weights import pieces_file, put_together
 
 # The later model and the one whose encoder it began with.
 SHARE = (("mini-qwen2-audio", "mini-ultravox"),)

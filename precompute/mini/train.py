@@ -19,7 +19,7 @@ from torch import nn
 
 from engine.errors import UnknownKeyError
 from engine.matching import LANGUAGE_MODEL
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from precompute.mini import interleaved_job, qwen2_audio, speech_llm, transcriber
 from precompute.mini.backbone import BATCH_EXCHANGES, new_backbone, train_backbone
 from precompute.mini.export import export_backbone, export_ears, export_qwen2_audio, export_transcriber

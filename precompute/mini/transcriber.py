@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperForConditionalGeneration
 
-from engine.systems.audio_tower import encode_mel
+from engine.systems.whisper import encode_mel
 from precompute.mini.backbone import IGNORED, pad
 from precompute.mini.loop import LoopSettings, train
 from precompute.mini.speech_batch import WINDOW_S, Curriculum, SpeechBatch, SpeechSource

@@ -16,7 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from engine.audio import clip_from_samples
 from engine.result import SpokenWord
-from engine.systems.speech_units import FRAME_S, WhisperFrames, nearest
+from engine.systems.unit_lm import FRAME_S, WhisperFrames, nearest
 from precompute.mini.synth import render
 from precompute.mini.voices import draw_prosody, train_voices
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 
 from engine.result import SpokenWord
-from engine.systems.speech_units import FRAME_S, WhisperFrames, nearest, read_centres
+from engine.systems.unit_lm import FRAME_S, WhisperFrames, nearest, read_centres
 from precompute.mini.unit_fit import say_plain
 
 logger = logging.getLogger(__name__)

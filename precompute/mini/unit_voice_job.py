@@ -11,7 +11,7 @@ import numpy as np
 from engine.audio import clip_from_samples
 from engine.stats.scores import pooled_word_error_rate
 from engine.systems.cascade import Transcriber
-from engine.systems.speech_units import UnitEncoder, merge_repeats, nearest
+from engine.systems.unit_lm import UnitEncoder, merge_repeats, nearest
 from engine.unit_voice import UnitVoice, write_unit_voice
 from engine.voice import speak
 from precompute.mini.held_out import held_out_items, say_item

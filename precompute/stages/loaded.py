@@ -10,15 +10,15 @@ from transformers.utils import logging as transformers_logging
 from engine.checks import BatchFinding, check_batches
 from engine.systems.base import BehaviourModel, Transcribes, WhiteBoxSystem
 from engine.systems.catalogue import get_spec
-from engine.systems.registry import (
+from engine.systems.loading import (
     load_behaviour,
     load_cascade,
     load_speech_llm,
     load_text_llm,
     load_transcriber,
 )
+from engine.systems.profiles import WhisperSettings
 from engine.systems.text_llm import TextLLM
-from engine.systems.whisper_settings import WhisperSettings
 
 transformers_logging.disable_progress_bar()  # its bars would break ours
 

@@ -30,7 +30,7 @@ def main() -> int:
     """Load one system, answer the probes one by one and in a batch, and print the peak."""
     from engine.checks import check_batches
     from engine.systems.catalogue import get_spec
-    from engine.systems.registry import load_cascade
+    from engine.systems.loading import load_cascade
     from precompute.stages.loaded import batching_of
 
     key, models = sys.argv[1], Path(sys.argv[2])

@@ -5,7 +5,7 @@ Model libraries are loaded when the first unit comes.
 
 from __future__ import annotations
 
-from engine.systems.residency import using
+from engine.systems.loading import using
 from precompute.interleaved.units import InterleavedUnit
 from precompute.mechanism.units import MechanismUnit
 from precompute.units import ListenUnit, MemoryUnit, Outcome, ReadUnit, Unit

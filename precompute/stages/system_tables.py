@@ -14,8 +14,7 @@ from engine.noise import MUSAN
 from engine.stats.estimate import Estimate
 from engine.stats.intervals import bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline, word_errors
-from engine.systems.catalogue import SYSTEMS, is_service
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import SYSTEMS, UNAVAILABLE, is_service
 from precompute.stages.cells import Answer, Cell, Clip
 
 if TYPE_CHECKING:

@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from engine.decode import run_prompts
-from engine.matching import LANGUAGE_MODEL, ORIGIN, REVISION_DIGITS, REVISION_FILE
+from engine.matching import LANGUAGE_MODEL, ORIGIN
 from engine.spelling import normalise
 from engine.systems.base import Heard, prompt_frame
-from engine.systems.fingerprints import fingerprint
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
+from engine.systems.catalogue import LAPTOP_SYSTEMS
+from engine.systems.checkpoint import fingerprint
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM
+from engine.systems.weights import REVISION_DIGITS, REVISION_FILE
 from engine.tasks import get_task, parse_answer
 from precompute.mini.loop import LoopSettings, count_parameters, train
 from precompute.training.disturb import Confusables, Disturber, plain_words

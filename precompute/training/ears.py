@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from engine.systems.letter_readout import SYMBOLS
-from engine.systems.ultravox import UltravoxProjector
+from engine.systems.ultravox import SYMBOLS, UltravoxProjector
 from precompute.mini.loop import LoopSettings, train
 from precompute.training.speech import FROZEN_LAYERS, shard_file
 

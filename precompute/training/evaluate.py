@@ -27,8 +27,9 @@ from engine.request import Question
 from engine.stats.intervals import bootstrap, per_group, ratio
 from engine.stats.scores import word_errors
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.catalogue import MODELS, get_spec
-from engine.systems.registry import load_cascade, load_speech_llm
+from engine.systems.catalogue import get_spec
+from engine.systems.loading import load_cascade, load_speech_llm
+from engine.systems.weights import MODELS
 from engine.tasks import get_task
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from engine.systems.ultravox_checkpoint import LETTER_READOUT
+from engine.systems.ultravox import LETTER_READOUT
 from precompute.mini.export import save_halves
 from precompute.training.ears import PROJECTOR_WIDTH, STACK_FACTOR, TrainedEars
 from precompute.training.speech import FROZEN_LAYERS, LONGEST_S

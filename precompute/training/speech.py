@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.systems.audio_tower import layer_states
-from engine.systems.letter_readout import LETTERS
+from engine.systems.ultravox import LETTERS
+from engine.systems.whisper import layer_states
 from engine.voice import phonemes, speak
 from precompute.mini.augment import MelFront, Strength, change_waveform
 from precompute.mini.synth import say_with_flite

@@ -25,7 +25,7 @@ from engine.errors import UnknownKeyError
 from engine.readouts import tuned_lens_file
 from engine.systems.base import Prepared, SpeechLLM
 from engine.systems.fetching import fetch
-from engine.systems.registry import load_speech_llm
+from engine.systems.loading import load_speech_llm
 from engine.systems.weights import MODELS, folder_of
 from engine.tasks import TASKS
 from engine.voice import speak

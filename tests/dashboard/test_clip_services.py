@@ -19,7 +19,7 @@ from dashboard.tabs.clip_pair import show_pair
 from dashboard.tabs.truth_handlers import hear
 from engine.errors import ServiceError
 from engine.examples import EXAMPLES
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE
 from tests.dashboard.test_links import form
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to

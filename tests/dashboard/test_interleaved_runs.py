@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_one_sentence_in_the_view(monkeypatch: pytest.MonkeyP
 
 
 def test_without_weights_the_tab_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_model, "unavailable", lambda spec: "weights are missing: mini-interleaved")
+    monkeypatch.setattr(unit_model, "unit_model_lacks", lambda spec: "weights are missing: mini-interleaved")
     assert "cannot run on this copy" in unit_model.why_no_model()
     with pytest.raises(ModelFilesError, match="mini-interleaved"):
         unit_model.load_parts()

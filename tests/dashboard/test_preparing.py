@@ -23,10 +23,8 @@ from dashboard.tabs.clip_handlers import SKIP, follow_profile, restore
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
 from engine.stored_result import stored_file
-from engine.systems.catalogue import PAIRS
-from engine.systems.mini_rows import MINI_PAIRS
+from engine.systems.catalogue import GEMINI_KEYS, MINI_PAIRS, PAIRS
 from engine.systems.profiles import PROFILES, profile_in_use, use_profile, wanted_pairs
-from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import HOME_VARIABLE
 
 LLAMA, ULTRAVOX = "llama-3.2-1b-instruct", "ultravox-v0_5-llama-3_2-1b"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE
 from tests.e2e.conftest import (
     RUN_MS,
     Complaints,

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-from engine.remote import Caller, Patience
+from engine.systems.remote import Caller, Patience
 
 # Long and odd enough that no other text holds a part of it.
 SENTINEL = "AIzaSentinel-q7Zw3xV9kP2mT8rB5nL1"

@@ -12,8 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
-from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder, Wheel
-from engine.systems.weights import CHECKPOINTS, Checkpoint
+from engine.systems.weights import CHECKPOINTS, PINNED, Checkpoint, PinnedFile, PinnedFolder, Wheel
 
 NAME, REPOSITORY, COMMIT = "made-folder", "nobody/made", "0a" * 20
 CONFIG = b'{"made": true}'

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from engine.systems import registry
-from engine.systems.published_rows import AUDIO_ENDPOINT, TEXT_ENDPOINT
-from engine.systems.services import GEMINI_KEYS, GEMINI_URL
+from engine.systems import loading
+from engine.systems.catalogue import AUDIO_ENDPOINT, GEMINI_KEYS, GEMINI_URL, TEXT_ENDPOINT
 from tests.engine.fake_service import SENTINEL
 
 GEMINI_KEY, TEXT_KEY, AUDIO_KEY = SENTINEL, "sk-text-" + SENTINEL[::-1], "sk-audio-" + SENTINEL[::-1].lower()
@@ -56,5 +55,5 @@ def point_to(
 
 def forget_services() -> None:
     """Make the registry read the environment anew."""
-    registry._service.cache_clear()
-    registry._caller.cache_clear()
+    loading._service.cache_clear()
+    loading._caller.cache_clear()

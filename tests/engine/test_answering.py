@@ -15,14 +15,13 @@ from engine.checks import check_batches
 from engine.decode import run_arms, run_prompts
 from engine.errors import ServiceError
 from engine.noise import ROOM
-from engine.remote import Tell
 from engine.request import Question, RunRequest
 from engine.result import CUT_OFF, Answer
 from engine.run import _add_noise, run
-from engine.systems.base import BehaviourModel, Reply
-from engine.systems.catalogue import get_spec
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
-from engine.systems.services import UNAVAILABLE
+from engine.systems.base import BehaviourModel
+from engine.systems.catalogue import UNAVAILABLE, get_spec
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.remote import Reply, Tell
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
 from engine.tasks import TASKS, instruction_for, labels_for

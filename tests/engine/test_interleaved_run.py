@@ -29,7 +29,7 @@ from engine.interleaved_result import (
 from engine.interleaved_run import read_interleaved, words_at
 from engine.result import SpokenWord
 from engine.systems.base import Heard, Prepared
-from engine.systems.speech_units import Units
+from engine.systems.unit_lm import Units
 from tests.engine.planted_phases import (
     D_MODEL,
     KINDS,

@@ -10,7 +10,7 @@ import pytest
 from engine import matching
 from engine.errors import ModelFilesError
 from engine.matching import language_model_folder, match_of_folders, weights_name
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from tests.engine.checkpoints import write_checkpoint
 
 TEXT = {"num_hidden_layers": 28, "hidden_size": 3584}

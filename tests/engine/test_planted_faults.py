@@ -34,11 +34,11 @@ from engine.conditions import eraser_file, preset_layers
 from engine.erasure import Eraser, Factors
 from engine.hooks import Projection, RowEdits
 from engine.systems import text_llm, ultravox
-from engine.systems.audio_tower import unnormed_states
 from engine.systems.base import CLIP_MARK, Heard
-from engine.systems.registry import load_cascade, load_speech_llm
+from engine.systems.loading import load_cascade, load_speech_llm
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import UltravoxProjector
+from engine.systems.whisper import unnormed_states
 
 Patch = pytest.MonkeyPatch
 # Plants a fault, and returns the system where it is a faulty one.

@@ -13,9 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import remote
 from engine.errors import ServiceError
-from engine.remote import TELL_EVERY_S, Caller, Failure, Patience, Turns, fingerprint_of, take_turns_at
+from engine.systems import remote
+from engine.systems.remote import (
+    TELL_EVERY_S,
+    Caller,
+    Failure,
+    Patience,
+    Turns,
+    fingerprint_of,
+    take_turns_at,
+)
 from tests.engine.fake_service import QUICK, Waits, caller
 
 BUSY = Failure("is busy; try again later", may_pass=True)

@@ -9,8 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from engine.errors import ServiceError
-from engine.remote_http import check_address, failure_of_code, http_client, wait_asked
-from engine.secret import NO_SECRET, Secret
+from engine.systems.remote import NO_SECRET, Secret, check_address, failure_of_code, http_client, wait_asked
 from tests.engine.fake_service import SENTINEL, Sent, serving
 
 

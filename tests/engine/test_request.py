@@ -12,7 +12,7 @@ from engine.audio import AudioClip
 from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import EngineError, ErasureError, NoiseError, PromptError, UnknownKeyError
 from engine.request import ERASURES, MAX_REFERENCE_CHARACTERS, RunRequest, check_request
-from engine.systems.mini_rows import MINI_PAIRS
+from engine.systems.catalogue import MINI_PAIRS
 from engine.tasks import TASKS
 
 CLIP = AudioClip(np.full(8000, 0.1, np.float32), "clip.wav")

@@ -20,7 +20,7 @@ from engine.request import RunRequest
 from engine.result import RunResult, SpokenWord
 from engine.run import run, track_token, warm_up
 from engine.stats.scores import word_errors
-from engine.systems import registry
+from engine.systems import loading
 from engine.systems.ultravox import Ultravox
 from engine.tasks import TASKS
 from tests.engine.tiny_systems import WORDS, FixedWords, sound
@@ -47,7 +47,7 @@ def numbers_of(result: RunResult) -> list[Any]:
 
 @pytest.fixture
 def speech(tiny_models: Path) -> Ultravox:
-    system = registry.load_speech_llm("mini-ultravox", tiny_models)
+    system = loading.load_speech_llm("mini-ultravox", tiny_models)
     assert isinstance(system, Ultravox)
     return system
 

@@ -16,7 +16,7 @@ from engine.request import RunRequest
 from engine.result import Answer, BehaviourAnswer, RunResult
 from engine.run import run, track_token
 from engine.sweep import sweep_layers
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE
 from engine.tasks import TASKS
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to

@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from engine.errors import ServiceError
-from engine.secret import Secret, secret_from
+from engine.systems.remote import Secret, secret_from
 from tests.engine.fake_service import SENTINEL
 
 NAMES = ("FIRST_KEY", "SECOND_KEY")

@@ -23,8 +23,7 @@ from engine.checks import (
     sentence_of,
 )
 from engine.systems.base import Heard
-from engine.systems.catalogue import SYSTEMS, get_spec
-from engine.systems.mini_rows import MINI_SYSTEMS
+from engine.systems.catalogue import MINI_SYSTEMS, SYSTEMS, get_spec
 
 SPEECH = "mini-ultravox"
 WHOLE = ("spec", "fingerprint", "ears", "features", "frames_per_position", "seconds_per_position", "frames")

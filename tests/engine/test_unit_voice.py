@@ -10,7 +10,7 @@ import pytest
 
 from engine.audio import clip_from_samples
 from engine.errors import ModelFilesError, VoiceError
-from engine.systems.speech_units import merge_repeats
+from engine.systems.unit_lm import merge_repeats
 from engine.unit_voice import (
     Piece,
     Recording,

@@ -9,7 +9,7 @@ import pytest
 
 from engine.audio import AudioClip, load_clip
 from engine.errors import ServiceError
-from engine.wav_request import check_request_size, wav_of
+from engine.systems.remote import check_request_size, wav_of
 
 LIMIT_BYTES = 14_998_500  # of a WAV: in base64 a third more, and 2,000 bytes around it
 

@@ -17,7 +17,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
+from engine.systems.catalogue import LAPTOP_SYSTEMS
 from engine.systems.text_llm import TextLLM
 from tests.engine.tiny_systems import randomise_norms
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import HubertConfig, HubertModel, PreTrainedModel, Qwen2ForCausalLM
 
-from engine.systems.interleaved import PREFIX, UnitParts, published_parts
-from engine.systems.tokenizer import read_tokenizer
+from engine.systems.text_llm import read_tokenizer
+from engine.systems.unit_lm import PREFIX, UnitParts, published_parts
 from tests.engine.tiny_qwen2_audio import text_config, write_qwen2
 from tests.engine.tiny_systems import randomise_norms
 

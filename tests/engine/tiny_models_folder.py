@@ -13,8 +13,7 @@ import torch
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from engine.systems.catalogue import SYSTEMS
-from engine.systems.pinned_files import PINNED
-from engine.systems.weights import CHECKPOINTS
+from engine.systems.weights import CHECKPOINTS, PINNED
 from tests.engine.published import spread
 from tests.engine.tiny_phi4 import phi4_tokenizer, write_phi4
 from tests.engine.tiny_qwen2_audio import marked_tokenizer, write_qwen2, write_qwen2_audio

@@ -11,8 +11,7 @@ import soundfile
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from engine.systems.placement import settings_in_use
-from engine.systems.profiles import PROFILES, Profile, use_profile
+from engine.systems.profiles import PROFILES, Profile, settings_in_use, use_profile
 from precompute.mini.synth import FlitePool
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
 from precompute.mini.train import train_all

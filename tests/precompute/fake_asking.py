@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.systems.registry import load_behaviour
-from engine.systems.services import RATE_VARIABLE
+from engine.systems.loading import load_behaviour
+from engine.systems.remote import RATE_VARIABLE
 from precompute.executors import Executor
 from precompute.ledger import LedgerRow
 from precompute.units import Outcome, Unit

@@ -15,7 +15,7 @@ from engine.errors import ErasureError, ModelFilesError
 from engine.evaluation import Figure
 from engine.leace import bare_eraser, fit_leace
 from engine.proof import LayerProof, Proof
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from precompute.mini.aims import Aim, accuracy_aims, size_aims, word_error_aims
 from precompute.mini.cards import CARD, write_cards
 from precompute.mini.evaluate import FULL_WORDS_ITEMS, Row, write_rows

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelFilesError
-from engine.systems.placement import settings_in_use
-from engine.systems.profiles import profile_in_use
+from engine.systems.profiles import profile_in_use, settings_in_use
 from engine.systems.weights import folder_of
 from precompute.executors import Executor, ExecutorError, make_executor, n_workers_of, reason_of
 from precompute.ledger import LedgerRow

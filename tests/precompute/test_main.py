@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import MODELS
+from engine.systems.weights import MODELS
 from precompute.__main__ import main
 from precompute.mini import cards, train
 from precompute.mini.train import FULL, QUICK

@@ -15,7 +15,7 @@ from engine.hooks import Projection
 from engine.lanes import control_transcripts
 from engine.probes import grouped_folds
 from engine.recipe import say_recipe
-from engine.systems.registry import load_speech_llm
+from engine.systems.loading import load_speech_llm
 from precompute.ledger import LedgerRow
 from precompute.mechanism import erasing, grid, probing
 from precompute.mechanism.damage import erase_states

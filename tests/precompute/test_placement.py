@@ -8,11 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.systems.catalogue import SYSTEMS
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.placement import Settings, settings_in_use, use
-from engine.systems.profiles import Profile
+from engine.systems.catalogue import LAPTOP_SYSTEMS, MINI_SYSTEMS, SYSTEMS
+from engine.systems.profiles import Profile, Settings, settings_in_use, use
 from precompute.placement import CONTEXT_GB, ROOM, Needs, needs_of, profile_within
 from precompute.units import Load
 

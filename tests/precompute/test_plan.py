@@ -12,7 +12,7 @@ import pytest
 from engine.errors import UnknownKeyError
 from engine.recipe import Recipe, recipe_of
 from engine.systems.catalogue import get_spec
-from engine.systems.whisper_settings import WhisperSettings
+from engine.systems.profiles import WhisperSettings
 from engine.tasks import MAX_NEW_TOKENS
 from precompute import keys
 from precompute.corpora.item import question_of

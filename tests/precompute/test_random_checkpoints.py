@@ -9,9 +9,8 @@ import torch
 
 from engine.systems.catalogue import get_spec
 from engine.systems.checkpoint import tensor_bytes
+from engine.systems.loading import LOADED, load_speech_llm
 from engine.systems.phi4_multimodal import ADAPTERS
-from engine.systems.registry import load_speech_llm
-from engine.systems.residency import LOADED
 from precompute.random_checkpoints import WRITERS, draw_weights
 from precompute.speed_full_size import SYSTEMS
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from engine.systems.loading import LOADED
 from engine.systems.profiles import PROFILES, Profile, use_profile
-from engine.systems.residency import LOADED
 from precompute import ray_cluster
 from precompute.executors import ExecutorError
 from precompute.ledger import LedgerRow

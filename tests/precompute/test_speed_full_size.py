@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.errors import EngineError, PlacementError
-from engine.systems.residency import LOADED
+from engine.systems.loading import LOADED
 from precompute import __main__ as command
 from precompute import speed_full_size
 from precompute.speed_full_size import (

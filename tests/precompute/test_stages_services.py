@@ -18,8 +18,7 @@ import pytest
 
 from engine.records import read_table
 from engine.systems import cascade
-from engine.systems.catalogue import is_service
-from engine.systems.services import UNAVAILABLE
+from engine.systems.catalogue import UNAVAILABLE, is_service
 from precompute.benchmark import Report, ledger_of, run_plan
 from precompute.estimate import estimate
 from precompute.executors import Executor, InlineExecutor

@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 
 from engine.audio import AudioClip
 from engine.decode import run_arms
-from engine.systems.catalogue import get_spec
+from engine.systems.catalogue import MINI_SYSTEMS, get_spec
 from engine.systems.checkpoint import read_tensors
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.registry import load_cascade, load_speech_llm
+from engine.systems.loading import load_cascade, load_speech_llm
 from engine.systems.ultravox import Ultravox
 from precompute.__main__ import main
 from precompute.mini import train as training

@@ -14,12 +14,10 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from engine.checks import check_adapter
 from engine.errors import ModelFilesError, UnknownKeyError
-from engine.systems.catalogue import match_between, systems
-from engine.systems.checkpoint import read_tensors
-from engine.systems.fingerprints import fingerprint
-from engine.systems.mini_rows import MINI_SYSTEMS
+from engine.systems.catalogue import MINI_SYSTEMS, match_between, systems
+from engine.systems.checkpoint import fingerprint, read_tensors
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.qwen2_audio import Qwen2Audio
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from precompute.mini import train as training
 from precompute.mini.workshop import Workshop
 from tests.precompute.conftest import TINY, make_batches_small

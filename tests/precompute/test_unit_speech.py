@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engine.result import SpokenWord
-from engine.systems.catalogue import MODELS
-from engine.systems.speech_units import WhisperFrames, nearest, read_centres
+from engine.systems.unit_lm import WhisperFrames, nearest, read_centres
+from engine.systems.weights import MODELS
 from engine.voice import is_available
 from precompute.mini import unit_speech
 from precompute.mini.unit_fit import fit_centres, say_plain

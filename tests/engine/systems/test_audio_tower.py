@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from engine.systems.audio_tower import encode_mel
 from engine.systems.ultravox import Ultravox
+from engine.systems.whisper import encode_mel
 
 WINDOW_FRAMES = 200
 

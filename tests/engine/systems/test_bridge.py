@@ -14,10 +14,9 @@ from engine.checks import ERASED, check_adapter
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM
 from engine.systems.bridge import CANDIDATES, Bridge
-from engine.systems.expectation import expected_embeddings, likeliest
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
-from engine.systems.text_llm import TextLLM
-from engine.systems.whisper_decoder import WhisperDecoding, rising
+from engine.systems.catalogue import LAPTOP_SYSTEMS
+from engine.systems.text_llm import TextLLM, expected_embeddings, likeliest
+from engine.systems.whisper import WhisperDecoding, rising
 from tests.engine.tiny_bridge import RANK, load_llm, write_llm, write_update, write_whisper
 from tests.engine.tiny_systems import sound
 

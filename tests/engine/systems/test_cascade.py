@@ -9,7 +9,8 @@ import torch
 
 from engine.errors import ModelFilesError
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.cascade import NEEDED_FILES, Cascade, Transcriber
+from engine.systems.cascade import MINI_FILES as NEEDED_FILES
+from engine.systems.cascade import Cascade, Transcriber
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from tests.engine.tiny_systems import WORDS, FixedWords, sound

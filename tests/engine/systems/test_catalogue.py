@@ -12,6 +12,8 @@ import pytest
 
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems.catalogue import (
+    MINI_PAIRS,
+    MINI_SYSTEMS,
     PAIRS,
     SYSTEMS,
     SystemInfo,
@@ -26,8 +28,7 @@ from engine.systems.catalogue import (
     revision_of,
     systems,
 )
-from engine.systems.fingerprints import fingerprint
-from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS
+from engine.systems.checkpoint import fingerprint
 from tests.engine.checkpoints import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]

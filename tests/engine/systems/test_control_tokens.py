@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from tokenizers.pre_tokenizers import ByteLevel
 
-from engine.systems.base import prompt_frame
-from engine.systems.control_tokens import CUT, as_text, cut_ids, text_ids
-from engine.systems.text_llm import USER_TEMPLATE
-from engine.systems.tokenizer import read_tokenizer
+from engine.systems.base import CUT, as_text, cut_ids, prompt_frame, text_ids
+from engine.systems.text_llm import USER_TEMPLATE, read_tokenizer
 from engine.systems.weights import MODELS
 
 

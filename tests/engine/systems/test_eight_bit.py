@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.systems.eight_bit import SCALE, from_eight_bits, to_eight_bits
+from engine.systems.checkpoint import SCALE, from_eight_bits, to_eight_bits
 
 
 def test_a_row_is_off_by_half_a_step_at_most_and_vectors_by_half_precision() -> None:

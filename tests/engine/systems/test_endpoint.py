@@ -19,10 +19,9 @@ from engine.answering import answer_behaviour
 from engine.audio import AudioClip, load_clip
 from engine.errors import ServiceError
 from engine.request import Question
-from engine.secret import NO_SECRET, Secret
 from engine.systems.base import BehaviourModel, WhiteBoxModel
 from engine.systems.catalogue import SystemSpec
-from engine.systems.endpoint import Endpoint, EndpointSettings, endpoint_from
+from engine.systems.remote import NO_SECRET, Endpoint, EndpointSettings, Secret, endpoint_from
 from engine.tasks import TASKS, instruction_for
 from tests.engine.fake_service import FAULTS, QUICK, SENTINEL, FakeService, Sent, caller, free_port, serving
 

@@ -23,10 +23,10 @@ from engine.hooks import GROUPS, Projection, RowEdits
 from engine.lens import read_lens, track
 from engine.matched_step import match_changes
 from engine.result import SpokenWord
-from engine.systems import placement
+from engine.systems import profiles
 from engine.systems.base import Prepared, SpeechLLM
-from engine.systems.placement import Settings
-from engine.systems.registry import load_speech_llm
+from engine.systems.loading import load_speech_llm
+from engine.systems.profiles import Settings
 from engine.systems.text_llm import TextLLM
 from tests.engine.families import FAMILIES, Family
 from tests.engine.published import DURATIONS_S, N_NEW, QUESTION, edits, without_cache
@@ -38,12 +38,12 @@ WORDS = (SpokenWord("the", 0.0, 0.5), SpokenWord("queen", 0.5, 1.2))
 
 @contextmanager
 def placed(settings: Settings) -> Iterator[None]:
-    before = placement.settings_in_use()
-    placement.use(settings)
+    before = profiles.settings_in_use()
+    profiles.use(settings)
     try:
         yield
     finally:
-        placement.use(before)
+        profiles.use(before)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

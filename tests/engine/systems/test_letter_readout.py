@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from engine.systems.letter_readout import LETTERS, SYMBOLS, LetterReadout
+from engine.systems.ultravox import LETTERS, SYMBOLS, LetterReadout
 
 PIECES = ["Ġa", "Ġb", "at", "Ġbat", "Ġat", "ab", "Ġall", "ball", "Ġhello", "The", "Ġthe", "ĠThe"]
 

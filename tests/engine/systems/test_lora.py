@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from engine.systems.lora import LoraLinear, fold, is_silent, shape_fits
+from engine.systems.checkpoint import LoraLinear, fold, is_silent, shape_fits
 
 
 def test_a_case_by_hand() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.ctranslate2_file import read_arrays
+from engine.systems.catalogue import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
 from engine.systems.checkpoint import read_tensors
-from engine.systems.mini_rows import MINI_PAIRS, MINI_SYSTEMS, MINI_TRANSCRIBERS
 from engine.systems.weights import CHECKPOINTS, MODELS, missing_weights
 
 

@@ -15,7 +15,7 @@ from transformers import Phi4MultimodalFeatureExtractor, Phi4MultimodalForCausal
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError, PromptError
 from engine.systems.catalogue import get_spec
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from engine.systems.phi4_multimodal import Phi4Multimodal
 from engine.systems.text_llm import TextLLM
 from tests.engine.published import (

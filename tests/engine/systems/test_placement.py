@@ -11,10 +11,18 @@ import pytest
 import torch
 
 from engine.errors import PlacementError
-from engine.systems import placement
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.placement import MEMORY_VARIABLE, Placement, Settings, placement_of, settings_in_use, use
-from engine.systems.profiles import PROFILES, Profile, use_profile
+from engine.systems import profiles
+from engine.systems.catalogue import MINI_SYSTEMS
+from engine.systems.loading import Placement, placement_of
+from engine.systems.profiles import (
+    MEMORY_VARIABLE,
+    PROFILES,
+    Profile,
+    Settings,
+    settings_in_use,
+    use,
+    use_profile,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 LLAMA = "llama-3.1-8b-instruct"
@@ -90,10 +98,10 @@ def test_a_profile_sets_them_and_the_next_takes_its_place() -> None:
 def test_processes_started_from_here_have_them() -> None:
     use(Settings("cpu", "float32", 3.0))
     script = (
-        "import sys; from engine.systems.placement import *; print(settings_in_use(), 'torch' in sys.modules)"
+        "import sys; from engine.systems.profiles import *; print(settings_in_use(), 'torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == f"{Settings('cpu', 'float32', 3.0)} False"
-    assert placement.settings_in_use().memory_gib == 3.0
+    assert profiles.settings_in_use().memory_gib == 3.0

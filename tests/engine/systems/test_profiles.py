@@ -11,23 +11,22 @@ import pytest
 
 from engine.errors import EngineError, ModelFilesError, UnknownKeyError
 from engine.systems import profiles
-from engine.systems.catalogue import PAIRS, SYSTEMS, ready_pairs
-from engine.systems.laptop_rows import LAPTOP_PAIRS
-from engine.systems.mini_rows import MINI_PAIRS
-from engine.systems.placement import DTYPES, settings_in_use, use
+from engine.systems.catalogue import GEMINI_KEYS, LAPTOP_PAIRS, MINI_PAIRS, PAIRS, SYSTEMS, ready_pairs
 from engine.systems.profiles import (
     DEFAULT_PROFILE,
+    DTYPES,
     PROFILES,
+    WhisperSettings,
     offered_pairs,
     preparation,
     profile_in_use,
     profile_to_send,
     read_profile,
+    settings_in_use,
+    use,
     use_profile,
 )
-from engine.systems.services import GEMINI_KEYS
 from engine.systems.weights import CHECKPOINTS, HOME_VARIABLE, folder_of, missing_weights, size_gb
-from engine.systems.whisper_settings import WhisperSettings
 
 TRIO = "systems: [ultravox-v0.5-1b, whisper-small-llama-3.2-1b, llama-3.2-1b-instruct]\n"
 

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from engine.systems.catalogue import PAIRS, SYSTEMS, TRANSCRIBERS, match_of, revision_of, systems
-from engine.systems.mini_rows import MINI_PAIRS
+from engine.systems.catalogue import (
+    MINI_PAIRS,
+    PAIRS,
+    PUBLISHED_PAIRS,
+    PUBLISHED_SYSTEMS,
+    READS,
+    SPEAKS,
+    SYSTEMS,
+    TRANSCRIBERS,
+    WRITES,
+    match_of,
+    revision_of,
+    systems,
+)
 from engine.systems.profiles import PAPER_SYSTEMS, PROFILES
-from engine.systems.published_rows import PUBLISHED_PAIRS, PUBLISHED_SYSTEMS
-from engine.systems.spec import READS, SPEAKS, WRITES
 
 ROOT = Path(__file__).resolve().parents[3]
 

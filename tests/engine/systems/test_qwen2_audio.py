@@ -24,10 +24,9 @@ from engine.errors import ModelFilesError
 from engine.systems import cascade as cascade_module
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
 from engine.systems.catalogue import get_spec
-from engine.systems.checkpoint import read_tensors
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint, read_tensors
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.qwen2_audio import Qwen2Audio
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.text_llm import TextLLM
 from precompute.mini.tokens import AUDIO_MARK
 from tests.engine.tiny_qwen2_audio import marked_tokenizer, write_qwen2_audio

@@ -14,7 +14,7 @@ import pytest
 from engine.checks import BATCH_CHECK, Finding, batch_is_exact
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.systems import cascade as cascade_module
-from engine.systems.registry import load_cascade, load_speech_llm, load_text_llm
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
 from tests.engine.tiny_systems import FromFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,7 +84,7 @@ def test_any_other_failed_check_stops_the_system(own_models: Path, monkeypatch: 
 
 
 def test_importing_the_registry_loads_no_model_library() -> None:
-    script = "import sys, engine.systems.registry; print(*sys.modules)"
+    script = "import sys, engine.systems.loading; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -14,16 +14,10 @@ from engine.checks import batch_is_exact
 from engine.decode import run_arms
 from engine.errors import ModelFilesError
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
-from engine.systems.catalogue import PAIRS, SYSTEMS, get_spec, match_of
+from engine.systems.cascade import PublishedTranscriber
+from engine.systems.catalogue import PAIRS, PUBLISHED_SYSTEMS, SYSTEMS, get_spec, match_of
+from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm, load_transcriber
 from engine.systems.profiles import PROFILES, use_profile
-from engine.systems.published_rows import PUBLISHED_SYSTEMS
-from engine.systems.registry import (
-    load_cascade,
-    load_speech_llm,
-    load_text_llm,
-    load_transcriber,
-)
-from engine.systems.whisper import PublishedTranscriber
 from tests.engine.tiny_systems import sound
 from tests.engine.tiny_whisper import SAYS
 

@@ -15,12 +15,12 @@ import torch
 
 from engine import lanes
 from engine.answering import answer_arms
-from engine.errors import PlacementError
+from engine.errors import PlacementError, is_out_of_memory
 from engine.request import RunRequest
 from engine.run import run
-from engine.systems import cascade, placement, registry
-from engine.systems.placement import Settings
-from engine.systems.residency import GIB, LOADED, Residency, is_out_of_memory, total_bytes, using
+from engine.systems import cascade, loading, profiles
+from engine.systems.loading import GIB, LOADED, Residency, total_bytes, using
+from engine.systems.profiles import Settings
 from tests.engine.tiny_systems import FromFolder, sound
 
 
@@ -122,9 +122,9 @@ def test_a_loading_that_fails_leaves_nothing(resident: Residency) -> None:
 
 @pytest.fixture
 def settings() -> Iterator[Callable[[Settings], None]]:
-    before = placement.settings_in_use()
-    yield placement.use
-    placement.use(before)
+    before = profiles.settings_in_use()
+    yield profiles.use
+    profiles.use(before)
 
 
 def test_the_budget_is_what_is_set_else_what_the_gpu_has_free(
@@ -211,18 +211,18 @@ def test_systems_that_share_a_backbone_are_loaded_and_unloaded_together(
         shutil.copytree(source / name, tmp_path / name, ignore=shutil.ignore_patterns("erasers"))
     (tmp_path / "mini-whisper").mkdir()
     monkeypatch.setattr(cascade, "Transcriber", FromFolder)
-    sizes = {name: registry._text_bytes(name, tmp_path) for name in ("mini-llama", "mini-qwen2")}
+    sizes = {name: loading._text_bytes(name, tmp_path) for name in ("mini-llama", "mini-qwen2")}
     speech_bytes = sum(file.stat().st_size for file in (tmp_path / "mini-ultravox").glob("*.safetensors"))
     resident = Residency(lambda held: sizes["mini-llama"] + speech_bytes)
-    monkeypatch.setattr(registry, "LOADED", resident)
-    speech = registry.load_speech_llm("mini-ultravox", tmp_path)
-    told = registry.load_cascade("mini-cascade", tmp_path)
+    monkeypatch.setattr(loading, "LOADED", resident)
+    speech = loading.load_speech_llm("mini-ultravox", tmp_path)
+    told = loading.load_cascade("mini-cascade", tmp_path)
     assert told.language_model is speech.language_model
     header = 0.1 * speech_bytes
     assert resident.held_bytes == pytest.approx(sizes["mini-llama"] + speech_bytes, abs=header)
     seen = weakref.ref(speech.language_model)
     del speech, told
-    registry.load_text_llm("mini-qwen2", tmp_path)
+    loading.load_text_llm("mini-qwen2", tmp_path)
     gc.collect()
     assert seen() is None, "what made room is still in memory"
     assert resident.held_bytes == sizes["mini-qwen2"] and "mini-qwen2" in str(resident.loaded)

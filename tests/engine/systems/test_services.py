@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ServiceError
-from engine.systems.catalogue import get_spec
-from engine.systems.services import (
-    RATE_VARIABLE,
+from engine.systems.catalogue import (
     UNAVAILABLE,
     destination_of,
-    patience_here,
+    get_spec,
     require_states,
     states_away,
     unset_variables,
 )
+from engine.systems.remote import RATE_VARIABLE, patience_here
 from tests.engine.fake_service import SENTINEL
 
 KEYED = {"GEMINI_MODEL": "gemini-2.5-flash", "GOOGLE_API_KEY": SENTINEL}

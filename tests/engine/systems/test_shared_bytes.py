@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 
 from engine.errors import ModelFilesError
 from engine.matching import weights_name
-from engine.systems.checkpoint import read_tensors, weight_files
-from engine.systems.fingerprints import fingerprint
-from engine.systems.shared_bytes import is_stored, open_stored, pieces_file, stored_files
+from engine.systems.checkpoint import fingerprint, read_tensors, weight_files
+from engine.systems.weights import is_stored, open_stored, pieces_file, stored_files
 from precompute.mini.slim import pack_json, share, shared_runs, slim
 
 

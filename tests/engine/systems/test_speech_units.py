@@ -16,9 +16,7 @@ from transformers import HubertModel
 from engine.checks import probe_clip
 from engine.errors import ModelFilesError
 from engine.result import SpokenWord
-from engine.systems.audio_tower import layer_states
-from engine.systems.catalogue import MODELS
-from engine.systems.speech_units import (
+from engine.systems.unit_lm import (
     HubertFrames,
     UnitEncoder,
     WhisperFrames,
@@ -27,7 +25,8 @@ from engine.systems.speech_units import (
     read_centres,
     word_positions,
 )
-from engine.systems.whisper_encoder import WhisperEars
+from engine.systems.weights import MODELS
+from engine.systems.whisper import WhisperEars, layer_states
 from tests.engine.tiny_interleaved import WIDTH, write_centres, write_hubert
 
 WHISPER = MODELS / "mini-whisper"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.systems.tokenizer import TEMPLATES, end_of_turn, read_tokenizer
+from engine.systems.text_llm import TEMPLATES, end_of_turn, read_tokenizer
 from tests.engine.tiny_phi4 import TEMPLATE, phi4_tokenizer
 from tests.engine.tiny_systems import tiny_tokenizer
 from tests.engine.tiny_voxtral import N_SPECIALS, WORDS, tekken

@@ -17,7 +17,7 @@ from transformers import WhisperFeatureExtractor
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import get_spec
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox, UltravoxEars, UltravoxProjector
 from tests.engine.tiny_systems import ears_config, load_ultravox, sound, write_ears
@@ -140,7 +140,7 @@ def test_a_batch_equals_its_singles(ultravox: Ultravox) -> None:
 @torch.inference_mode()
 def test_the_last_stack_is_filled_with_zeros(ultravox: Ultravox) -> None:
     """1.0 s has 50 encoder states: six full stacks and one of two states and six zeros."""
-    from engine.systems.audio_tower import encode_mel
+    from engine.systems.whisper import encode_mel
 
     mel, n_frames = ultravox.features(sound(1.0).samples)
     states = encode_mel(ultravox.ears.audio_tower, mel[None], torch.tensor([n_frames]))[0]

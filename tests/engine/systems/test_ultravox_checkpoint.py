@@ -13,11 +13,9 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
 from engine.systems.catalogue import get_spec
-from engine.systems.checkpoint import read_tensors
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint, read_tensors
 from engine.systems.text_llm import TextLLM
-from engine.systems.ultravox import Ultravox
-from engine.systems.ultravox_checkpoint import Bases
+from engine.systems.ultravox import Bases, Ultravox
 from tests.engine.published import (
     QUESTION,
     TOLERANCE,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelFilesError, UnknownKeyError
-from engine.systems.unit_models import UNIT_MODELS, get_unit_model, load_unit_model, unavailable
+from engine.systems.catalogue import UNIT_MODELS, get_unit_model, unit_model_lacks
+from engine.systems.loading import load_unit_model
 from engine.systems.weights import CHECKPOINTS
 from tests.engine.tiny_interleaved import write_centres, write_hubert, write_units_model
 from tests.engine.tiny_qwen2_audio import write_qwen2
@@ -29,19 +30,19 @@ def test_every_part_of_a_published_model_can_be_fetched() -> None:
 
 def test_a_model_is_found_by_its_key_and_loaded_once(tmp_path: Path) -> None:
     write_sims(tmp_path)
-    assert not unavailable(get_unit_model("sims-7b"), tmp_path)
+    assert not unit_model_lacks(get_unit_model("sims-7b"), tmp_path)
     system = load_unit_model("sims-7b", tmp_path)
     assert system.spec.name == "SIMS-7B" and load_unit_model("sims-7b", tmp_path) is system
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     spec = get_unit_model("sims-7b")
-    assert unavailable(spec, tmp_path) == (
+    assert unit_model_lacks(spec, tmp_path) == (
         "weights are missing: sims-7b, qwen2.5-7b-vocabulary, mhubert-base-25hz"
     )
     write_sims(tmp_path)
     (tmp_path / "mhubert-base-25hz" / "centres.npz").unlink()
-    assert "convert them to mhubert-base-25hz/centres.npz" in unavailable(spec, tmp_path)
+    assert "convert them to mhubert-base-25hz/centres.npz" in unit_model_lacks(spec, tmp_path)
     with pytest.raises(ModelFilesError, match=r"centres\.npz holds no readable centres"):
         load_unit_model("sims-7b", tmp_path)
 

@@ -17,8 +17,7 @@ from transformers import VoxtralForConditionalGeneration, WhisperFeatureExtracto
 
 from engine.audio import AudioClip
 from engine.systems.catalogue import get_spec
-from engine.systems.checkpoint import read_tensors
-from engine.systems.fingerprints import fingerprint
+from engine.systems.checkpoint import fingerprint, read_tensors
 from engine.systems.text_llm import TextLLM
 from engine.systems.voxtral import Voxtral
 from tests.engine.published import (

@@ -11,17 +11,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelFilesError
-from engine.systems.catalogue import SYSTEMS
-from engine.systems.laptop_rows import LAPTOP_SYSTEMS
-from engine.systems.mini_rows import MINI_SYSTEMS
-from engine.systems.pinned_files import PINNED
-from engine.systems.unit_models import UNIT_MODELS
+from engine.systems.catalogue import LAPTOP_SYSTEMS, MINI_SYSTEMS, SYSTEMS, UNIT_MODELS
 from engine.systems.weights import (
     CHECKPOINTS,
     FOLDERS_VARIABLE,
     FORMER_REPOSITORIES,
     HOME_VARIABLE,
     MODELS,
+    PINNED,
     commit_of,
     folder_by_id,
     folder_of,

@@ -16,9 +16,10 @@ from engine.audio import AudioClip
 from engine.errors import ModelFilesError
 from engine.hearing_verdict import SpokenLanguage
 from engine.systems.base import Transcribes
-from engine.systems.registry import load_transcriber
-from engine.systems.whisper import NEEDED_FILES, PublishedTranscriber
-from engine.systems.whisper_settings import WhisperSettings
+from engine.systems.cascade import PUBLISHED_FILES as NEEDED_FILES
+from engine.systems.cascade import PublishedTranscriber
+from engine.systems.loading import load_transcriber
+from engine.systems.profiles import WhisperSettings
 from tests.engine.tiny_systems import sound
 from tests.engine.tiny_whisper import SAYS
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from engine.checks import probe_clip
-from engine.systems.catalogue import MODELS
-from engine.systems.whisper_encoder import WhisperEars
+from engine.systems.weights import MODELS
+from engine.systems.whisper import WhisperEars
 
 FOLDER = MODELS / "mini-whisper"
 needs_weights = pytest.mark.skipif(not (FOLDER / "model.bin").exists(), reason="mini-whisper is not here")

@@ -11,7 +11,7 @@ import pytest
 from faster_whisper import tokenizer
 
 from engine.errors import UnknownKeyError
-from engine.systems.whisper_settings import LANGUAGES, WhisperSettings
+from engine.systems.profiles import LANGUAGES, WhisperSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -12,7 +12,7 @@ import torch
 
 from engine.phases import CURRENT
 from engine.stats.boundaries import excess_of
-from engine.systems.interleaved import Interleaved
+from engine.systems.unit_lm import Interleaved
 from engine.word_recall import TOPS
 from precompute.interleaved.listening import kinds_of, listen, model_of
 from precompute.interleaved.perform import measure
