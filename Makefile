@@ -1,7 +1,7 @@
 # One command per chore. PYTHON is the environment that the README's test command makes.
 PYTHON ?= .venv/bin/python
 
-.PHONY: lint test app
+.PHONY: lint test app figures
 
 lint:
 	$(PYTHON) -m ruff check .
@@ -14,3 +14,7 @@ test:
 
 app:
 	$(PYTHON) app.py
+
+# Lines and files a folder, the longest files, layers and circles of imports, megabytes.
+figures:
+	$(PYTHON) -m tests.sizes
