@@ -6,8 +6,7 @@ from typing import Any
 
 from dashboard.tables import CLEAN, Level, at, folder_of, levels_of, manifest, table
 from engine.errors import ModelFilesError, TableError
-from engine.evaluation import benchmark_line
-from engine.human_errors import HumanError, human_errors
+from engine.evaluation import HumanError, benchmark_line, human_errors
 from engine.systems.catalogue import get_pair, get_spec, revision_of
 from engine.tasks import TASKS
 

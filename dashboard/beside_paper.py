@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.names import name_of
 from dashboard.published import published
-from engine.recipe import CLEAN
 from engine.systems.profiles import PAPER_SYSTEMS
 from engine.tasks import CORPUS_TASKS
+from engine.voice import CLEAN
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from engine.conditions import CONDITIONS, available_conditions, fitted_layers, layer_words, preset_layers
 from engine.errors import EngineError
+from engine.request import CONDITIONS, available_conditions, fitted_layers, layer_words, preset_layers
 from engine.systems.catalogue import (
     SYSTEMS,
     UNAVAILABLE,

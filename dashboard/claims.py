@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.tables import folder_of, table
-from engine.claims_records import VERDICTS
-from engine.records import file_of
+from engine.columns import VERDICTS
+from engine.tables import file_of
 
 LEDGER = ("claims", "claim_cells")
 LEDGER_SOURCES = ("measured", "own")

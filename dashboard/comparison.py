@@ -15,9 +15,8 @@ import numpy as np
 from dashboard.names import kind_of, rank_of
 from dashboard.tables import Level, answers_to, at, changed_ns, folder_of, levels_of, table
 from engine.noise import BABBLES
-from engine.records import file_of
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap_mean, per_group
+from engine.stats.intervals import Estimate, bootstrap_mean, per_group
+from engine.tables import file_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from dashboard.beside import OTHER_WEIGHTS, is_of_these_weights
 from dashboard.tables import CLEAN, Level, at, changed_ns, folder_of, levels_of
 from engine.errors import EngineError, TableError
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.systems.catalogue import get_pair
 from engine.tasks import TASKS
 

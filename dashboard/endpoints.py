@@ -25,7 +25,7 @@ from dashboard.tabs.events import MODEL_QUEUE
 from dashboard.tabs.interleaved_runs import Asked, read
 from engine.errors import EngineError, NoiseError, UnknownKeyError
 from engine.noise import NOISES
-from engine.readouts import LOGIT
+from engine.request import LOGIT
 from engine.systems.catalogue import systems as catalogue_systems
 
 

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 from dashboard.choices import editable_layers
 from dashboard.opened import Opened, opened_of_digest
-from engine.conditions import layer_words
 from engine.errors import ClipError, PromptError, UnknownKeyError
-from engine.readouts import LOGIT
-from engine.request import RunRequest
+from engine.request import LOGIT, RunRequest, layer_words
 from engine.systems.catalogue import get_pair, get_spec
 from engine.tasks import get_task
 

@@ -10,10 +10,10 @@ import numpy as np
 from dashboard.components.packing import finite
 from dashboard.components.unit_payload import recall_value
 from engine.audio import SAMPLE_RATE_HZ
-from engine.interleaved_result import CURRENT_WORD, NEXT_WORD, phase_of_cells
+from engine.results import CURRENT_WORD, NEXT_WORD, phase_of_cells
 
 if TYPE_CHECKING:
-    from engine.interleaved_result import ClipRecall, InterleavedResult
+    from engine.results import ClipRecall, InterleavedResult
 
 _WORDS = {CURRENT_WORD: "current word", NEXT_WORD: "next word"}
 

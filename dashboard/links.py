@@ -12,8 +12,7 @@ from urllib.parse import urlencode
 from dashboard.form import LAYER_CHOICES, MAX_LAYER_CHARACTERS, Form
 from dashboard.opened import MARK, MAX_KEY_CHARACTERS
 from dashboard.tables import SOURCES
-from engine.conditions import METHODS, SCOPES
-from engine.readouts import LOGIT, READOUTS
+from engine.request import LOGIT, METHODS, READOUTS, SCOPES
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 
 LINK_NOISES = ("babble", "white")

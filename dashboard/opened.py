@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dashboard.tables import SOURCES, answers_of, clip_of, folder_of
 from engine import voice
 from engine.errors import ClipError, EngineError
-from engine.musan import MISSING, musan_folder
-from engine.noise import MUSAN, ROOM
+from engine.noise import MISSING, MUSAN, ROOM, musan_folder
 from engine.systems.profiles import offered_pairs
 from engine.tasks import asked_task
 
@@ -44,7 +43,7 @@ class Opened:
         noise: "none", "babble" or "white"; `snr_db` is its ratio, None without noise.
         seed: of the noise.
         note: what is in the sound already, "" for nothing.
-        answers: the rows of the systems' stored answers to it, see `engine.records`.
+        answers: the rows of the systems' stored answers to it, see `engine.tables`.
     """
 
     key: str
@@ -89,7 +88,7 @@ def key_of(source: str, clip_id: str) -> str:
 
 def obstacle_of(clip: Mapping[str, Any]) -> str:
     """Return why a clip cannot be opened here, "" when it can; makes no sound."""
-    from engine.recipe import recipe_of
+    from engine.voice import recipe_of
 
     try:
         recipe = recipe_of(str(clip.get("recipe") or ""))
@@ -110,7 +109,7 @@ def open_clip(key: str) -> Opened:
     Raises:
         EngineError: there is no such clip, or it cannot be made again here; the sentence says why.
     """
-    from engine.recipe import recipe_of, say_recipe, spoil
+    from engine.voice import recipe_of, say_recipe, spoil
 
     source, _, clip_id = key.partition(MARK)
     row = clip_of(source, clip_id) if source in SOURCES and folder_of(source) else None

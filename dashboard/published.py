@@ -6,8 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.columns import TABLES
 from engine.errors import UnknownKeyError
-from engine.records import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd

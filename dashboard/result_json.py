@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.proof import RunProof
-from engine.result import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
+from engine.results import AnyAnswer, ArmResult, ErasureOutcome, Lane, LensReadout, RunProof, RunResult
 
 
 def result_to_json(result: RunResult) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dashboard.form import Form
 from engine.errors import EngineError
 from engine.request import RunRequest
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.systems.catalogue import get_spec
 from engine.systems.profiles import offered_pairs, profile_in_use
 

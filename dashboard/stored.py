@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from dashboard.form import Form, asked_of, example_of_file
 from dashboard.preparing import state_of_profile
 from engine.errors import ModelFilesError
-from engine.examples import EXAMPLES, RESULTS, Example
-from engine.stored_result import StoredResult, read_stored, stored_file
+from engine.examples import EXAMPLES, RESULTS, Example, StoredResult, read_stored, stored_file
 from engine.systems.catalogue import get_pair, get_spec, revision_of
 from engine.systems.profiles import offered_pairs, wanted_pairs
 
 if TYPE_CHECKING:
-    from engine.result import RunResult
+    from engine.results import RunResult
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 from dashboard.beside import OTHER_WEIGHTS, is_of_these_weights
 from dashboard.tables import folder_of, table
 from engine.errors import ModelFilesError, TableError
-from engine.records import file_of
 from engine.systems.catalogue import backbone_of, get_pair, get_spec
+from engine.tables import file_of
 from engine.tasks import TASKS
 
 DAMAGED = "The shipped sufficiency.csv cannot be read; run `python -m precompute summarize` again."

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from dashboard.components.take_card import MEANINGS, names_of
 from dashboard.published import published
 from dashboard.tables import SOURCES, folder_of, table, why_empty
+from engine.columns import TABLES
 from engine.errors import TableError, UnknownKeyError
-from engine.records import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboard.published import PUBLISHED, published_as_declared
+from engine.columns import TABLES
 from engine.errors import EngineError, TableError, UnknownKeyError
 from engine.noise import MUSAN
-from engine.records import TABLES, file_of, read_table
+from engine.tables import file_of, read_table
 from engine.tasks import CORPUS_TASKS, TASKS, asked_task
 
 if TYPE_CHECKING:

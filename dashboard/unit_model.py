@@ -15,7 +15,7 @@ from engine.systems.catalogue import get_pair, get_unit_model, ready_pairs, tran
 from engine.systems.weights import folder_of
 
 if TYPE_CHECKING:
-    from engine.interleaved_continue import Parts
+    from engine.interleaved import Parts
     from engine.systems.base import Transcribes
 
 MODEL = "mini-interleaved"
@@ -67,11 +67,10 @@ def load_parts() -> Parts:
 
 @cache
 def _load(folder: Path | None) -> Parts:
-    from engine.interleaved_continue import Parts
+    from engine.interleaved import VOICE_FILE, Parts, read_unit_voice
     from engine.systems.loading import load_unit_checkpoint as load_checkpoint
     from engine.systems.loading import load_unit_model
     from engine.systems.unit_lm import UNITS_FOLDER
-    from engine.unit_voice import VOICE_FILE, read_unit_voice
 
     system = load_unit_model(MODEL) if folder is None else load_checkpoint(folder)
     voice_file = (folder or folder_of(MODEL)) / UNITS_FOLDER / VOICE_FILE

@@ -2,16 +2,18 @@
 
 `check_adapter` holds a loaded model's states, edits, scores, prompt and lens against `engine.by_hand`; a speech LLM
 must pass it before it runs (`batch_is_exact`). `check_system` adds ears, batches, erasers, the page's figures and
-shipped clips; `python -m engine.check` and the page's button go through all systems. Tolerances are counted from the
-weights' precision (`engine.precision`). tests/engine/test_planted_faults.py plants faults for every check. The file is
-long because it is one list: what must hold, in the order in which a sound becomes a figure.
+shipped clips; `python -m engine.checks NAME`, or `--all`, and the page's button go through all systems. Tolerances
+are counted from the weights' precision. tests/engine/test_planted_faults.py plants faults for every check. The file
+is long because it is one list: what must hold, in the order in which a sound becomes a figure.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import math
 import re
+import sys
 import tempfile
 import threading
 import wave
@@ -28,19 +30,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from engine import by_hand
-from engine.answering import answer_arms, answer_batch, answer_one
+from engine.answers import CONTROL_TRANSCRIPTS, answer_arms, answer_batch, answer_one, speech_lane
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
-from engine.conditions import available_conditions, eraser_file, preset_layers
-from engine.decode import Decoded, run_arms, run_prompts
-from engine.erasure import EDITED_STATES, Eraser, Factors, load_eraser
-from engine.errors import ErasureError, ModelFilesError, is_out_of_memory
-from engine.examples import EXAMPLES, Example
-from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
-from engine.lanes import CONTROL_TRANSCRIPTS, speech_lane
-from engine.leace import Leace, bare_eraser
-from engine.lens import read_lens, split_tokens, unembed
-from engine.noise import NOISES, add_noise
-from engine.precision import (
+from engine.by_hand import (
     HEAD_ROUNDINGS,
     LOGIT_TOLERANCE,
     logit_tolerance,
@@ -48,15 +40,29 @@ from engine.precision import (
     pass_tolerance,
     unit_roundoff,
 )
-from engine.proof import SINGLE, VERDICTS, setting_name
-from engine.request import Question, RunRequest, check_request
-from engine.result import LensReadout, SpokenWord
+from engine.erasure import EDITED_STATES, Eraser, Factors, Leace, bare_eraser, load_eraser
+from engine.errors import EngineError, ErasureError, ModelFilesError, is_out_of_memory
+from engine.examples import EXAMPLES, Example
+from engine.generate import Decoded, run_arms, run_prompts
+from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
+from engine.lens import read_lens, split_tokens, unembed
+from engine.noise import NOISES, add_noise
+from engine.request import (
+    Question,
+    RunRequest,
+    available_conditions,
+    check_request,
+    eraser_file,
+    preset_layers,
+)
+from engine.results import SINGLE, VERDICTS, LensReadout, setting_name
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel, WhiteBoxSystem
 from engine.systems.catalogue import PAIRS, SystemKind, get_spec, systems
 from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm, using
 from engine.systems.text_llm import TextLLM
 from engine.systems.weights import MODELS
 from engine.tasks import TASKS, instruction_for
+from engine.words import SpokenWord
 
 NO_HOOK = "no hook is left on the model"
 SHAPES = "layers and width are the config's"
@@ -392,7 +398,7 @@ def _gap(name: str, a: Tensor, b: Tensor, tolerance: float) -> Finding:
 
 
 def _state_gap(found: Tensor, expected: Tensor) -> float:
-    """Return the worst position's relative difference as `engine.precision.relative_gap` has it; inf for other shapes.
+    """Return the worst position's relative difference as `engine.by_hand.relative_gap` has it; inf for other shapes.
 
     So are states that were kept in less than float32: they would agree within that precision's rounding.
     """
@@ -821,7 +827,7 @@ def batch_is_exact(key: str, models: Path = MODELS) -> bool:
     if serious:
         raise ModelFilesError(
             f"{get_spec(key).name} fails its adapter check: {serious[0].name} ({serious[0].measured}); "
-            f'run "python -m engine.check {key}".'
+            f'run "python -m engine.checks {key}".'
         )
     return not failed
 
@@ -841,7 +847,7 @@ class BatchFinding:
         largest_gap: largest difference of a logit or a score, in natural log units.
         n_prompts: how many prompts were compared.
         n_other_answers: how many were answered differently.
-        tolerance: of the gap: rounding in the precision of the weights (`engine.precision`).
+        tolerance: of the gap: rounding in the precision of the weights (`engine.by_hand`).
     """
 
     exact: bool
@@ -1496,3 +1502,35 @@ def _two_heard(system: WhiteBoxSystem | TextLLM) -> list[Heard]:
     if system.spec.kind == "cascade" and len(EXAMPLES) > 1:
         return [system.hear(load_clip(example.file)) for example in EXAMPLES[:2]]
     return [system.hear(probe_clip()), system.hear(probe_clip(3.1))]
+
+
+def main() -> int:
+    """Check one system, or with --all every one that is here; exit code 1 when a check fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.checks",
+        description=main.__doc__,
+        epilog=f"What no check can find: {'; '.join(CANNOT_FIND)}.",
+    )
+    parser.add_argument("name", nargs="?", help="key of a system; --all lists them")
+    parser.add_argument("--all", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.name and not arguments.all:
+        parser.error("name a system, or use --all")
+    try:
+        checked = check_all() if arguments.all else (check_system(arguments.name),)
+    except EngineError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    for one in checked:
+        for finding in one.findings:
+            verdict = "ok  " if finding.passed else "FAIL"
+            sys.stdout.write(f"{verdict}  {one.key}: {finding.name} ({finding.measured}; {finding.bound})\n")
+        for note in one.notes:
+            sys.stdout.write(f"left out  {one.key}: {note}\n")
+    passed = all(one.passed for one in checked)
+    (sys.stdout if passed else sys.stderr).write(f"{sentence_of(checked)}\n")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

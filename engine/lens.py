@@ -1,7 +1,18 @@
-"""The logit lens at a clip's positions: final norm and unembedding of the model itself, read layer by layer.
+"""The lens at a clip's positions: final norm and unembedding of the model itself, read layer by layer.
 
 Only top tokens and the ranks of tracked tokens leave this file; a layer's logits are dropped at once
 (Cascade Equivalence paper, arXiv 2602.17598, section 5; the mismatched-transcript control is ours).
+
+The tuned lens is a low-rank affine map for each layer before them, h' = h + up (down h) + bias (Belrose et al., arXiv
+2303.08112, the translator's residual form cut to a low rank). The maps are fitted by `precompute.training.tuned_lens`
+and refuse to load on other weights than those they were fitted on.
+
+Word recall is how often a layer holds the word being spoken, or the one that follows, among its top tokens. Word
+times are known, so a hit counts at the word's own place; the control asks for the words of other transcripts there.
+
+Spoken knowledge, after arXiv 2606.22473 by accounts of it: does a model find the right spoken end of a statement
+likelier than a wrong one. Whether per token or in sum is not known to us: the mean log-probability per unit is ours,
+because ends differ in length; the sum stands beside it.
 """
 
 from __future__ import annotations
@@ -10,18 +21,117 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from engine.concepts import overlapping
-from engine.result import LensReadout, SpokenWord, even_ends
+from engine.errors import LensError
+from engine.request import tuned_lens_file, why_no_tuned_lens
+from engine.results import LensReadout
 from engine.systems.base import WhiteBoxModel, text_ids
-from engine.tuned_lens import TunedLens
+from engine.systems.weights import MODELS
+from engine.words import SpokenWord, even_ends, overlapping
+
+FORMAT = "cascade-lens tuned lens 1"
+
+
+@dataclass(frozen=True)
+class Translator:
+    """One layer's map.
+
+    Attributes:
+        down, up: [rank, d_model], [d_model, rank].
+        bias: [d_model].
+    """
+
+    down: Float[Tensor, "rank d_model"]
+    up: Float[Tensor, "d_model rank"]
+    bias: Float[Tensor, "d_model"]  # noqa: F821 - jaxtyping axis name
+
+    def apply(self, states: Float[Tensor, "positions d_model"]) -> Float[Tensor, "positions d_model"]:
+        """Return the translated states, in float32."""
+        states = states.float()
+        down, up, bias = (part.to(states.device, torch.float32) for part in (self.down, self.up, self.bias))
+        return states + states @ down.T @ up.T + bias
+
+
+@dataclass(frozen=True)
+class TunedLens:
+    """The maps of one model by layer; the output of the last block needs none and is read as it is."""
+
+    translators: Mapping[int, Translator]
+
+    def apply(
+        self, layer: int, states: Float[Tensor, "positions d_model"]
+    ) -> Float[Tensor, "positions d_model"]:
+        """Return the states of a layer as the final norm is to get them."""
+        translator = self.translators.get(layer)
+        return states if translator is None else translator.apply(states)
+
+
+def load_tuned_lens(key: str, fingerprint: str, n_layers: int, models: Path = MODELS) -> TunedLens:
+    """Return a system's tuned lens.
+
+    Args:
+        key: of the system.
+        fingerprint: of the weights that are loaded.
+        n_layers: blocks of its backbone; layers 0 to n_layers - 1 have maps.
+        models: the models' folder.
+
+    Raises:
+        LensError: it was not fitted, is damaged, or belongs to other weights.
+    """
+    reason = why_no_tuned_lens(key, models)
+    if reason:
+        raise LensError(reason)
+    file = tuned_lens_file(key, models)
+    return _read(file, fingerprint, n_layers, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, fingerprint: str, n_layers: int, _modified: int) -> TunedLens:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            names = set(stored.keys())
+            wanted = {_name(layer, part) for layer in range(n_layers) for part in ("down", "up", "bias")}
+            if metadata.get("format") != FORMAT or not wanted <= names:
+                raise LensError("The tuned lens has another layout than this version reads; fit it again.")
+            if metadata.get("fingerprint") != fingerprint:
+                raise LensError("The tuned lens was fitted on other weights than those loaded; fit it again.")
+            return TunedLens(
+                {
+                    layer: Translator(
+                        *(stored.get_tensor(_name(layer, part)) for part in ("down", "up", "bias"))
+                    )
+                    for layer in range(n_layers)
+                }
+            )
+    except SafetensorError as error:
+        raise LensError("The file of the tuned lens is damaged; fit it again.") from error
+
+
+def save_tuned_lens(file: Path, translators: Sequence[Translator], fingerprint: str) -> None:
+    """Write the maps of layers 0, 1, ... in float16, with the fingerprint of the weights that they belong to."""
+    tensors = {
+        _name(layer, part): getattr(translator, part).detach().to("cpu", torch.float16).contiguous()
+        for layer, translator in enumerate(translators)
+        for part in ("down", "up", "bias")
+    }
+    save_file(tensors, file, metadata={"format": FORMAT, "fingerprint": fingerprint})
+
+
+def _name(layer: int, part: str) -> str:
+    return f"layer_{layer}.{part}"
+
 
 TOP_K = 10
 TOP_BLOCK = 64  # tokens of the vocabulary whose maximum is taken at once
@@ -307,3 +417,127 @@ def _token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
 
 def _is_degenerate(row: Sequence[str]) -> bool:
     return max(Counter(row).values()) > DEGENERATE_SHARE * len(row) and len(row) > 3
+
+
+TOPS = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class WordRanks:
+    """Best rank of a word's candidate tokens at each layer and position; 0 where no word is asked for.
+
+    Attributes:
+        current: of the words being spoken.
+        following: of the word after the last of them.
+        control: of other transcripts' words in the same places, transcript by transcript.
+    """
+
+    current: Int[np.ndarray, "layers positions"]
+    following: Int[np.ndarray, "layers positions"]
+    control: Int[np.ndarray, "transcripts layers positions"]
+
+
+@torch.inference_mode()
+def rank_words(
+    system: WhiteBoxModel,
+    states: Mapping[int, Float[Tensor, "positions d_model"]],
+    words: Sequence[SpokenWord],
+    *,
+    seconds_per_position: float,
+    position_ends_s: Float[np.ndarray, "positions"] | None = None,  # noqa: F821 - jaxtyping axis name
+    other_transcripts: Sequence[str],
+) -> WordRanks:
+    """Return the ranks at every layer, from the lowest.
+
+    Args:
+        system: the model the states come from.
+        states: layer -> states at the audio positions.
+        words: with their exact times.
+        seconds_per_position: clock width of one position.
+        position_ends_s: when each position ends, where they are not all of one width.
+        other_transcripts: for the control; a short one is repeated until it is as long as the clip's words.
+    """
+    even = even_ends(len(states[min(states)]), seconds_per_position)
+    spoken = overlapping(words, even if position_ends_s is None else position_ends_s)
+    texts = [word.text for word in words]
+    asked = [
+        _wanted(system, texts, spoken),
+        _wanted(system, [*texts[1:], ""], [here[-1:] for here in spoken]),
+        *(_wanted(system, _as_long_as(other.split(), texts), spoken) for other in other_transcripts),
+    ]
+    by_layer = []
+    for layer in sorted(states):
+        log_probabilities = unembed(system, states[layer]).log_softmax(-1)
+        by_layer.append(np.stack([best_ranks(log_probabilities, wanted) for wanted in asked]))
+    ranks = np.stack(by_layer, axis=1)
+    return WordRanks(ranks[0], ranks[1], ranks[2:])
+
+
+def _wanted(system: WhiteBoxModel, texts: Sequence[str], places: Sequence[Sequence[int]]) -> list[list[int]]:
+    ids = [candidate_ids(system.tokenizer, text) if text else () for text in texts]
+    return [[i for word in here for i in ids[word]] for here in places]
+
+
+def _as_long_as(other: Sequence[str], texts: Sequence[str]) -> list[str]:
+    return [other[place % len(other)] for place in range(len(texts))]
+
+
+def count_hits(ranks: Int[np.ndarray, "positions"]) -> tuple[int, ...]:  # noqa: F821 - jaxtyping axis name
+    """Return the positions at which a word is asked for, then how many hold it among the top 1, 5 and 10."""
+    asked = ranks > 0
+    return (int(asked.sum()), *(int((asked & (ranks <= top)).sum()) for top in TOPS))
+
+
+@dataclass(frozen=True)
+class EndScore:
+    """How likely an end is after its beginning.
+
+    Attributes:
+        log_probability: natural, summed over its units.
+        n_units: of the end.
+    """
+
+    log_probability: float
+    n_units: int
+
+    @property
+    def per_unit(self) -> float:
+        """Mean log-probability of a unit, in nats."""
+        return self.log_probability / self.n_units
+
+
+@torch.inference_mode()
+def log_probabilities(
+    system: WhiteBoxModel,
+    last_states: Float[Tensor, "positions d_model"],
+    ids: Int[Tensor, "positions"],  # noqa: F821 - jaxtyping axis name
+) -> Float[Tensor, "scores"]:  # noqa: F821
+    """Return log p(id at position i + 1) for all but the first, over the whole vocabulary, in nats.
+
+    Args:
+        system: whose head reads.
+        last_states: of the last layer, before the final norm, at these positions.
+        ids: vocabulary ids that stand there.
+    """
+    logits = unembed(system, last_states[:-1])
+    return logits.log_softmax(-1).gather(-1, ids[1:, None])[:, 0]
+
+
+def score_end(scores: Float[Tensor, "scores"], n_begin: int) -> EndScore:  # noqa: F821
+    """Return the score of what stands behind the first `n_begin` positions.
+
+    Args:
+        scores: of `log_probabilities`, one for each position but the first.
+        n_begin: positions of the beginning, at least 1.
+    """
+    end = scores[n_begin - 1 :]
+    return EndScore(float(end.sum()), len(end))
+
+
+def join_units(begin: Sequence[int], end: Sequence[int]) -> tuple[list[int], int]:
+    """Return units of a beginning and an end as one row, and how many are the beginning's.
+
+    Units never stand twice in a row, so an end that begins with the beginning's last unit loses that one.
+    """
+    rest = list(end[1:]) if begin and end and begin[-1] == end[0] else list(end)
+    return [*begin, *rest], len(begin)

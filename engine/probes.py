@@ -1,8 +1,14 @@
 """Linear probes: what a linear reader finds in states of unseen sentences in unseen voices.
 
-Called by `precompute.mechanism`. Values in, values out: no model is loaded and no clip is read here. Each
-score stands beside the same probe trained on shuffled labels; the difference is its selectivity (Hewitt and
-Liang, 2019). The paper (arXiv 2602.17598, section 5.1) splits by utterance and gives no control.
+Values in, values out: no model is loaded and no clip is read here. Each score stands beside the same probe trained on
+shuffled labels; the difference is its selectivity (Hewitt and Liang, 2019); `redraw` makes the model that has learned
+nothing, the control for what its shape alone lets a probe read. The paper (arXiv 2602.17598, section 5.1) splits by
+utterance and gives no control.
+
+`read_concept` is the fresh probe beside an eraser; it never sees the clips of the eraser's fit (see `results.Proof`).
+The paper's text probe is one linear layer with CTC loss on characters (section 5.1). Where a position lasts longer
+than a character, the map writes several characters' places for each position: a state that is merely repeated could
+never give more than one character, for CTC merges repeats.
 """
 
 from __future__ import annotations
@@ -10,13 +16,75 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import jiwer
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_share, per_group
+from engine.audio import SAMPLE_RATE_HZ
+from engine.erasure import Moments
+from engine.results import LayerProof
+from engine.stats.intervals import Estimate, bootstrap, bootstrap_share, per_group
+from engine.words import Ends, SpokenWord, overlapping
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz'")
+OTHER_WORD = "(another word)"
+ENERGY_FLOOR_DB = -70.0
+
+
+def letter_bags(words: Sequence[SpokenWord], ends_s: Ends) -> Float[np.ndarray, "positions letters"]:
+    """Return at each position the share of each letter of `LETTERS` in the words heard there; zeros in pauses."""
+    bags = np.zeros((len(ends_s), len(LETTERS)))
+    for position, here in enumerate(overlapping(words, ends_s)):
+        letters = [LETTERS.index(c) for i in here for c in words[i].text.lower() if c in LETTERS]
+        for letter in letters:
+            bags[position, letter] += 1 / len(letters)
+    return bags
+
+
+def energy_db(
+    samples: Float[np.ndarray, "samples"],  # noqa: F821 - jaxtyping axis name
+    ends_s: Ends,
+) -> Float[np.ndarray, "positions"]:  # noqa: F821
+    """Return the level of each position in dB of full scale, floored at -70 dB; past the sound it is silence."""
+    edges = np.round(np.array([0.0, *ends_s]) * SAMPLE_RATE_HZ).astype(int)
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    inside = np.minimum(edges, len(samples))
+    rms = np.sqrt(np.diff(energy[inside]) / np.maximum(np.diff(edges), 1))
+    return np.maximum(20 * np.log10(rms + 1e-12), ENERGY_FLOOR_DB)
+
+
+def first_word(words: Sequence[SpokenWord], targets: Sequence[str]) -> int:
+    """Return the class of the clip's first word among `targets`, whose last is `OTHER_WORD`."""
+    word = words[0].text.lower() if words else OTHER_WORD
+    return targets.index(word) if word in targets else len(targets) - 1
+
+
+FIXED = "embed_positions"  # Whisper's sinusoids, which no training changes
+
+
+@torch.no_grad()
+def redraw(module: nn.Module, *, seed: int) -> None:
+    """Draw a module's weights anew, in place; the same seed draws the same.
+
+    Every matrix becomes Gaussian with the deviation that it had, so that states keep their size; norms become 1
+    and biases 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in module.named_parameters():
+        if FIXED in name:
+            continue
+        if weight.ndim > 1:
+            weight.copy_(torch.randn(weight.shape, generator=generator) * float(weight.float().std()))
+        else:
+            weight.fill_(0.0 if name.endswith("bias") else 1.0)
+
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # for each row of standardised states; chosen without the scored clips
 LOGISTIC_C = 1.0  # scikit-learn's own default
@@ -281,3 +349,182 @@ def _character_errors(said: str, heard: str) -> int:
         return len(said)
     counted = jiwer.process_characters(said, heard)
     return int(counted.substitutions + counted.deletions + counted.insertions)
+
+
+N_FOLDS = 5
+SEED = 20260217  # of the folds and of the resampling
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe reads: its score with the interval over groups, and the score of the best constant guess."""
+
+    score: Estimate
+    chance: float
+
+
+def layer_proof(plain: Reading, erased: Reading, random: Reading) -> LayerProof:
+    """Return three readings of the same labels as one layer's proof."""
+    return LayerProof(
+        *(plain.score.value, plain.score.low, plain.score.high),
+        *(erased.score.value, erased.score.low, erased.score.high),
+        random.score.value,
+        plain.chance,
+    )
+
+
+def read_concept(
+    states: Sequence[Float[Tensor, "_ d_model"]],
+    labels: Sequence[Float[Tensor, "_ targets"]],
+    groups: Int[np.ndarray, "clips"],  # noqa: F821 - jaxtyping axis name
+    *,
+    classes: bool,
+) -> Reading:
+    """Return what a linear probe reads of labels in states, each clip read by a probe that saw none of its group.
+
+    A ridge probe over standardised states; of `engine.probes.PENALTIES` the one that reads the other folds best.
+
+    Args:
+        states: clip by clip, a row for each position.
+        labels: clip by clip, the same rows; one-hot for classes; rows with a NaN are left out.
+        groups: number of each clip's group of sentences.
+        classes: score is the share of positions whose class is named, else R2 (mean over targets).
+    """
+    kept = [~z.isnan().any(1) for z in labels]
+    x = [one[rows].double() for one, rows in zip(states, kept, strict=True)]
+    z = [one[rows].double() for one, rows in zip(labels, kept, strict=True)]
+    read = _cross_fitted(x, z, assign_folds(groups.tolist(), N_FOLDS, seed=SEED))
+    if not classes:
+        wanted, found = ([part.numpy() for part in parts] for parts in (z, read))
+        return Reading(r2_score(wanted, found, groups, seed=SEED), 0.0)
+    hits = [float((a.argmax(1) == b.argmax(1)).sum()) for a, b in zip(read, z, strict=True)]
+    counts = np.array([[hit, float(len(rows))] for hit, rows in zip(hits, z, strict=True)])
+    return Reading(bootstrap_share(per_group(groups, counts), seed=SEED), float(torch.cat(z).mean(0).max()))
+
+
+def _cross_fitted(x: Sequence[Tensor], z: Sequence[Tensor], folds: np.ndarray) -> list[Tensor]:
+    rows = {fold: np.flatnonzero(folds == fold).tolist() for fold in range(N_FOLDS)}
+    rows = {fold: clips for fold, clips in rows.items() if any(len(x[clip]) for clip in clips)}
+    stacked = {
+        fold: (torch.cat([x[clip] for clip in clips]), torch.cat([z[clip] for clip in clips]))
+        for fold, clips in rows.items()
+    }
+    moments = {fold: Moments.of(*pair) for fold, pair in stacked.items()}
+    out = [torch.full_like(one, math.nan) for one in z]
+    for fold, clips in rows.items():
+        others = [other for other in rows if other != fold]
+        if len(others) < 2:
+            raise ValueError("a probe's clips must be of three groups of sentences at least")
+        errors = dict.fromkeys(PENALTIES, 0.0)
+        for inner in others:
+            rest = reduce(add, [moments[other] for other in others if other != inner])
+            for penalty in PENALTIES:
+                weight, bias = fit_ridge(rest, penalty)
+                seen, wanted = stacked[inner]
+                errors[penalty] += float(((seen @ weight.T + bias - wanted) ** 2).sum())
+        best = min(errors, key=errors.__getitem__)
+        weight, bias = fit_ridge(reduce(add, [moments[other] for other in others]), best)
+        for clip in clips:
+            out[clip] = x[clip] @ weight.T + bias
+    return out
+
+
+def fit_ridge(moments: Moments, penalty: float) -> tuple[Tensor, Tensor]:
+    """Return weight [targets, d_model] and bias of a ridge probe of standardised states, in their own units.
+
+    Args:
+        moments: of the rows fitted on.
+        penalty: for each row.
+    """
+    variance = moments.xx.diagonal() / moments.n
+    scale = torch.where(variance > 0, variance, torch.ones_like(variance)).sqrt()
+    gram = moments.xx / torch.outer(scale, scale)
+    gram = gram + penalty * moments.n * torch.eye(len(gram), dtype=gram.dtype)
+    weight = (torch.linalg.solve(gram, moments.xz / scale[:, None]) / scale[:, None]).T
+    return weight, moments.mean_z - weight @ moments.mean_x
+
+
+CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"  # class 0 is the blank
+PLACE_S = 0.04  # fine enough for 25 characters a second
+# By the loss on the clips fitted on: a rate that falls from here to 0 gets in 200 steps where a constant 0.01
+# gets in 800.
+STEPS = 200
+BATCH_CLIPS = 32
+RATE = 1e-1
+PROBE_SEED = 13
+
+
+@dataclass(frozen=True)
+class CtcProbe:
+    """A fitted probe.
+
+    Attributes:
+        weight: [places x (1 + characters), d_model], over standardised states.
+        bias: of the same outputs.
+        mean: of the states fitted on.
+        scale: their deviation.
+        places: characters' places for each position.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    scale: Tensor
+    places: int
+
+    def read(self, states: Float[np.ndarray, "positions d_model"]) -> str:
+        """Return the greedy reading of one clip: likeliest classes, repeats merged, blanks dropped."""
+        standard = (torch.from_numpy(states).float() - self.mean) / self.scale
+        best = functional.linear(standard, self.weight, self.bias).reshape(-1, 1 + len(CHARACTERS)).argmax(-1)
+        merged = torch.unique_consecutive(best).tolist()
+        return " ".join("".join(CHARACTERS[c - 1] for c in merged if c).split())
+
+
+def places_for(seconds_per_position: float) -> int:
+    """Return how many characters' places a position of this width has, at least 1."""
+    return max(1, round(seconds_per_position / PLACE_S))
+
+
+def spell(text: str) -> str:
+    """Return the text as the probe writes it: lower case, characters that it does not know left out."""
+    return " ".join("".join(c for c in text.lower() if c in CHARACTERS).split())
+
+
+def fit_ctc_probe(
+    states: Sequence[Float[np.ndarray, "_ d_model"]], texts: Sequence[str], places: int
+) -> CtcProbe:
+    """Fit the probe on frozen states; seeded, the same on every call.
+
+    Args:
+        states: clip by clip.
+        texts: what each clip says, as `spell` gives it.
+        places: as `places_for` gives it; a clip with too few places for its text is left without a loss.
+    """
+    generator = torch.Generator().manual_seed(PROBE_SEED)
+    clips = [torch.from_numpy(np.ascontiguousarray(x)).float() for x in states]
+    everything = torch.cat(clips)
+    mean, scale = everything.mean(0), everything.std(0).clamp(min=1e-6)
+    n_classes = 1 + len(CHARACTERS)
+    head = nn.Linear(everything.shape[1], places * n_classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.Adam(head.parameters(), lr=RATE)
+    targets = [torch.tensor([1 + CHARACTERS.index(c) for c in text]) for text in texts]
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
+    for _ in range(STEPS):
+        chosen = torch.randperm(len(clips), generator=generator)[:BATCH_CLIPS].tolist()
+        padded = pad_sequence([(clips[i] - mean) / scale for i in chosen], batch_first=True)
+        scores = head(padded).reshape(len(chosen), -1, n_classes).log_softmax(-1).transpose(0, 1)
+        loss = functional.ctc_loss(
+            scores,
+            torch.cat([targets[i] for i in chosen]),
+            torch.tensor([places * len(clips[i]) for i in chosen]),
+            torch.tensor([len(targets[i]) for i in chosen]),
+            zero_infinity=True,
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        falling.step()
+    assert math.isfinite(float(loss.detach())), "the CTC probe did not converge"
+    return CtcProbe(head.weight.detach(), head.bias.detach(), mean, scale, places)

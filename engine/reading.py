@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from engine.spelling import Token, normalise, tokens_of
+from engine.words import Token, normalise, tokens_of
 
 # Other names of the labels of closed questions, folded; a name that is itself a label of the question is not taken.
 OTHER_NAMES: dict[str, tuple[str, ...]] = {

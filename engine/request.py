@@ -1,17 +1,155 @@
-"""What a run is asked to do, checked before anything is computed."""
+"""What a run is asked to do, checked before anything is computed: readouts, erasures, noise and the question.
+
+What can be erased and read is told by files' headers, so that the page needs neither torch nor a model for it.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from safetensors import SafetensorError, safe_open
 
 from engine.audio import AudioClip
-from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import ErasureError, LensError, NoiseError, PromptError, UnknownKeyError
-from engine.noise import OWN, ROOM
-from engine.readouts import LOGIT, READOUTS, why_no_readout
-from engine.result import SpokenWord
-from engine.systems.catalogue import get_pair, get_spec, require_states
+from engine.noise import OWN, ROOM, add_noise
+from engine.systems.catalogue import (
+    MINI_SYSTEMS,
+    get_pair,
+    get_spec,
+    require_states,
+)
+from engine.systems.weights import MODELS, weights_home
 from engine.tasks import Task, get_task, instruction_for, labels_for
+from engine.words import SpokenWord
+
+if TYPE_CHECKING:
+    pass
+
+LOGIT, TUNED, DIFFERENCE = READOUTS = ("logit", "tuned", "difference")
+NO_DIFFERENCE = (
+    "The difference of two conditions needs a second one: switch an erasure or noise on, or choose the logit "
+    "lens."
+)
+TUNED_LENS = "tuned_lens.safetensors"
+
+
+def tuned_lens_file(key: str, models: Path = MODELS) -> Path:
+    """Return where a system's tuned lens lies."""
+    return models / key / TUNED_LENS
+
+
+def why_no_tuned_lens(key: str, models: Path = MODELS) -> str:
+    """Return why a system cannot be read by a tuned lens, as a sentence; "" where it can."""
+    if tuned_lens_file(key, models).is_file():
+        return ""
+    return f"No tuned lens was fitted for {get_spec(key).name}; choose the logit lens."
+
+
+def why_no_readout(readout: str, pair: str, has_two_conditions: bool) -> str:
+    """Return why a pair's states cannot be read so, as a sentence; "" where they can.
+
+    Args:
+        readout: one of READOUTS.
+        pair: whose speech LLM.
+        has_two_conditions: whether the run has an erasure that acts, or noise.
+    """
+    if readout == TUNED:
+        return why_no_tuned_lens(get_pair(pair).speech_llm)
+    return NO_DIFFERENCE if readout == DIFFERENCE and not has_two_conditions else ""
+
+
+Method = Literal["linear", "affine"]
+SCOPES = ("audio", "prompt", "all")
+METHODS = ("linear", "affine")
+FORMAT = "cascade-lens-eraser-2"
+
+
+@dataclass(frozen=True)
+class ConditionInfo:
+    """What one condition erases, in words for the page."""
+
+    key: str
+    name: str
+    what: str
+
+
+CONDITIONS: dict[str, ConditionInfo] = {
+    info.key: info
+    for info in (
+        ConditionInfo("text", "Text", "which word the clip begins with: the paper's proxy for its text"),
+        ConditionInfo("ctc", "CTC", "the character a CTC head hears at the position"),
+        ConditionInfo("boc", "Bag of characters", "which letters the word being spoken has"),
+        ConditionInfo("acoustic", "Acoustic", "pitch and energy"),
+    )
+}
+
+
+def preset_layers(n_layers: int) -> tuple[int, ...]:
+    """Return nine layers spread over 0 to n_layers, both ends included: the paper's nine on another depth."""
+    return tuple(sorted({round(index * n_layers / 8) for index in range(9)}))
+
+
+def layer_words(layers: Sequence[int]) -> str:
+    """Return rising layers in words: "0 to 30" without gaps, else all of them, "0, 4, 8"."""
+    whole = list(layers) == list(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]} to {layers[-1]}" if whole else ", ".join(map(str, layers))
+
+
+def erasers_folder(system: str, models: Path = MODELS) -> Path:
+    """Return where a speech LLM's erasers lie: beside its weights, or for fetched ones beside those of the others."""
+    beside = models / system / "erasers"
+    return beside if system in MINI_SYSTEMS or beside.exists() else weights_home() / "erasers" / system
+
+
+def eraser_file(pair: str, condition: str, models: Path = MODELS) -> Path:
+    """Return where a pair's eraser lies."""
+    return erasers_folder(get_pair(pair).speech_llm, models) / f"{condition}.safetensors"
+
+
+def available_conditions(pair: str, models: Path = MODELS) -> dict[str, int]:
+    """Return condition -> greatest kept rank over layers, for those that are fitted; reads headers only.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
+    return {
+        condition: max(int(rank) for rank in record["kept_rank"].values())
+        for condition, record in _records(pair, models).items()
+    }
+
+
+def fitted_layers(pair: str, models: Path = MODELS) -> tuple[int, ...]:
+    """Return the layers for which all of a pair's erasers are fitted, rising; () where none is; headers only.
+
+    Raises:
+        ErasureError: a file is damaged or of another version.
+    """
+    layers = [{int(layer) for layer in record["layers"]} for record in _records(pair, models).values()]
+    return tuple(sorted(set.intersection(*layers))) if layers else ()
+
+
+def _records(pair: str, models: Path) -> dict[str, dict[str, Any]]:
+    files = {condition: eraser_file(pair, condition, models) for condition in CONDITIONS}
+    return {key: json.loads(eraser_metadata(file)["record"]) for key, file in files.items() if file.exists()}
+
+
+def eraser_metadata(file: Path) -> dict[str, str]:
+    """Return the header's texts; raises ErasureError for a file that breaks off or has another format."""
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+    except SafetensorError as error:
+        raise ErasureError(
+            f'The eraser "{file.stem}" is damaged; run "python -m precompute erasers".'
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ErasureError(f"{file.name} is not an eraser of this version; fit it again.")
+    return metadata
+
 
 MAX_REFERENCE_CHARACTERS = 500
 ERASURES = tuple(CONDITIONS)
@@ -121,3 +259,29 @@ def has_second_condition(request: RunRequest) -> bool:
 def is_noisy(request: RunRequest) -> bool:
     """Say whether the models hear another sound than the clip."""
     return request.noise == ROOM or (request.noise is not None and request.snr_db is not None)
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """The clip as the models hear it, and what was done to it."""
+
+    clip: AudioClip
+    noise: str | None
+    detail: str
+    snr_db: float | None
+    snr_db_achieved: float | None
+
+
+def clip_as_heard(request: RunRequest) -> AudioClip:
+    """Return the request's clip with its noise, as the models hear it."""
+    return _add_noise(request).clip
+
+
+def _add_noise(request: RunRequest) -> _Sound:
+    if request.noise == ROOM:
+        noisy = add_noise(request.clip, ROOM, float("nan"), request.seed)
+        return _Sound(noisy.clip, noisy.kind, noisy.detail, None, None)
+    if request.noise is None or request.snr_db is None:
+        return _Sound(request.clip, None, "", None, None)
+    noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
+    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)

@@ -3,42 +3,50 @@
 The audio is encoded once; plain, erased and control arms are rows of one batch over one prompt. Where a
 service answers in a system's place, its answer is all there is. Nothing of a run stays on a model; what was
 heard is kept in a small cache keyed by system and clip content.
+
+`ask_lens_text` is the implicit cascade: the text that one layer's lens reads, given to the cascade's own LLM. The
+prompt is the cascade's, and so is the path; only the transcript is another (paper arXiv 2602.17598, section 5.3).
+What answers alike from such a text need not be what the speech LLM does inside.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.agreement import compare
-from engine.answering import all_layers
-from engine.audio import AudioClip
-from engine.checks import batch_is_exact
-from engine.clock import words_on_clock
-from engine.decode import run_arms
-from engine.erasure import load_eraser
-from engine.errors import PromptError
-from engine.hearing_verdict import HearingVerdict, OwnTranscript, judge_hearing, judge_language, judge_speech
-from engine.lanes import (
+from engine.answers import (
     at_span,
+    hear,
     own_transcript,
+    read,
     served_speech_lane,
     speech_lane,
     text_lane,
     transcript_in,
 )
-from engine.lens import TokenTrack, candidate_ids, track
-from engine.noise import ROOM, add_noise
-from engine.readouts import DIFFERENCE
-from engine.request import Question, RunRequest, check_request
-from engine.result import ErasureOutcome, Lane, LensReadout, RunResult, SpokenWord
-from engine.systems.base import BehaviourModel, Heard, WhiteBoxSystem, words_alone
+from engine.audio import AudioClip
+from engine.checks import batch_is_exact
+from engine.erasure import load_eraser
+from engine.errors import PromptError, UnknownKeyError
+from engine.generate import all_layers, run_arms
+from engine.hearing import judge_hearing, judge_language, judge_speech
+from engine.lens import TokenTrack, candidate_ids, lens_text, track
+from engine.request import DIFFERENCE, Question, RunRequest, _add_noise, _Sound, check_request
+from engine.results import (
+    Agreement,
+    AnyAnswer,
+    ErasureOutcome,
+    HearingVerdict,
+    Lane,
+    LensReadout,
+    OwnTranscript,
+    RunResult,
+)
+from engine.systems.base import BehaviourModel, Heard, words_alone
 from engine.systems.catalogue import (
     UNAVAILABLE,
     Pair,
@@ -58,30 +66,64 @@ from engine.systems.loading import (
     using,
 )
 from engine.systems.profiles import profile_in_use
+from engine.systems.remote import Tell
+from engine.tasks import Task, is_right
+from engine.words import SpokenWord, normalise, words_on_clock
 
 if TYPE_CHECKING:
     from engine.systems.cascade import Cascade, ServedCascade
     from engine.systems.text_llm import TextLLM
 
-__all__ = ["RunRequest", "RunResult", "TokenTrack", "run", "track_token"]
+_WHY_UNREAD = {
+    "unparsed": "answered with none of the allowed words",
+    "refused": "refused to answer",
+    "empty": "gave no answer",
+}
 
-HEARD_CLIPS_KEPT = 16
+
+def compare(
+    task: Task, speech: AnyAnswer, cascade: AnyAnswer, gold: str | None, aliases: tuple[str, ...] = ()
+) -> Agreement:
+    """Return the agreement class of two answers; answers that were not parsed are never counted as alike."""
+    unread = [
+        f"the {name} {_WHY_UNREAD[answer.status]}"
+        for name, answer in (("speech LLM", speech), ("cascade", cascade))
+        if answer.label is None
+    ]
+    if unread:
+        return Agreement("not comparable", f"Not comparable: {' and '.join(unread)}.")
+    assert speech.label is not None and cascade.label is not None
+    same = normalise(speech.label) == normalise(cascade.label)
+    if gold is None:
+        kind_same = (
+            "The speech LLM and its cascade give the same answer; whether it is right is not known here."
+        )
+        kind_other = "The speech LLM and its cascade answer differently; which is right is not known here."
+        return Agreement("same answer", kind_same) if same else Agreement("different answers", kind_other)
+    speech_right = is_right(task, speech.label, gold, aliases, text=speech.text)
+    cascade_right = is_right(task, cascade.label, gold, aliases, text=cascade.text)
+    if speech_right and cascade_right:
+        return Agreement("both right", "The speech LLM and its cascade both give the right answer.")
+    if speech_right:
+        return Agreement(
+            "only the speech LLM right", f'Only the speech LLM is right; the answer is "{gold}".'
+        )
+    if cascade_right:
+        return Agreement("only the cascade right", f'Only the cascade is right; the answer is "{gold}".')
+    if same:
+        return Agreement(
+            "both wrong, same answer", f'Both are wrong in the same way; the answer is "{gold}".'
+        )
+    return Agreement(
+        "both wrong, different answers", f'Both are wrong, each in its way; the answer is "{gold}".'
+    )
+
+
 SAID_CHARACTERS = 60  # of the first answer, told while the others are awaited
 
 Progress = Callable[[float, str], None]
 # Words on the clock, and where they come from.
 Words = tuple[tuple[SpokenWord, ...], str]
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """The clip as the models hear it, and what was done to it."""
-
-    clip: AudioClip
-    noise: str | None
-    detail: str
-    snr_db: float | None
-    snr_db_achieved: float | None
 
 
 def run(
@@ -266,46 +308,63 @@ def _unless_blank(text: str | None) -> str | None:
     return (text or "").strip() or None
 
 
-def clip_as_heard(request: RunRequest) -> AudioClip:
-    """Return the request's clip with its noise, as the models hear it."""
-    return _add_noise(request).clip
-
-
-def _add_noise(request: RunRequest) -> _Sound:
-    if request.noise == ROOM:
-        noisy = add_noise(request.clip, ROOM, float("nan"), request.seed)
-        return _Sound(noisy.clip, noisy.kind, noisy.detail, None, None)
-    if request.noise is None or request.snr_db is None:
-        return _Sound(request.clip, None, "", None, None)
-    noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
-    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)
-
-
 def _words(request: RunRequest, heard: Heard, clip: AudioClip, transcriber: str) -> Words:
     exact, reference = request.reference_words, request.reference
     return words_on_clock(exact, reference, lambda: heard.words, clip.duration_s, transcriber)
-
-
-_heard_lock = threading.Lock()
-_heard: OrderedDict[tuple[str, str], Heard] = OrderedDict()
-
-
-def hear(system: WhiteBoxSystem | ServedCascade, clip: AudioClip) -> Heard:
-    """Return what a system hears in a clip; the same clip is encoded once, whatever is asked of it later."""
-    key = (f"{system.spec.key}|{system.fingerprint}", clip.fingerprint)
-    with _heard_lock:
-        if key in _heard:
-            _heard.move_to_end(key)
-            return _heard[key]
-    heard = system.hear(clip)
-    with _heard_lock:
-        _heard[key] = heard
-        while len(_heard) > HEARD_CLIPS_KEPT:
-            _heard.popitem(last=False)
-    return heard
 
 
 def warm_up(pair: str) -> None:
     """Load a pair's models and run them once on a second of faint noise, so that the first run is quick."""
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32) * 0.01
     run(RunRequest(AudioClip(noise, "warm-up"), "transcribe", pair=pair))
+
+
+@dataclass(frozen=True)
+class ImplicitAnswer:
+    """What the LLM answers from one layer's text.
+
+    Attributes:
+        layer: whose text.
+        text: the transcript it was given; it may be empty.
+        backbone: key of the cascade whose LLM answered.
+        seconds: of the LLM alone.
+    """
+
+    layer: int
+    text: str
+    backbone: str
+    answer: AnyAnswer
+    seconds: float
+
+
+@using()
+def ask_lens_text(
+    request: RunRequest, lens: LensReadout | None, layer: int, tell: Tell | None = None
+) -> ImplicitAnswer:
+    """Give one layer's lens text to the LLM of the pair's cascade, with the run's own question.
+
+    Args:
+        request: of the run that was read; its question and pair are used, its clip is not heard again.
+        lens: what was read.
+        layer: one of `lens.layers`.
+        tell: see `BehaviourModel.ask`, where the LLM is behind a service.
+
+    Raises:
+        UnknownKeyError: the lens has no such layer.
+        ServiceError: there is no lens, since the states stay with a service; or it gave no answer.
+    """
+    question = check_request(request)
+    pair = get_pair(request.pair)
+    require_states(get_spec(pair.speech_llm), "lens")
+    assert lens is not None, "a speech LLM that runs here is read"
+    if layer not in lens.layers:
+        raise UnknownKeyError(f"The lens has no layer {layer}; choose {lens.layers[0]} to {lens.layers[-1]}.")
+    text = lens_text(lens, layer)
+    if get_spec(pair.cascade).is_remote:
+        started = time.perf_counter()
+        answer = read(load_behaviour(pair.cascade), words_alone(text), question, tell)
+    else:
+        cascade = load_cascade(pair.cascade)
+        started = time.perf_counter()
+        answer = read(cascade, cascade.backbone.hear_text(text), question, tell)
+    return ImplicitAnswer(layer, text, pair.cascade, answer, time.perf_counter() - started)

@@ -1,7 +1,8 @@
-"""Files of declared columns: Parquet and CSV, read strictly and written whole or not at all.
+"""Tables as files of declared columns: Parquet and CSV, read strictly and written whole or not at all.
 
-`engine.records` says which tables there are; here is how any of them goes to and from a file. Nothing is
-guessed: a column that is missing, of another type or cut off is an error of one sentence.
+`engine.columns` says which tables there are; here is how any of them goes to and from a file. `precompute` writes
+them and the dashboard reads them. A table that is half-written or of another making is refused with one sentence; but
+for columns that came later, nothing is guessed or filled in. Pandas comes at first use.
 """
 
 from __future__ import annotations
@@ -10,42 +11,28 @@ import csv
 import io
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from engine.errors import TableError
+from engine.columns import (
+    _PARQUET,
+    _STATUS_COLUMNS,
+    KEYS,
+    TABLES,
+    Column,
+    DType,
+)
+from engine.errors import TableError, UnknownKeyError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DType = Literal["str", "int", "float", "bool"]
 
 SIGNIFICANT_DIGITS = 7  # of a number in a CSV; more than any figure here is known to
 _IN_MEMORY = {"str": "object", "int": "int64", "float": "float64", "bool": "bool"}
 _IN_WORDS = {"str": "words", "int": "whole numbers", "float": "numbers", "bool": "true or false"}
 _LOGICAL = {"True": True, "False": False}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        unit: "" for words; "share" is of 1; "clips" and "items" are counts.
-        meaning: one sentence for the page.
-        optional: may be absent: None in a column of words, NaN (empty in a CSV) in one of numbers.
-        later: tables that were made before the column are without it: it reads as "" or NaN then.
-    """
-
-    name: str
-    dtype: DType
-    unit: str
-    meaning: str
-    optional: bool = False
-    later: bool = False
 
 
 def as_declared(frame: pd.DataFrame, columns: Sequence[Column], file: str) -> pd.DataFrame:
@@ -227,3 +214,78 @@ def write_whole(path: Path, content: bytes) -> None:
 def _require(path: Path) -> None:
     if not path.is_file():
         raise TableError(f"There is no {path.name} in the results folder; make it first.")
+
+
+def columns_of(name: str) -> tuple[Column, ...]:
+    """Return the columns of a table.
+
+    Raises:
+        UnknownKeyError: there is no such table; the message lists those there are.
+    """
+    if name not in TABLES:
+        raise UnknownKeyError(f'There is no table "{name[:40]}". Choose one of: {", ".join(TABLES)}.')
+    return TABLES[name]
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """Return where a results folder keeps this table."""
+    return folder / _PARQUET.get(name, f"tables/{name}.csv")
+
+
+def validate(frame: pd.DataFrame, name: str, *, file: str = "") -> None:
+    """Check a table: its columns and their types, words where they must be, and no row twice.
+
+    Args:
+        frame: the table.
+        name: key in TABLES.
+        file: name for the message; the table's own name by default.
+
+    Raises:
+        TableError: the first thing that is wrong, in one sentence.
+    """
+    file = file or f"The table {name}"
+    check_columns(frame, columns_of(name), file)
+    if frame.duplicated(list(KEYS[name])).any():
+        raise TableError(f"{file} has the same row twice; make it again.")
+    if name in _STATUS_COLUMNS:
+        column, allowed = _STATUS_COLUMNS[name]
+        strange = sorted(set(frame[column]) - set(allowed))
+        if strange:
+            raise TableError(f'{file} has "{strange[0][:40]}" as {column}; allowed: {", ".join(allowed)}.')
+    if name == "answers" and (frame["label"].notna() != (frame["label_status"] == "parsed")).any():
+        raise TableError(f"{file} has a label that was not parsed, or a parsed answer without one.")
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """Return a table that was written by `write_table`, as Parquet or CSV by the file's ending.
+
+    Words are `str` objects, None where optional and absent; numbers are int64, float64 (NaN where not
+    defined) or bool.
+
+    Raises:
+        TableError: the file is missing, half-written, or not this table.
+    """
+    columns = columns_of(name)
+    frame = read_csv(path, columns) if path.suffix == ".csv" else read_parquet(path, columns)
+    validate(frame, name, file=path.name)
+    return frame
+
+
+def write_table(rows: pd.DataFrame | Iterable[Mapping[str, Any]], path: Path, name: str) -> None:
+    """Write a table, sorted by its key, under a temporary name and then rename it.
+
+    The same rows in any order give the same bytes.
+
+    Raises:
+        TableError: the rows are not this table's, or the file cannot be written.
+    """
+    import pandas as pd
+
+    columns = columns_of(name)
+    if not isinstance(rows, pd.DataFrame):
+        rows = list(rows)
+        rows = pd.DataFrame(rows, columns=None if rows else [column.name for column in columns], dtype=object)
+    frame = as_declared(rows, columns, path.name)
+    validate(frame, name, file=path.name)
+    frame = frame.sort_values(list(KEYS[name]), kind="stable", ignore_index=True)
+    (write_csv if path.suffix == ".csv" else write_parquet)(frame, path, columns)

@@ -1,26 +1,39 @@
-"""A synthetic voice that speaks typed sentences, with the time of every word.
+"""A synthetic voice that speaks typed sentences, with the time of every word; and how to make a clip again.
 
-The clip page, the noise babble and `precompute` call it. It wraps espeak-ng from the wheel
-`espeakng-loader` (optional: nothing else in the product needs it) and never takes SSML or phoneme input.
+It wraps espeak-ng from the wheel `espeakng-loader` (optional: nothing else in the product needs it) and never takes
+SSML or phoneme input. espeak-ng keeps the phase of its pitch flutter from call to call, so what `speak` gives depends
+on what was said before. A benchmark must make a clip again from its recipe alone, in any order: `speak_afresh` has a
+small helper process (`python -m engine.voice`) that forks a child for each sentence, and a child always speaks its
+first; about 5 ms a sentence. `precompute` writes a `Recipe` with each clip; the page makes the clip again from it and
+hears the same bytes.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import hashlib
+import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import unicodedata
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import count, pairwise, takewhile
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from engine.audio import MAX_DURATION_S, AudioClip, clip_from_samples
-from engine.errors import VoiceError
-from engine.result import SpokenWord
+from engine.audio import MAX_DURATION_S, AudioClip, clip_from_samples, load_clip
+from engine.errors import ClipError, VoiceError
+from engine.noise import MUSAN, ROOM, Noisy, add_drawn_babble, add_noise
+from engine.words import SpokenWord
 
 logger = logging.getLogger(__name__)
 
@@ -315,3 +328,225 @@ def _check_speakable(text: str) -> None:
             raise VoiceError("The voice speaks Latin letters, digits and plain punctuation only.")
     if not any(letter.isalnum() for letter in text):
         raise VoiceError("There is nothing to say here; type a sentence.")
+
+
+ROOT = Path(__file__).resolve().parents[1]
+BYTES_PER_SAMPLE = 4  # float32
+
+_helper_lock = threading.Lock()
+_helper: subprocess.Popen[bytes] | None = None
+
+
+def speak_afresh(
+    text: str, *, voice: str, rate_wpm: int, pitch: int, pitch_range: int, volume: int
+) -> tuple[Float[np.ndarray, " samples"], int, tuple[SpokenWord, ...]]:
+    """Return what `engine.voice.speak` gives as the first call of a process: (samples, rate in Hz, words).
+
+    Raises:
+        VoiceError: as `speak`, or the helper process cannot be started.
+    """
+    settings = {"voice": voice, "rate_wpm": rate_wpm, "pitch": pitch, "pitch_range": pitch_range}
+    line = json.dumps({"text": text, **settings, "volume": volume}).encode() + b"\n"
+    with _helper_lock:
+        # A helper that was stopped, by whatever, is started again once.
+        reply = _ask(line) or _ask(line)
+    if reply is None:
+        raise VoiceError("The synthesiser's helper process stopped; try again.")
+    header, sound = reply
+    if "error" in header:
+        raise VoiceError(header["error"])
+    words = tuple(SpokenWord(word, start_s, end_s) for word, start_s, end_s in header["words"])
+    return np.frombuffer(sound, dtype="<f4").astype(np.float32), header["rate_hz"], words
+
+
+def _ask(line: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """Return the helper's reply; None when it is gone, and it is then forgotten."""
+    helper = _start()
+    assert helper.stdin is not None and helper.stdout is not None
+    with suppress(OSError, ValueError):
+        helper.stdin.write(line)
+        helper.stdin.flush()
+        header: dict[str, Any] = json.loads(helper.stdout.readline())
+        n_bytes = BYTES_PER_SAMPLE * header.get("n_samples", 0)
+        sound = helper.stdout.read(n_bytes)
+        if len(sound) == n_bytes:
+            return header, sound
+    _stop()
+    return None
+
+
+def _start() -> subprocess.Popen[bytes]:
+    global _helper
+    if _helper is None:
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        _helper = subprocess.Popen(
+            [sys.executable, "-m", "engine.voice"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl-C is for us: who asks decides when the helper ends
+        )
+    return _helper
+
+
+def _stop() -> None:
+    global _helper
+    if _helper is not None:
+        for pipe in (_helper.stdin, _helper.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # unsent bytes for a helper that is gone
+                    pipe.close()
+        _helper.kill()
+        _helper.wait()
+        _helper = None
+
+
+atexit.register(_stop)
+
+
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    """Answer requests, each from a forked child; where there is no fork, one request and then the end."""
+    is_available()  # starts the library, so that a child need not
+    for line in requests:
+        if not hasattr(os, "fork"):
+            _answer(line, replies)
+            return
+        child = os.fork()
+        if child == 0:
+            try:
+                _answer(line, replies)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
+
+def _answer(line: bytes, replies: IO[bytes]) -> None:
+    sound = b""
+    try:
+        samples, rate_hz, words = speak(**json.loads(line))
+        sound = samples.astype("<f4").tobytes()
+        header = {
+            "n_samples": len(samples),
+            "rate_hz": rate_hz,
+            "words": [(word.text, word.start_s, word.end_s) for word in words],
+        }
+    except VoiceError as error:
+        header = {"error": str(error)}
+    replies.write(json.dumps(header).encode() + b"\n" + sound)
+    replies.flush()
+
+
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One clip.
+
+    Attributes:
+        text, voice: what is said and the espeak-ng voice that says it; both "" for a file.
+        rate_wpm, pitch, pitch_range, volume: as in `engine.voice.speak`.
+        file: a recording below the folder of its manifest; "" for a voice.
+        sha256: of the file's bytes; "" for a voice.
+        noise: "clean", "babble", "white", "musan" or "room".
+        snr_db: of babble and white noise, else None.
+        seed: of the noise or the room.
+        tracks: digest of the tracks that MUSAN's babble is drawn from; "" for other noise.
+    """
+
+    text: str = ""
+    voice: str = ""
+    rate_wpm: int = 0
+    pitch: int = 0
+    pitch_range: int = 0
+    volume: int = 0
+    file: str = ""
+    sha256: str = ""
+    noise: str = CLEAN
+    snr_db: float | None = None
+    seed: int = 0
+    tracks: str = ""
+
+    def to_json(self) -> str:
+        """Return the recipe as one line, the same for equal recipes; what is not used is left out."""
+        used = {key: value for key, value in asdict(self).items() if value not in ("", None)}
+        spoken = ("rate_wpm", "pitch", "pitch_range", "volume")
+        return json.dumps({k: v for k, v in used.items() if self.text or k not in spoken}, sort_keys=True)
+
+    @property
+    def sound(self) -> tuple[object, ...]:
+        """What the clean clip depends on: recipes that share it differ by noise only."""
+        return (
+            self.text, self.voice, self.rate_wpm, self.pitch, self.pitch_range, self.volume,
+            self.file, self.sha256,
+        )  # fmt: skip
+
+
+def recipe_of(line: str) -> Recipe:
+    """Return the recipe that `to_json` wrote.
+
+    Raises:
+        ClipError: it is not one.
+    """
+    try:
+        return Recipe(**json.loads(line))
+    except (TypeError, ValueError) as error:
+        raise ClipError("The clip's recipe cannot be read; run the benchmark again.") from error
+
+
+def say_recipe(recipe: Recipe, folder: Path | None = None) -> Spoken:
+    """Return the clip without its noise, and its words in time (none for a file).
+
+    Args:
+        recipe: of the clip.
+        folder: of the manifest, for a recording.
+
+    Raises:
+        VoiceError: the sentence cannot be spoken here.
+        ClipError: the recording is missing, has changed, or is no sound.
+    """
+    if recipe.file:
+        return Spoken(_recording(recipe, folder), ())
+    samples, rate_hz, words = speak_afresh(
+        recipe.text,
+        voice=recipe.voice,
+        rate_wpm=recipe.rate_wpm,
+        pitch=recipe.pitch,
+        pitch_range=recipe.pitch_range,
+        volume=recipe.volume,
+    )
+    return Spoken(clip_from_samples(samples, rate_hz, "benchmark clip"), words)
+
+
+def _recording(recipe: Recipe, folder: Path | None) -> AudioClip:
+    file = (folder or Path()) / recipe.file
+    try:
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ClipError("The recording is not where its manifest says; put it back.") from error
+    if found != recipe.sha256:
+        raise ClipError("The recording has changed since the benchmark was planned; run it again.")
+    return load_clip(file, whole=True)
+
+
+def spoil(clip: AudioClip, recipe: Recipe, musan: Path | None = None) -> Noisy | None:
+    """Return the clip with the recipe's noise in it; None for a clean one.
+
+    Args:
+        clip: the clean clip.
+        recipe: of the noise.
+        musan: folder of MUSAN for its babble; None for the one that the environment names.
+
+    Raises:
+        NoiseError: as `add_noise`, or MUSAN is not here.
+    """
+    if recipe.noise == CLEAN:
+        return None
+    if recipe.noise == MUSAN and recipe.snr_db is not None:
+        return add_drawn_babble(clip, musan, recipe.tracks, recipe.snr_db, recipe.seed)
+    snr_db = float("nan") if recipe.noise == ROOM or recipe.snr_db is None else recipe.snr_db
+    return add_noise(clip, recipe.noise, snr_db, recipe.seed)
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from engine.noise import ROOM
-from engine.recipe import CLEAN, Recipe
+from engine.voice import CLEAN, Recipe
 from precompute.corpora.item import Item, short_hash
 from precompute.mini.voices import Voice, draw_prosody
 

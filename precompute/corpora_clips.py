@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.musan import ULTRAVOX_NOTE
-from engine.noise import MUSAN
+from engine.noise import MUSAN, ULTRAVOX_NOTE
 from precompute.clips import Clip, Condition, clips_in_speech, recorded_clips
 from precompute.corpora.catalogue import CORPORA
 from precompute.corpora.folder import (

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from engine.audio import load_clip
 from engine.errors import UnknownKeyError
-from engine.examples import EXAMPLES, Example
+from engine.examples import EXAMPLES, Example, stored_file, write_stored
 from engine.request import RunRequest
 from engine.run import run
-from engine.stored_result import stored_file, write_stored
 from engine.systems.catalogue import get_pair
 
 logger = logging.getLogger(__name__)

@@ -13,15 +13,15 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from engine.recipe import Recipe
 from engine.request import Question
+from engine.voice import Recipe
 
 CODE_VERSION = {
     **{"render": 1, "transcribe": 1, "listen": 1, "read": 1, "memory": 1},
     **{"pitch": 1, "lens": 2, "erase": 2, "probe": 2, "damage": 2},
     **{"phases": 1, "knowledge": 1, "erase_word": 1, "patch_word": 1},
 }
-DECODING = "greedy, at most 40 tokens"  # engine.decode, which a test holds to these words
+DECODING = "greedy, at most 40 tokens"  # engine.generate, which a test holds to these words
 _NOT_WEIGHTS = {"revision.txt"}
 _OWN_FILES = ("*", "*-lora/*")  # adapters that a published folder keeps below itself are its own
 _BLOB_DIGITS = 64  # of the sha256 by which the hub's cache names a large file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from engine.musan import HEARD_IN_TRAINING, ULTRAVOX_NOTE
+from engine.noise import HEARD_IN_TRAINING, ULTRAVOX_NOTE
 from engine.systems.catalogue import SystemSpec, get_spec
 from engine.systems.profiles import PAPER_SYSTEMS, preparation, read_profile
 from precompute.corpora.catalogue import CORPORA

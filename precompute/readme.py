@@ -14,11 +14,11 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from engine.claims_records import VERDICTS
+from engine.columns import VERDICTS
 from engine.errors import TableError
-from engine.human_errors import human_errors
-from engine.records import file_of, read_table
+from engine.evaluation import human_errors
 from engine.systems.catalogue import get_spec
+from engine.tables import file_of, read_table
 from engine.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,21 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from engine.answers import Bench, control_transcripts
 from engine.audio import AudioClip
-from engine.bench import Bench
-from engine.conditions import preset_layers
-from engine.decode import run_arms
 from engine.erasure import Eraser, load_eraser
 from engine.errors import EngineError
-from engine.lanes import control_transcripts
+from engine.generate import run_arms
 from engine.lens import read_lens
-from engine.request import ERASURES, RunRequest
-from engine.result import SpokenWord
+from engine.request import ERASURES, RunRequest, preset_layers
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import get_pair
 from engine.systems.loading import load_speech_llm
 from engine.tasks import MAX_NEW_TOKENS, TASKS
+from engine.words import SpokenWord
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.voices import test_voices
 from precompute.speed_benchmark import benchmark_arms

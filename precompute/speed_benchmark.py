@@ -10,10 +10,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.answering import answer_one
-from engine.recipe import say_recipe, spoil
+from engine.answers import answer_one
 from engine.systems.catalogue import SystemSpec
 from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
+from engine.voice import say_recipe, spoil
 from precompute.clips import Clip
 from precompute.executors import make_executor
 from precompute.ledger import Ledger

@@ -17,17 +17,17 @@ from typing import get_args
 import numpy as np
 import torch
 
+from engine.answers import Bench
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
-from engine.bench import Bench
-from engine.conditions import CONDITIONS, preset_layers
-from engine.decode import run_arms
 from engine.erasure import Eraser, random_subspace
 from engine.errors import EngineError, PlacementError
-from engine.result import SpokenWord
+from engine.generate import run_arms
+from engine.request import CONDITIONS, preset_layers
 from engine.systems.base import SpeechLLM
 from engine.systems.catalogue import get_spec
 from engine.systems.loading import GIB, LOADED, load_speech_llm, using
 from engine.tasks import TASKS
+from engine.words import SpokenWord
 from precompute.random_checkpoints import WRITERS, Scale, draw_weights
 from precompute.speed import generation_row, time_in_turn
 from precompute.stages.memory import peak_memory_mb_here

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from engine.recipe import Recipe
 from engine.request import Question
 from engine.systems.catalogue import is_service
 from engine.systems.profiles import USUAL, WhisperSettings
+from engine.voice import Recipe
 from precompute.ledger import LedgerRow
 
 ListenStage = Literal["render", "transcribe", "listen"]

@@ -20,14 +20,14 @@ from engine.checks import check_adapter
 from engine.errors import ModelFilesError
 from engine.examples import EXAMPLES
 from engine.request import RunRequest
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.run import run
-from engine.spelling import normalise
 from engine.stats.scores import word_error_rate
 from engine.systems.fetching import fetch
 from engine.systems.loading import load_cascade, load_speech_llm
 from engine.systems.text_llm import read_tokenizer
 from engine.systems.weights import HOME_VARIABLE, PINNED, folder_of, missing_weights
+from engine.words import normalise
 
 pytestmark = pytest.mark.slow
 JFK = Path(__file__).resolve().parents[1] / "assets" / "examples" / "jfk.flac"

@@ -15,8 +15,8 @@ import pytest
 
 from dashboard import table_rows
 from dashboard.tables import use_results
-from engine.records import file_of, read_table
 from engine.systems.profiles import PAPER_SYSTEMS
+from engine.tables import file_of, read_table
 from engine.tasks import CORPUS_TASKS
 from precompute.benchmark import run_plan
 from precompute.executors import InlineExecutor

@@ -15,8 +15,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from dashboard.claims import claims_of, has_ledger, sentence_of
 from dashboard.tables import SHIPPED, first_source
-from engine.records import file_of, read_table
 from engine.systems.catalogue import MINI_SYSTEMS, get_spec, revision_of
+from engine.tables import file_of, read_table
 from engine.tasks import TASKS
 from precompute.mini_clips import FULL_ITEMS
 from precompute.readme import README, with_figures

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from dashboard.tables import SHIPPED
-from engine.interleaved_records import RECALL, TEXT_SHARE
-from engine.records import file_of, read_table
+from engine.columns import RECALL, TEXT_SHARE
+from engine.tables import file_of, read_table
 from precompute.interleaved.plan import CONTINUOUS, FINAL_STEP, MAIN, UNTRAINED
 from precompute.interleaved.tables import interleaved_tables
 from precompute.interleaved.units import RECORD

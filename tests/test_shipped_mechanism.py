@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from dashboard.tables import SHIPPED
-from engine.mechanism_records import PROBE_TARGETS
-from engine.records import file_of, read_table
+from engine.columns import PROBE_TARGETS
+from engine.tables import file_of, read_table
 
 SPEECH_LLMS = {"mini-ultravox", "mini-qwen2-audio"}
 WHERE = ["system", "task", "method", "scope", "layers", "condition"]

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.answers import control_transcripts
 from engine.audio import AudioClip
 from engine.checks import check_adapter
-from engine.conditions import CONDITIONS, available_conditions, preset_layers
 from engine.erasure import load_eraser
 from engine.errors import ErasureError
 from engine.examples import EXAMPLES
-from engine.lanes import control_transcripts
-from engine.request import RunRequest
+from engine.request import CONDITIONS, RunRequest, available_conditions, preset_layers
 from engine.run import run
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import (

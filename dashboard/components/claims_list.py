@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from dashboard.claims import ON_BENCHMARK, tally
 from dashboard.components.benchmark_marks import between, figure, is_number
 from dashboard.names import name_of, task_name
-from engine.stats.power import NIL
+from engine.stats.significance import NIL
 
 Row = Mapping[str, Any]
 

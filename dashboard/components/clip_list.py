@@ -17,8 +17,8 @@ import numpy as np
 from dashboard.benchmark_link import SORTS, BenchmarkView
 from dashboard.components.benchmark_marks import button, count, nothing
 from dashboard.names import name_of
-from engine.spelling import normalise
 from engine.stats.agreement import answer_classes
+from engine.words import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

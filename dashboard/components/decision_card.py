@@ -21,7 +21,7 @@ from dashboard.components.benchmark_marks import (
 )
 from dashboard.names import in_order, kind_name, kind_of, name_of, task_name
 from dashboard.tables import CLEAN, Level, at, table
-from engine.stats.estimate import Estimate
+from engine.stats.intervals import Estimate
 
 NO_PAIR_KNOWN = (
     "No accuracy of a matched cascade is known here, so the difference that a choice makes cannot be said."

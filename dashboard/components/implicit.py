@@ -8,12 +8,11 @@ from dashboard.components.lane_value import answer_value
 from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import word_difference
 from engine.request import RunRequest
-from engine.result import RunResult
-from engine.scoring import is_right
-from engine.tasks import get_task
+from engine.results import RunResult
+from engine.tasks import get_task, is_right
 
 if TYPE_CHECKING:
-    from engine.implicit import ImplicitAnswer
+    from engine.run import ImplicitAnswer
 
 
 def implicit_value(

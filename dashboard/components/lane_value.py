@@ -7,10 +7,10 @@ from typing import Any
 
 from dashboard.components.packing import finite
 from dashboard.components.transcript_diff import Part, word_difference
-from engine.result import AnyAnswer, BehaviourAnswer, Lane, RunResult, SpokenWord
-from engine.scoring import is_exactly
+from engine.results import AnyAnswer, BehaviourAnswer, Lane, RunResult
 from engine.systems.catalogue import UNAVAILABLE
-from engine.tasks import TASKS
+from engine.tasks import TASKS, is_exactly
+from engine.words import SpokenWord
 
 
 def answer_value(answer: AnyAnswer) -> dict[str, Any]:

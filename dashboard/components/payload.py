@@ -28,8 +28,8 @@ from dashboard.components.packing import (
     smallest_unsigned,
 )
 from dashboard.components.sound_pictures import SAMPLE_RATE_HZ, envelope, mel_picture
-from engine.readouts import LOGIT
-from engine.result import ArmResult, ErasureOutcome, LensReadout, RunResult
+from engine.request import LOGIT
+from engine.results import ArmResult, ErasureOutcome, LensReadout, RunResult
 from engine.tasks import TASKS
 
 MAX_BYTES = 300_000

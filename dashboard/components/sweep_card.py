@@ -13,11 +13,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from dashboard.figures.table import table_html
-from engine.conditions import CONDITIONS
-from engine.result import Answer, ArmResult
+from engine.request import CONDITIONS
+from engine.results import Answer, ArmResult
 
 if TYPE_CHECKING:
-    from engine.sweep import Sweep, SweepPoint
+    from engine.interventions import Sweep, SweepPoint
 
 POSITIONS = {
     "audio": "audio positions",

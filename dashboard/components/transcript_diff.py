@@ -8,7 +8,7 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import Literal, TypedDict
 
-from engine.spelling import normalise
+from engine.words import normalise
 
 PartKind = Literal["same", "missing", "extra"]
 

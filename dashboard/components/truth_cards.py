@@ -11,9 +11,9 @@ from dashboard.components.benchmark_marks import ABSENT, between, count, figure,
 if TYPE_CHECKING:
     from engine.checks import Checked, Finding
     from engine.hearing import Hearing
-    from engine.result import Answer
-    from engine.stats.estimate import Estimate
-    from engine.truths.judge import Judgement
+    from engine.planted import Judgement
+    from engine.results import Answer
+    from engine.stats.intervals import Estimate
 
 _CHECK_HEADS = ("Check", "Measured", "Must be", "Outcome")
 _HEARING_HEADS = (

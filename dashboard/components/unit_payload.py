@@ -19,13 +19,7 @@ from dashboard.components.packing import (
 )
 from dashboard.components.payload import MAX_BYTES, payload_bytes, pictures
 from engine.audio import SAMPLE_RATE_HZ
-from engine.interleaved_result import (
-    ClipPhases,
-    ClipRecall,
-    Continuation,
-    InterleavedResult,
-    phase_of_cells,
-)
+from engine.results import ClipPhases, ClipRecall, Continuation, InterleavedResult, phase_of_cells
 
 TOP_TOKENS = (10, 8, 5, 3, 1)  # a cell, most first: what fits is sent
 ROUNDED = 4

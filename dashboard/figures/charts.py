@@ -8,7 +8,7 @@ import numpy as np
 
 from dashboard.emergence import HIGH, LOW, Spread
 from dashboard.figures.table import table_html
-from engine.result import LensReadout
+from engine.results import LensReadout
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

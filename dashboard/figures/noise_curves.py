@@ -12,7 +12,7 @@ from dashboard.figures.charts import GRID, TEXT
 from dashboard.figures.table import table_html
 from dashboard.names import kind_of, name_of
 from dashboard.tables import Level
-from engine.stats.estimate import Estimate
+from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

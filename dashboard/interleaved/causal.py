@@ -44,7 +44,7 @@ from dashboard.interleaved.measured import (
 from dashboard.mechanism.charts import note_html
 from dashboard.mechanism.points import point_key
 from dashboard.mechanism.section import Drawn, Section
-from engine.interleaved_records import CAUSAL_ARMS
+from engine.columns import CAUSAL_ARMS
 
 if TYPE_CHECKING:
     import pandas as pd

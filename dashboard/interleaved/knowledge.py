@@ -27,7 +27,7 @@ from dashboard.mechanism.behind import sizes_of
 from dashboard.mechanism.charts import note_html
 from dashboard.mechanism.points import MARK, point_key
 from dashboard.mechanism.section import Drawn, Listed, Section
-from engine.interleaved_records import KNOWLEDGE_MEASURES
+from engine.columns import KNOWLEDGE_MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd

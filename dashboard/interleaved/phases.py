@@ -33,7 +33,7 @@ from dashboard.mechanism.behind import sizes_of
 from dashboard.mechanism.charts import note_html
 from dashboard.mechanism.points import point_key
 from dashboard.mechanism.section import Drawn, Section
-from engine.interleaved_records import BOUNDARIES
+from engine.columns import BOUNDARIES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from dashboard.interleaved.dots import Drawing, Shares, beside, fitted
 from dashboard.interleaved.measured import CURRENT_COLOUR, KNOWLEDGE_COLOUR, Row, model_name, with_span
 from dashboard.mechanism.charts import interval_bars
 from dashboard.mechanism.points import point_key
-from engine.interleaved_records import BOUNDARIES, KNOWLEDGE_MEASURES
+from engine.columns import BOUNDARIES, KNOWLEDGE_MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd

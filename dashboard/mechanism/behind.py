@@ -12,8 +12,8 @@ from dashboard.figures.noise_curves import COLOURS
 from dashboard.names import in_order, name_of
 from dashboard.published import published_names
 from dashboard.tables import MECHANISM_TABLES, folder_of, manifest, table
-from engine.mechanism_records import MECHANISM_CLIP_TABLES
-from engine.records import file_of
+from engine.columns import MECHANISM_CLIP_TABLES
+from engine.tables import file_of
 
 if TYPE_CHECKING:
     import pandas as pd

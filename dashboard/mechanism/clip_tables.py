@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dashboard.tables import changed_ns, folder_of
 from engine.errors import TableError
-from engine.records import file_of
+from engine.tables import file_of
 
 if TYPE_CHECKING:
     import pandas as pd

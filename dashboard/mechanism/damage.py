@@ -26,7 +26,7 @@ from dashboard.mechanism.points import layer_of, parts_of, point_key
 from dashboard.mechanism.section import Drawn, Listed, ListedClip, Option, Section
 from dashboard.names import name_of
 from dashboard.tables import SOURCES, clips_of
-from engine.conditions import CONDITIONS
+from engine.request import CONDITIONS
 
 if TYPE_CHECKING:
     import pandas as pd

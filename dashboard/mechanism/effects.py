@@ -17,10 +17,9 @@ from dashboard.components.benchmark_marks import between, is_number, signed
 from dashboard.mechanism.clip_tables import mechanism_clips
 from dashboard.mechanism.measured import FEWEST_GROUPS
 from dashboard.mechanism.section import Option
+from engine.columns import ALL_TASKS
 from engine.errors import TableError
-from engine.mechanism_records import ALL_TASKS
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_mean, per_group, ratio
+from engine.stats.intervals import Estimate, bootstrap, bootstrap_mean, per_group, ratio
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from dashboard.mechanism.measured import answer_in_words
 from dashboard.mechanism.section import Listed, ListedClip
 from dashboard.names import name_of, task_name
 from dashboard.tables import clips_of
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import ALL_TASKS
+from engine.columns import ALL_TASKS
+from engine.request import CONDITIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,9 +17,9 @@ from dashboard.mechanism.charts import (
 from dashboard.mechanism.effects import CONTROLS, Measure, verdict_of
 from dashboard.mechanism.erasure_marks import Band, Mark
 from dashboard.names import task_name
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import ALL_TASKS
-from engine.stats.estimate import Estimate
+from engine.columns import ALL_TASKS
+from engine.request import CONDITIONS
+from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

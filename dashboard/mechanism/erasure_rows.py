@@ -28,9 +28,9 @@ from dashboard.mechanism.section import Drawn
 from dashboard.names import name_of, task_name
 from dashboard.published import published_as_declared
 from dashboard.tables import SOURCES
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import ALL_TASKS
-from engine.stats.estimate import Estimate
+from engine.columns import ALL_TASKS
+from engine.request import CONDITIONS
+from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,8 +22,8 @@ from dashboard.mechanism.points import point_key
 from dashboard.mechanism.section import Drawn
 from dashboard.names import name_of, task_name
 from dashboard.tables import SOURCES
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import ALL_TASKS
+from engine.columns import ALL_TASKS
+from engine.request import CONDITIONS
 
 if TYPE_CHECKING:
     import pandas as pd

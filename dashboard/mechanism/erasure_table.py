@@ -10,7 +10,7 @@ from dashboard.mechanism.charts import Cell, points_table
 from dashboard.mechanism.measured import tasks_of
 from dashboard.mechanism.points import point_key
 from dashboard.names import task_name
-from engine.conditions import CONDITIONS
+from engine.request import CONDITIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -35,7 +35,7 @@ from dashboard.mechanism.section import Drawn, Listed, ListedClip, Option, Secti
 from dashboard.names import name_of, task_name
 from dashboard.published import published_as_declared
 from dashboard.tables import SOURCES
-from engine.spelling import normalise
+from engine.words import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

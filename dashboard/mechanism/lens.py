@@ -29,8 +29,8 @@ from dashboard.mechanism.points import layer_of, parts_of, point_key
 from dashboard.mechanism.section import Drawn, Listed, ListedClip, Option, Section
 from dashboard.names import task_name, tasks_in_order
 from dashboard.published import published
+from engine.columns import ALL_TASKS, LENS_MEASURES
 from engine.errors import UnknownKeyError
-from engine.mechanism_records import ALL_TASKS, LENS_MEASURES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,8 +28,8 @@ from dashboard.mechanism.section import Drawn, Listed, ListedClip, Option, Secti
 from dashboard.names import task_name
 from dashboard.published import published
 from dashboard.tables import clips_of
+from engine.columns import PROBE_TARGETS
 from engine.errors import UnknownKeyError
-from engine.mechanism_records import PROBE_TARGETS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,9 +22,9 @@ from dashboard.mechanism.points import parts_of, point_key
 from dashboard.mechanism.section import Drawn, Listed, Option, Section
 from dashboard.names import name_of
 from dashboard.tables import SOURCES
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import ALL_TASKS
-from engine.stats.estimate import Estimate
+from engine.columns import ALL_TASKS
+from engine.request import CONDITIONS
+from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd

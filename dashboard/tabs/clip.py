@@ -24,7 +24,7 @@ from dashboard.tabs.events import (
     on_when_ended,
     when_filled,
 )
-from engine.readouts import READOUTS
+from engine.request import READOUTS
 
 _COMPLETE_LINK = """(query) => {
   const address = location.origin + location.pathname + query;

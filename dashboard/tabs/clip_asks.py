@@ -55,7 +55,7 @@ def sweep(
         yield SweepUpdate(status=_line("Waiting for the models …"), stop=gr.update(visible=True))
 
         def job(progress: session.Progress) -> Any:
-            from engine.sweep import sweep_layers
+            from engine.interventions import sweep_layers
 
             return sweep_layers(shown.request, condition, reach, progress)
 
@@ -101,7 +101,7 @@ def ask_layer(shown_id: str, layer: Any, turn: Any, client: gr.Request | None) -
             raise PromptError("The layer must be a whole number.")
 
         def job(progress: session.Progress) -> Any:
-            from engine.implicit import ask_lens_text
+            from engine.run import ask_lens_text
 
             return ask_lens_text(shown.request, shown.result.lens, layer, lambda what: progress(0.5, what))
 

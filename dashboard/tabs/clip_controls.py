@@ -11,7 +11,7 @@ from dashboard.choices import Offer, offer, unset_services
 from dashboard.form import MAX_LAYER_CHARACTERS
 from dashboard.session import DURATIONS
 from dashboard.tabs.clip_texts import card_title, folded, small
-from engine.readouts import LOGIT
+from engine.request import LOGIT
 from engine.systems.profiles import offered_pairs
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS
 

@@ -28,11 +28,10 @@ from engine import voice
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
 from engine.examples import EXAMPLES, Example
-from engine.readouts import LOGIT
-from engine.request import ERASURES
-from engine.result import SpokenWord
+from engine.request import ERASURES, LOGIT
 from engine.systems.profiles import offered_pairs
 from engine.tasks import TASKS
+from engine.words import SpokenWord
 
 Update = Any
 SKIP: Update = gr.skip()

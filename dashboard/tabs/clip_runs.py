@@ -34,9 +34,8 @@ from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small, stale_line
 from engine.errors import PromptError
-from engine.readouts import DIFFERENCE, LOGIT, TUNED, why_no_readout
-from engine.request import RunRequest, has_second_condition
-from engine.result import RunResult
+from engine.request import DIFFERENCE, LOGIT, TUNED, RunRequest, has_second_condition, why_no_readout
+from engine.results import RunResult
 
 PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."

@@ -38,9 +38,9 @@ from dashboard.tabs.interleaved_runs import said_of
 from dashboard.tabs.mechanism_handlers import clips_html
 from dashboard.unit_model import why_no_model
 from engine.audio import load_clip
+from engine.columns import INTERLEAVED_TABLES
 from engine.errors import EngineError, UnknownKeyError
 from engine.examples import EXAMPLES, Example
-from engine.interleaved_records import INTERLEAVED_TABLES
 
 NOTHING = state_of(NO_POINT)
 IN_THIS_TAB = "Take it to the clip box above"

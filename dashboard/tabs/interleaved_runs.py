@@ -28,10 +28,10 @@ from dashboard.unit_model import load_ears, load_parts, unit_model_name
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError, PromptError
 from engine.request import MAX_REFERENCE_CHARACTERS
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 
 if TYPE_CHECKING:
-    from engine.interleaved_result import InterleavedResult
+    from engine.results import InterleavedResult
 
 SOURCE = "measured live"
 NO_CLIP = "There is no clip yet: record one, upload a file or choose an example."
@@ -105,9 +105,9 @@ def read(asked: Asked, progress: session.Progress) -> InterleavedResult:
 
 
 def _read(asked: Asked, clip: AudioClip, progress: session.Progress) -> InterleavedResult:
-    from engine.clock import words_on_clock
-    from engine.interleaved_run import read_interleaved
-    from engine.lanes import control_transcripts
+    from engine.answers import control_transcripts
+    from engine.interleaved import read_interleaved
+    from engine.words import words_on_clock
 
     parts = load_parts()
     progress(0.1, "putting the words on the clock")

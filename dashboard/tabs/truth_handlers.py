@@ -92,7 +92,7 @@ def _hear(request: RunRequest, progress: session.Progress) -> str:
 
 
 def _judge(progress: session.Progress) -> str:
-    from engine.truths.judge import MEASURES, judge_all
+    from engine.planted import MEASURES, judge_all
 
     progress(0.0, "judging the planted networks")
     return truths_html(judge_all(), MEASURES)

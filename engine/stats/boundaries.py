@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import LEVEL, N_RESAMPLES, resample_counts
+from engine.stats.intervals import LEVEL, N_RESAMPLES, Estimate, resample_counts
 
 SPEECH_BELOW = 0.5  # of the probability on text and unit tokens
 FIRST_SHARE = 0.5  # of the peak: where the first phase is said to begin

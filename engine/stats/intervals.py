@@ -1,20 +1,46 @@
-"""Intervals: the cluster bootstrap over groups of related items, and Wilson's for a share.
+"""Intervals: the cluster bootstrap over groups of related items, Wilson's for a share, figures with their resamples.
 
-Clips of one item in several voices are no independent evidence, nor are items of one text. All of a group
-therefore go into a resample together: its clips are first summed to one row of counts, and resampling is one
-matrix product.
+Clips of one item in several voices are no independent evidence, nor are items of one text. All of a group therefore
+go into a resample together: its clips are first summed to one row of counts, and resampling is one matrix product. An
+`Estimate` is how every statistic here is handed over; a `Resampled` carries its resamples, so that a difference or a
+mean of several has its own interval.
+
+Figures of the same clips are resampled with the same draws: their difference is that of two paired resamples, and
+not of two intervals. Figures of which only the ends are known are put together as if independent (differences) or as
+if they rose and fell together (means), and a published figure of which nothing but the value is known stays that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from engine.stats.estimate import Estimate
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value, low, high: NaN where not defined; `note` then says why.
+        n: items behind it; renderings of one item count once.
+        method: how the interval was made.
+        mc_error: how far either end may lie off for the resamples are so many and no more (95 %, the larger of
+            both ends); 0 for a closed form, NaN where it is not known.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+    note: str = ""
+    mc_error: float = 0.0
+
 
 N_RESAMPLES = 10_000
 LEVEL = 0.95
@@ -204,3 +230,111 @@ def wilson(k: int, n: int) -> Estimate:
     centre = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n, method)
+
+
+FROM_ENDS = "from both intervals, as if independent (MOVER)"
+TOGETHER = "the mean of the intervals' ends, as if all rose and fell together: the widest that it can be"
+VALUE_ONLY = "value only"
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A figure, and what it is in each resample.
+
+    Attributes:
+        seen: value, interval and n. Its interval is NaN where the value alone is known.
+        samples: the value in each resample, (resamples,); None where these are not at hand.
+    """
+
+    seen: Estimate
+    samples: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, value: float, samples: np.ndarray, n: int) -> Resampled:
+        """Return a figure with the percentile interval of its resamples; no resamples are none."""
+        return cls(estimate_of(value, samples, n), samples if len(samples) else None)
+
+    @classmethod
+    def known(cls, value: float) -> Resampled:
+        """Return a figure of which the value alone is known."""
+        return cls(Estimate(value, math.nan, math.nan, 0, VALUE_ONLY))
+
+    @property
+    def value(self) -> float:
+        """The figure itself."""
+        return self.seen.value
+
+    def __sub__(self, other: Resampled | float) -> Resampled:
+        """Return the difference: of paired resamples where both have them, else from both intervals.
+
+        Of two intervals it is MOVER's (Zou and Donner, 2008), which takes the two for independent. Figures of the
+        same clips mostly rise and fall together: it is then too wide, and leaves a question open rather than
+        answering it wrongly. So is the difference of figures that no resample moves, such as two shares of none.
+        """
+        if isinstance(other, float):
+            return self.shifted(-other)
+        value, n = self.value - other.value, min(self.seen.n, other.seen.n)
+        samples = None
+        if self.samples is not None and other.samples is not None:
+            samples = self.samples - other.samples
+            found = Resampled.of(value, samples, n)
+            if not found.seen.high - found.seen.low <= SAME:
+                return found
+        one, two = self.seen, other.seen
+        low = value - math.hypot(one.value - one.low, two.high - two.value)
+        high = value + math.hypot(one.high - one.value, two.value - two.low)
+        error = math.hypot(one.mc_error, two.mc_error)
+        note = " ".join(dict.fromkeys(filter(None, (one.note, two.note))))
+        method = VALUE_ONLY if math.isnan(low) else FROM_ENDS
+        return Resampled(Estimate(value, low, high, n, method, note, error), samples)
+
+    def shifted(self, by: float) -> Resampled:
+        """Return the figure with a constant added."""
+        seen = self.seen
+        moved = replace(seen, value=seen.value + by, low=seen.low + by, high=seen.high + by)
+        return Resampled(moved, None if self.samples is None else self.samples + by)
+
+    def turned(self) -> Resampled:
+        """Return the figure with its sign changed."""
+        seen = self.seen
+        turned = replace(seen, value=-seen.value, low=-seen.high, high=-seen.low)
+        return Resampled(turned, None if self.samples is None else -self.samples)
+
+
+def over(part: Resampled, whole: Resampled) -> Resampled:
+    """Return one figure over another, NaN where the second is not above 0; without resamples the value alone."""
+    n = min(part.seen.n, whole.seen.n)
+    value = part.value / whole.value if whole.value > 0 else math.nan
+    if part.samples is None or whole.samples is None:
+        return Resampled(Estimate(value, math.nan, math.nan, n, VALUE_ONLY))
+    empty = np.full(len(part.samples), math.nan)
+    return Resampled.of(value, np.divide(part.samples, whole.samples, out=empty, where=whole.samples > 0), n)
+
+
+def mean_of(figures: Sequence[Resampled]) -> Resampled:
+    """Return the mean of figures, each weighing alike.
+
+    n is the fewest groups behind one of them. With resamples of all of them the interval is that of the mean in each
+    resample. With ends alone it is the mean of the ends: as wide as a mean's interval can be, whatever goes together.
+    """
+    if len(figures) == 1:
+        return figures[0]
+    seen = [figure.seen for figure in figures]
+    value = math.fsum(one.value for one in seen) / len(seen) if seen else math.nan
+    n = min((one.n for one in seen), default=0)
+    samples = [figure.samples for figure in figures if figure.samples is not None]
+    if samples and len(samples) == len(figures):
+        return Resampled.of(value, np.mean(samples, axis=0), n)
+    low, high, error = (
+        math.fsum(getattr(one, name) for one in seen) / max(1, len(seen))
+        for name in ("low", "high", "mc_error")
+    )
+    method = VALUE_ONLY if math.isnan(low) else TOGETHER
+    return Resampled(Estimate(value, low, high, n, method, "", error))
+
+
+def from_ends(
+    value: float, low: float, high: float, n: int, method: str, note: str = "", *, n_resamples: int
+) -> Resampled:
+    """Return a figure of which a table kept value and interval, with its Monte-Carlo error by the interval's width."""
+    return Resampled(Estimate(value, low, high, n, method, note, monte_carlo_error(low, high, n_resamples)))

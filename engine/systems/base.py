@@ -1,7 +1,7 @@
 """What an adapter fills, and nothing more: the white-box protocols, and the one for a service that sends text only.
 
 `engine.run` knows systems only through these protocols. Deliberately not here: hooks (engine.hooks), the lens
-(engine.lens), decoding (engine.decode) and anything that keeps the last run.
+(engine.lens), decoding (engine.generate) and anything that keeps the last run.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from engine.audio import AudioClip
-from engine.hearing_verdict import SpokenLanguage
-from engine.result import SpokenWord, even_ends
+from engine.results import SpokenLanguage
 from engine.systems.catalogue import SystemSpec
 from engine.systems.remote import Reply, Tell
+from engine.words import SpokenWord, even_ends
 
 CUT = "\ufdd0"  # a code point that no text may hold (Unicode, "noncharacters")
 

@@ -16,13 +16,13 @@ from ctranslate2 import StorageView
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError, is_out_of_memory
-from engine.hearing_verdict import SpokenLanguage
-from engine.result import SpokenWord
+from engine.results import SpokenLanguage
 from engine.systems.base import BehaviourModel, Heard, Prepared, TellsLanguage, Transcribes, words_alone
 from engine.systems.catalogue import SystemSpec
 from engine.systems.profiles import USUAL, WhisperSettings
 from engine.systems.remote import Reply, Tell
 from engine.systems.text_llm import TextLLM
+from engine.words import SpokenWord
 
 HOP_SAMPLES = 160
 MINI_FILES = ("model.bin", "config.json", "vocabulary.json", "tokenizer.json", "preprocessor_config.json")

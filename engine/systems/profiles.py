@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from engine.errors import ModelFilesError, PlacementError, UnknownKeyError
-from engine.human_errors import human_errors
+from engine.evaluation import human_errors
 from engine.systems.catalogue import (
     LAPTOP_PAIRS,
     LAPTOP_SYSTEMS,

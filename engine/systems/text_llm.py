@@ -40,7 +40,6 @@ from transformers.integrations.mistral.tokenizer import MistralConverter
 
 from engine.errors import ModelFilesError, is_out_of_memory
 from engine.matching import read_config
-from engine.result import SpokenWord
 from engine.systems.base import CLIP_MARK, Heard, Prepared, prompt_frame, text_ids
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import (
@@ -53,6 +52,7 @@ from engine.systems.checkpoint import (
     under,
     weight_files,
 )
+from engine.words import SpokenWord
 
 TEKKEN = "tekken.json"
 _QWEN2_AUDIO = (

@@ -31,13 +31,13 @@ from transformers import AddedToken, AutoConfig, HubertConfig, HubertModel, PreT
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.result import SpokenWord
 from engine.systems.base import Heard, Prepared, text_ids
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import fingerprint, from_eight_bits, read_tensors, under
 from engine.systems.text_llm import REPORTED, build_causal_lm, read_tokenizer, refuse_what_does_not_fit
 from engine.systems.weights import MODELS
 from engine.systems.whisper import WhisperEars, layer_states
+from engine.words import SpokenWord
 
 FRAME_S = 0.04
 POOLED_STATES = 2  # of 20 ms each

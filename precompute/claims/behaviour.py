@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from engine.stats.resampled import mean_of
+from engine.stats.intervals import mean_of
 from precompute.claims.measured import (
     TRAINED_ON,
     Measured,

@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.mechanism_records import ALL_TASKS
+from engine.columns import ALL_TASKS
 from engine.noise import BABBLES
 from engine.stats.agreement import confusion, kappa_of_counts
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import N_RESAMPLES, alike_interval, ratio, resampled_sums
-from engine.stats.resampled import Resampled, from_ends
+from engine.stats.intervals import (
+    N_RESAMPLES,
+    Estimate,
+    Resampled,
+    alike_interval,
+    from_ends,
+    ratio,
+    resampled_sums,
+)
 from engine.stats.scores import word_errors
 from engine.tasks import asked_task
 from precompute.claims.verdict import BOOTSTRAP
@@ -70,7 +76,7 @@ class Measured:
     """A run's tables, answers and clips.
 
     Attributes:
-        tables: by name, as `engine.records` declares them; without those that the run does not have.
+        tables: by name, as `engine.tables` declares them; without those that the run does not have.
         kinds: system -> speech_llm, cascade or text_llm.
         probe_resamples: behind the intervals that probes and damage took inside the run.
     """

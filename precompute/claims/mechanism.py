@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
-from engine.stats.resampled import Resampled, mean_of, over
+from engine.stats.intervals import Resampled, mean_of, over
 from precompute.claims.measured import Measured, needs_voice, words_only
 from precompute.claims.verdict import Trial
 

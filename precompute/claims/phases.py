@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from engine.interleaved_records import RECALL, TEXT_SHARE
-from engine.stats.estimate import Estimate
-from engine.stats.resampled import Resampled
+from engine.columns import RECALL, TEXT_SHARE
+from engine.stats.intervals import Estimate, Resampled
 from precompute.claims.measured import Measured, rows_of
 from precompute.claims.verdict import BOOTSTRAP, Trial
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from engine.stats.resampled import Resampled
+from engine.stats.intervals import Resampled
 from precompute.claims.measured import Measured, Overlap, Pairing, rows_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.records import columns_of, read_table
-from engine.tables import as_declared
+from engine.tables import as_declared, columns_of, read_table
 from precompute.claims import behaviour, mechanism, phases
 from precompute.claims.measured import FORMER_RESAMPLES, Measured, recorded_resamples
 from precompute.claims.published import published

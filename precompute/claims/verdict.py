@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from engine.claims_records import SIDES
-from engine.stats.estimate import Estimate
-from engine.stats.power import Needed, n_needed
-from engine.stats.resampled import Resampled, mean_of
+from engine.columns import SIDES
+from engine.stats.intervals import Estimate, Resampled, mean_of
+from engine.stats.significance import Needed, n_needed
 
 GROUPS = "groups of related items"
 BOOTSTRAP = "bootstrap of groups"

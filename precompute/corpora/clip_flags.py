@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
-from engine.hearing_verdict import speech_s
+from engine.hearing import speech_s
 from precompute.corpora.item import Item
 
 VERY_SHORT_S = 0.5  # ours: about one word; no source gives a limit

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.musan import WANTS as MUSAN_WANTS
-from engine.musan import Musan, open_musan
+from engine.noise import WANTS as MUSAN_WANTS
+from engine.noise import Musan, open_musan
 from precompute.clips import Speech
 from precompute.corpora import edge_speech
 from precompute.corpora.catalogue import CORPORA, read_corpus

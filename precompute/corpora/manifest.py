@@ -15,8 +15,8 @@ from pathlib import Path
 from engine.audio import load_clip
 from engine.errors import ClipError, EngineError, PromptError
 from engine.request import Question
-from engine.spelling import normalise
 from engine.tasks import MAX_PROMPT_CHARACTERS, TASKS, Task, parse_choices
+from engine.words import normalise
 from precompute.corpora.item import Item, item_key
 
 NEEDED = ("audio", "question", "choices", "gold", "group")

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import VoiceError
-from engine.recipe import Recipe
-from engine.voice import is_available
+from engine.voice import Recipe, is_available
 from precompute.clips import FILE_VOICE, espeak_recipe
 from precompute.corpora.footage import hash_of
 from precompute.corpora.item import Item

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from engine.spelling import normalise
+from engine.words import normalise
 from precompute.corpora.cleaning import clean_review
 from precompute.corpora.item import Item, item_key, question_of
 from precompute.corpora.source import (

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, per_group, ratio
+from engine.stats.intervals import Estimate, bootstrap, per_group, ratio
 
 if TYPE_CHECKING:
     import pandas as pd

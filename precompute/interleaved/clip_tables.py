@@ -11,11 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.phases import PAIRING_SEED
-from engine.records import write_table
-from engine.tables import write_whole
-from engine.word_erasure import SEEDS
-from engine.word_recall import TOPS
+from engine.interleaved import PAIRING_SEED
+from engine.interventions import SEEDS
+from engine.lens import TOPS
+from engine.tables import write_table, write_whole
 from precompute import keys
 from precompute.clips import Clip
 from precompute.interleaved.plan import PATCH_SEED, InterleavedPlan

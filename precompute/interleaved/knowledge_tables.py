@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.interleaved_records import RECALL
+from engine.columns import RECALL
 from engine.stats.intervals import bootstrap_share
-from engine.stats.rank_correlation import spearman
+from engine.stats.significance import spearman
 
 if TYPE_CHECKING:
     import pandas as pd

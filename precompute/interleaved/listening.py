@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from engine.phases import TokenKinds
-from engine.recipe import Recipe, say_recipe
-from engine.result import SpokenWord
+from engine.interleaved import TokenKinds
 from engine.systems.base import Prepared, WhiteBoxModel
 from engine.systems.loading import load_speech_llm
 from engine.systems.loading import load_unit_checkpoint as load_checkpoint
 from engine.systems.unit_lm import Interleaved, Units, mini_parts, word_positions
+from engine.voice import Recipe, say_recipe
+from engine.words import SpokenWord
 from precompute import keys
 from precompute.interleaved.units import Checkpoint
 from precompute.mini.corpora.facts import Fact, all_facts

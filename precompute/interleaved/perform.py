@@ -13,15 +13,20 @@ import torch
 from torch import Tensor
 
 from engine.erasure import Eraser
-from engine.lens import candidate_ids
-from engine.patching import lead_of, run_patched
-from engine.phases import CURRENT, NEXT, AskedWords, ask_words, read_clip
-from engine.recipe import Recipe
-from engine.spoken_knowledge import EndScore, log_probabilities, score_end
-from engine.states import read_states
+from engine.generate import read_states
+from engine.interleaved import CURRENT, NEXT, AskedWords, ask_words, read_clip
+from engine.interventions import (
+    ArmStates,
+    choose_targets,
+    fit_word_eraser,
+    label_positions,
+    lead_of,
+    run_erased,
+    run_patched,
+)
+from engine.lens import TOPS, EndScore, candidate_ids, log_probabilities, score_end
 from engine.systems.base import WhiteBoxModel
-from engine.word_erasure import ArmStates, choose_targets, fit_word_eraser, label_positions, run_erased
-from engine.word_recall import TOPS
+from engine.voice import Recipe
 from precompute.interleaved.listening import (
     Listening,
     fact_units,

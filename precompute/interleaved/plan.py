@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import UnknownKeyError
-from engine.phases import pair_clips
-from engine.recipe import Recipe
+from engine.interleaved import pair_clips
 from engine.systems.catalogue import SYSTEMS, SystemSpec
+from engine.voice import Recipe
 from precompute import keys
 from precompute.clips import Clip, spoken_clips
 from precompute.corpora.mini_world import WORDS_TASKS, mini_items

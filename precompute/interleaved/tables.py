@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.columns import RECALL, TEXT_SHARE
 from engine.errors import TableError
-from engine.interleaved_records import RECALL, TEXT_SHARE
-from engine.records import read_table
 from engine.stats.boundaries import Boundaries, excess_of, phase_boundaries
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_mean, bootstrap_share, per_group, ratio
+from engine.stats.intervals import Estimate, bootstrap, bootstrap_mean, bootstrap_share, per_group, ratio
+from engine.tables import read_table
 from precompute.interleaved.causal_tables import causal_rows
 from precompute.interleaved.knowledge_tables import knowledge_rows
 from precompute.interleaved.units import FOLDER, RECORD

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.recipe import Recipe
+from engine.voice import Recipe
 from precompute.ledger import LedgerRow
 from precompute.units import Load, Outcome
 
@@ -21,7 +21,7 @@ class Checkpoint:
 
     Attributes:
         model: its key in the tables.
-        initialisation, data: as in `engine.interleaved_records`.
+        initialisation, data: as in `engine.columns`.
         step: of the training.
         folder: of its weights, for a unit model; None for a speech LLM of the catalogue, whose key is `model`.
     """

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from engine.phases import CURRENT, NEXT
+from engine.interleaved import CURRENT, NEXT
+from engine.lens import TOPS
 from engine.stats.boundaries import excess_of, first_phase
-from engine.word_recall import TOPS
 from precompute.interleaved.plan import InterleavedPlan
 from precompute.interleaved.units import (
     Checkpoint,

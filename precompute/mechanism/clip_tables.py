@@ -11,12 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.mechanism_records import NOT_PROVEN
-from engine.records import write_table
-from engine.scoring import is_right
+from engine.columns import NOT_PROVEN
 from engine.stats.intervals import N_RESAMPLES
 from engine.systems.catalogue import SystemSpec, revision_of
-from engine.tables import write_whole
+from engine.tables import write_table, write_whole
+from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import Clip
 from precompute.ledger import Ledger, LedgerRow

@@ -10,16 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.conditions import preset_layers
-from engine.erasure import load_eraser
+from engine.erasure import load_eraser, match_changes
 from engine.hooks import ByGroup, Edit, Group, Projection
-from engine.matched_step import match_changes
-from engine.proof import RunProof
-from engine.recipe import say_recipe
-from engine.result import Answer
-from engine.scoring import is_right
-from engine.sweep import answer_pass, in_passes, reach_layers
+from engine.interventions import answer_pass, in_passes, reach_layers
+from engine.request import preset_layers
+from engine.results import Answer, RunProof
 from engine.systems.base import WhiteBoxSystem
+from engine.tasks import is_right
+from engine.voice import say_recipe
 from precompute.ledger import LedgerRow
 from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS, Setting
 from precompute.mechanism.units import ClipJob, MechanismUnit
@@ -166,7 +164,7 @@ def _about(arm: Arm | None) -> dict[str, Any]:
 
 
 def _proof(proof: RunProof) -> dict[str, Any]:
-    """Return the columns of the proof, as `engine.mechanism_records` names them: of the layer where most is left."""
+    """Return the columns of the proof, as `engine.columns` names them: of the layer where most is left."""
     one = proof.layers[proof.worst]
     numbers = {
         "probe_erased": one.erased,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.mechanism_records import NOT_PROVEN
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap_mean, bootstrap_share, per_group
+from engine.columns import NOT_PROVEN
+from engine.stats.intervals import Estimate, bootstrap_mean, bootstrap_share, per_group
 from precompute.mechanism.lens_tables import group_numbers, n_items
 
 if TYPE_CHECKING:

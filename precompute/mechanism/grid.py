@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.conditions import CONDITIONS, Method
+from engine.request import CONDITIONS, Method
 
 Scope = Literal["audio", "all"]  # as `engine.hooks` has it, which loads torch
 Reach = Literal["nine layers", "single layer", "cumulative"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from engine.mechanism_records import PROBE_TARGETS
+from engine.columns import PROBE_TARGETS
 from precompute.ledger import Ledger
 from precompute.mechanism.pitch import HOP_S
 from precompute.mechanism.plan import MechanismPlan

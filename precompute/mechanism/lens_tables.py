@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.mechanism_records import ALL_TASKS
+from engine.columns import ALL_TASKS
 from engine.stats.intervals import bootstrap_mean, bootstrap_share, per_group, ratio
 
 if TYPE_CHECKING:

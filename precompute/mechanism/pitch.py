@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from engine.recipe import say_recipe
+from engine.voice import say_recipe
 from precompute.ledger import LedgerRow
 from precompute.mechanism.units import ClipJob, MechanismUnit
 from precompute.pitch import track_pitch_hz

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.conditions import CONDITIONS, erasers_folder
 from engine.ctranslate2_file import n_layers, read_arrays
 from engine.errors import ModelFilesError, UnknownKeyError
 from engine.probes import assign_folds
+from engine.request import CONDITIONS, erasers_folder
 from engine.systems.catalogue import SYSTEMS, SystemSpec, n_layers_of
 from precompute import keys
 from precompute.clips import FULL_NOISE, Clip, spoken_clips

@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from engine.ctc_probe import fit_ctc_probe, places_for
 from engine.probes import (
     Fold,
     accuracy_score,
     classify,
     decodability,
     decodability_by_clip,
+    fit_ctc_probe,
     grouped_folds,
+    places_for,
     r2_by_clip,
     r2_score,
     ridge_predictions,
 )
-from engine.stats.estimate import Estimate
+from engine.stats.intervals import Estimate
 from precompute.ledger import LedgerRow
 from precompute.mechanism.states import Heard, hear_all
 from precompute.mechanism.units import INPUT, LayerJob, MechanismUnit, ProbeClip

@@ -6,12 +6,10 @@ import json
 import time
 from typing import Any
 
-from engine.answering import all_layers
-from engine.decode import run_arms
-from engine.lanes import control_transcripts
-from engine.lens import lens_text, read_lens
-from engine.recipe import say_recipe, spoil
-from engine.word_recall import count_hits, rank_words
+from engine.answers import control_transcripts
+from engine.generate import all_layers, run_arms
+from engine.lens import count_hits, lens_text, rank_words, read_lens
+from engine.voice import say_recipe, spoil
 from precompute.ledger import LedgerRow
 from precompute.mechanism.units import ClipJob, MechanismUnit
 from precompute.stages.loaded import speech_llm

@@ -13,17 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.answering import all_layers
 from engine.audio import AudioClip
-from engine.concepts import energy_db, letter_bags
-from engine.ctc_probe import spell
-from engine.decode import run_arms
-from engine.random_model import redraw
-from engine.recipe import say_recipe
-from engine.result import even_ends
+from engine.generate import all_layers, run_arms
+from engine.probes import energy_db, letter_bags, redraw, spell
 from engine.systems.catalogue import SYSTEMS
 from engine.systems.loading import load_speech_llm
 from engine.systems.whisper import WhisperEars
+from engine.voice import say_recipe
+from engine.words import even_ends
 from precompute.mechanism.pitch import HOP_S
 from precompute.mechanism.units import INPUT, ProbeClip
 from precompute.pitch import pitch_octaves

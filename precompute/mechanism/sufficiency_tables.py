@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.spelling import normalise
 from engine.stats.agreement import Reading, bootstrap_kappas, cohen_kappa, confusion
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap_share, per_group
+from engine.stats.intervals import Estimate, bootstrap_share, per_group
+from engine.words import normalise
 from precompute.mechanism.lens_tables import group_numbers, n_items
 from precompute.stages.cells import class_of_label
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.records import read_table
+from engine.tables import read_table
 from precompute.mechanism.clip_tables import FOLDER, RECORD
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engine.recipe import Recipe
 from engine.request import Question
+from engine.voice import Recipe
 from precompute.ledger import LedgerRow
 from precompute.units import Load, Outcome
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from engine.conditions import preset_layers
+from engine.request import preset_layers
 from engine.systems.catalogue import SYSTEMS, SystemSpec
 from precompute import keys
 from precompute.clips import Clip

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.concepts import OTHER_WORD
-from engine.conditions import CONDITIONS
 from engine.erasure import Eraser, load_eraser
 from engine.errors import ModelFilesError
 from engine.evaluation import Figure, read_figures
+from engine.probes import OTHER_WORD
+from engine.request import CONDITIONS
 from engine.systems.catalogue import get_spec, revision_in
 from engine.systems.checkpoint import fingerprint
 from precompute.mini.aims import Aim, all_aims

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from engine.conditions import erasers_folder
 from engine.errors import EngineError
-from engine.recipe import say_recipe
+from engine.request import erasers_folder
 from engine.systems.catalogue import LAPTOP_SYSTEMS, get_spec
 from engine.systems.loading import load_speech_llm
+from engine.voice import say_recipe
 from precompute.mini.ctc_head import fit_ctc_head
 from precompute.mini.fit_erasers import (
     ERASER_SEED,

@@ -17,13 +17,13 @@ import numpy as np
 
 from engine.errors import VoiceError
 from engine.request import RunRequest
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.run import run
-from engine.scoring import is_right
-from engine.spelling import normalise
 from engine.stats.agreement import Reading, bootstrap_kappas, confusion
 from engine.stats.scores import word_errors
 from engine.tasks import TASKS as TASK_TABLE
+from engine.tasks import is_right
+from engine.words import normalise
 from precompute.mini.held_out import TASKS, HeldOutItem, gold_of, held_out_items, say_item
 from precompute.mini.voices import Voice, test_voices, unseen_engine_voices
 

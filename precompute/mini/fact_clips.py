@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from engine.audio import AudioClip, clip_from_samples
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.corpora.facts import Fact
 from precompute.mini.synth import render
 from precompute.mini.voices import Voice, draw_prosody, test_voices

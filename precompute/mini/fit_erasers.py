@@ -3,7 +3,7 @@
 Clips of the fit are training sentences in training voices. Erasers are fitted layer by layer on plain states, and
 for the nine layers of the preset once more on the states that those below have edited; what fresh probes still read
 is measured on held-out sentences, inside runs that are erased in the same ways. Labels follow the word times of the
-synthesiser (see `engine.concepts`).
+synthesiser (see `engine.probes`).
 """
 
 from __future__ import annotations
@@ -22,17 +22,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
-from engine.conditions import Method, preset_layers
-from engine.erasure import Eraser, Factors, save_eraser
-from engine.fresh_probe import Reading, layer_proof, read_concept
+from engine.erasure import Eraser, Factors, Leace, Moments, bare_eraser, leace_of, save_eraser
+from engine.generate import read_states, run_blocks
 from engine.hooks import Projection, RowEdits, Scope
-from engine.leace import Leace, bare_eraser, leace_of
-from engine.moments import Moments
-from engine.proof import SINGLE, LayerProof, Proof, setting_name
-from engine.recipe import Recipe, say_recipe
-from engine.states import read_states, run_blocks
+from engine.probes import (
+    LETTERS,
+    OTHER_WORD,
+    Reading,
+    energy_db,
+    first_word,
+    layer_proof,
+    letter_bags,
+    read_concept,
+)
+from engine.request import Method, preset_layers
+from engine.results import SINGLE, LayerProof, Proof, setting_name
 from engine.systems.base import Heard, Prepared, SpeechLLM, WhiteBoxModel
+from engine.voice import Recipe, say_recipe
 from precompute.mini.ctc_head import CtcHead, position_characters
 from precompute.mini.sentence import Sentence
 from precompute.mini.transcriber import CHARACTERS
@@ -102,7 +108,7 @@ def label_clips(
 ) -> tuple[list[LabelledClip], dict[str, object]]:
     """Return the clips as a speech LLM hears them, labelled, and what lets anyone make these rows again.
 
-    A clip is said from its recipe in a process of its own (`engine.fresh_voice`): what the synthesiser gives
+    A clip is said from its recipe in a process of its own (`engine.voice`): what the synthesiser gives
     otherwise depends on what it said before, and no fit could be repeated.
     """
     groups = {key: n for n, key in enumerate(dict.fromkeys((s.task, s.group or s.text) for s in sentences))}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.audio import AudioClip, clip_from_samples
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.sentence import Sentence
 from precompute.mini.synth import render
 from precompute.mini.voices import Voice, draw_prosody

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from torch import nn
 from transformers import Qwen2ForCausalLM
 
+from engine.interleaved import VOICE_FILE, read_unit_voice
 from engine.systems.text_llm import read_tokenizer
 from engine.systems.unit_lm import (
     CENTRES,
@@ -26,7 +27,6 @@ from engine.systems.unit_lm import (
     nearest,
     read_centres,
 )
-from engine.unit_voice import VOICE_FILE, read_unit_voice
 from precompute.mini.corpora.facts import Fact, all_facts
 from precompute.mini.export import export_interleaved
 from precompute.mini.held_out import held_out_items, say_item

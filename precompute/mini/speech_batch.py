@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.augment import HOP_SAMPLES, Changed, MelFront, Strength, change_waveform
 from precompute.mini.sentence import Sentence
 from precompute.mini.synth import FlitePool, Rendering, length_class, render

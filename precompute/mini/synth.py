@@ -21,8 +21,8 @@ import soundfile
 from jaxtyping import Float
 
 from engine.errors import VoiceError
-from engine.result import SpokenWord
 from engine.voice import speak
+from engine.words import SpokenWord
 from precompute.mini.sentence import Sentence
 from precompute.mini.voices import FLITE_VOICES, Prosody, Voice, draw_prosody
 

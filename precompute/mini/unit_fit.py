@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from sklearn.cluster import MiniBatchKMeans
 
 from engine.audio import clip_from_samples
-from engine.result import SpokenWord
 from engine.systems.unit_lm import FRAME_S, WhisperFrames, nearest
+from engine.words import SpokenWord
 from precompute.mini.synth import render
 from precompute.mini.voices import draw_prosody, train_voices
 

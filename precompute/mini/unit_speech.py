@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from engine.result import SpokenWord
 from engine.systems.unit_lm import FRAME_S, WhisperFrames, nearest, read_centres
+from engine.words import SpokenWord
 from precompute.mini.unit_fit import say_plain
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.audio import clip_from_samples
+from engine.interleaved import UnitVoice, write_unit_voice
 from engine.stats.scores import pooled_word_error_rate
 from engine.systems.cascade import Transcriber
 from engine.systems.unit_lm import UnitEncoder, merge_repeats, nearest
-from engine.unit_voice import UnitVoice, write_unit_voice
 from engine.voice import speak
 from precompute.mini.held_out import held_out_items, say_item
 from precompute.mini.transcriber import MAX_TARGET_POSITIONS

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import TableError
-from engine.records import write_table
-from engine.scoring import is_right
 from engine.systems.catalogue import FASTER_WHISPERS, SystemSpec, match_between, revision_of
+from engine.tables import write_table
+from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.clip_flags import UNUSABLE

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.stats.agreement import Reading, answer_classes, kappa_of_counts
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, per_group
+from engine.stats.intervals import Estimate, bootstrap, per_group
 from engine.stats.scores import word_errors
 from engine.systems.catalogue import is_service
 from precompute.stages.cells import Cell

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import TableError
-from engine.records import read_table
-from engine.result import CUT_OFF
-from engine.spelling import normalise
+from engine.results import CUT_OFF
+from engine.tables import read_table
 from engine.tasks import asked_task, labels_for
+from engine.words import normalise
 
 if TYPE_CHECKING:
     import pandas as pd

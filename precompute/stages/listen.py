@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.answering import answer_batch, answer_behaviour
+from engine.answers import answer_batch, answer_behaviour
 from engine.audio import AudioClip
 from engine.errors import ServiceError
-from engine.recipe import CLEAN, Recipe, say_recipe, spoil
 from engine.request import Question
-from engine.result import Answer
+from engine.results import Answer
 from engine.systems.base import Heard
 from engine.systems.catalogue import is_service
+from engine.voice import CLEAN, Recipe, say_recipe, spoil
 from precompute.ledger import LedgerRow
 from precompute.stages.loaded import batching_of, service, speech_llm, transcriber
 from precompute.units import ListenStage, ListenUnit, Need, Outcome

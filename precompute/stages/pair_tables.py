@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.agreement import READINGS, Reading, bootstrap_kappas, class_counts
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap_share, per_group
-from engine.stats.overlap import overlap_chance, overlap_null
+from engine.stats.agreement import (
+    READINGS,
+    Reading,
+    bootstrap_kappas,
+    class_counts,
+    overlap_chance,
+    overlap_null,
+)
+from engine.stats.intervals import Estimate, bootstrap_share, per_group
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import TWO_CHOICES, KindOf, MatchOf, Paired, pair_up, pairs_in

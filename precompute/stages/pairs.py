@@ -9,9 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.stats.agreement import confusion
+from engine.stats.agreement import confusion, jointly_wrong
 from engine.stats.intervals import per_group
-from engine.stats.overlap import jointly_wrong
 from engine.systems.catalogue import SYSTEMS, match_between
 from precompute.stages.cells import Answer, Cell, Clip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from engine.answering import answer_batch
+from engine.answers import answer_batch
 from engine.systems.catalogue import get_spec
 from precompute.stages.listen import answer_row, asked_row
 from precompute.stages.loaded import batching_of, text_llm

@@ -12,8 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from engine.scoring import is_right
-from engine.tasks import TASKS, Task, asked_task, labels_for, parse_answer
+from engine.tasks import TASKS, Task, asked_task, is_right, labels_for, parse_answer
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.columns import LABEL_STATUSES
 from engine.errors import TableError
-from engine.records import LABEL_STATUSES, file_of, write_table
 from engine.stats.intervals import LEVEL, N_RESAMPLES
 from engine.stats.significance import EXACT_BELOW
 from engine.systems.catalogue import SYSTEMS
-from engine.tables import write_whole
+from engine.tables import file_of, write_table, write_whole
 from precompute.claims.tables import claims_tables
 from precompute.interleaved.tables import interleaved_files, interleaved_tables
 from precompute.mechanism.tables import mechanism_files, mechanism_tables

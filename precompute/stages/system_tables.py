@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.musan import HEARD_IN_TRAINING, ULTRAVOX_NOTE
-from engine.noise import MUSAN
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap_share, per_group
+from engine.noise import HEARD_IN_TRAINING, MUSAN, ULTRAVOX_NOTE
+from engine.stats.intervals import Estimate, bootstrap_share, per_group
 from engine.stats.scores import macro_f1, majority_baseline, word_errors
 from engine.systems.catalogue import SYSTEMS, UNAVAILABLE, is_service
 from precompute.stages.cells import Answer, Cell, Clip

@@ -26,15 +26,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from engine.decode import run_prompts
+from engine.generate import run_prompts
 from engine.matching import LANGUAGE_MODEL, ORIGIN
-from engine.spelling import normalise
 from engine.systems.base import Heard, prompt_frame
 from engine.systems.catalogue import LAPTOP_SYSTEMS
 from engine.systems.checkpoint import fingerprint
 from engine.systems.text_llm import USER_TEMPLATE, TextLLM
 from engine.systems.weights import REVISION_DIGITS, REVISION_FILE
 from engine.tasks import get_task, parse_answer
+from engine.words import normalise
 from precompute.mini.loop import LoopSettings, count_parameters, train
 from precompute.training.disturb import Confusables, Disturber, plain_words
 from precompute.training.texts import Corpora, Exchange, Exchanges, read_corpora

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.answering import answer_batch
+from engine.answers import answer_batch
 from engine.audio import load_clip
 from engine.errors import EngineError, ModelFilesError
-from engine.human_errors import FILE_NAME, HumanError
+from engine.evaluation import HUMAN_FILE, HumanError
 from engine.request import Question
 from engine.stats.intervals import bootstrap, per_group, ratio
 from engine.stats.scores import word_errors
@@ -74,7 +74,7 @@ def evaluate_people(
         answers = transcribe_all(key, recordings, speech, KEPT)
         found = human_figures(key, recordings, answers)
         (MODELS / key).mkdir(parents=True, exist_ok=True)
-        write_figures(found, MODELS / key / FILE_NAME)
+        write_figures(found, MODELS / key / HUMAN_FILE)
         figures += found
     return format_figures(figures)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import PromptError
-from engine.spelling import normalise
 from engine.tasks import FREE_FORMS, get_task, instruction_for
+from engine.words import normalise
 from precompute.corpora.cleaning import clean_line, clean_news, clean_review
 from precompute.training.corpus_files import CorpusFiles
 

@@ -22,7 +22,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import clip_from_samples
 from engine.errors import UnknownKeyError
-from engine.readouts import tuned_lens_file
+from engine.request import tuned_lens_file
 from engine.systems.base import Prepared, SpeechLLM
 from engine.systems.fetching import fetch
 from engine.systems.loading import load_speech_llm

@@ -19,12 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine.answering import all_layers
-from engine.decode import run_arms
 from engine.errors import ModelFilesError
-from engine.lens import unembed
+from engine.generate import all_layers, run_arms
+from engine.lens import Translator, save_tuned_lens, unembed
 from engine.systems.base import Prepared, WhiteBoxModel
-from engine.tuned_lens import Translator, save_tuned_lens
 from precompute.mini.loop import LoopSettings, train
 
 logger = logging.getLogger(__name__)
@@ -87,7 +85,7 @@ def make_tuned_lens(
         fitted_on: its prompts, of clips and of texts; in the same order at every call, so that it can go on.
         held_out: prompts of other clips.
         build: folder for states, fitted layers and the scores as `tuned_lens.csv`.
-        file: of the maps, see `engine.readouts.tuned_lens_file`.
+        file: of the maps, see `engine.request.tuned_lens_file`.
         settings: the standing ones where None.
 
     Raises:

@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 
 from dashboard.tables import use_results
-from engine.proof import LayerProof, RunProof
 from engine.request import RunRequest, check_request
-from engine.result import (
+from engine.results import (
     Agreement,
     Answer,
     ArmResult,
     ErasureOutcome,
     Lane,
+    LayerProof,
     LensReadout,
+    RunProof,
     RunResult,
-    SpokenWord,
 )
+from engine.words import SpokenWord
 from tests.dashboard.made_interleaved import add_interleaved
 from tests.dashboard.made_run import make_run
 

@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from engine.interleaved_records import INTERLEAVED_TABLES
-from engine.records import file_of, read_table, write_table
+from engine.columns import INTERLEAVED_TABLES
+from engine.tables import file_of, read_table, write_table
 
 LAYERS = range(9)
 TOPS = (1, 5, 10)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from engine.mechanism_records import PROBE_TARGETS
-from engine.records import TABLES, write_table
+from engine.columns import PROBE_TARGETS, TABLES
+from engine.tables import write_table
 from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
 
 LAYERS = (0, 1, 2)

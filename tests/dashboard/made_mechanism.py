@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.mechanism_records import NOT_PROVEN
-from engine.records import file_of, write_table
+from engine.columns import NOT_PROVEN
+from engine.tables import file_of, write_table
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.records import write_table
-from engine.spelling import normalise
+from engine.tables import write_table
+from engine.words import normalise
 from precompute.clips import FULL_NOISE, Clip, spoken_clips
 from precompute.corpora.mini_world import WORDS_TASKS, mini_items
 from precompute.mini.voices import test_voices

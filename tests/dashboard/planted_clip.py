@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.interleaved_result import (
+from engine.results import (
     ENDED,
     OTHER_KIND,
     ClipPhases,
@@ -13,7 +13,7 @@ from engine.interleaved_result import (
     InterleavedResult,
     UnitLens,
 )
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 
 TOPS = (1, 5, 10)
 WORDS = (SpokenWord("team", 0.0, 0.2), SpokenWord("won", 0.2, 0.36))

@@ -10,7 +10,7 @@ import pytest
 from dashboard.comparison import difference, loudest_babble, matched_pairs
 from dashboard.components.decision_card import choices_at, decision_html, meaning
 from dashboard.tables import CLEAN, Level, at, table
-from engine.stats.estimate import Estimate
+from engine.stats.intervals import Estimate
 
 PAIR = ("mini-ultravox", "mini-cascade")
 

@@ -17,9 +17,8 @@ from dashboard.tabs import clip_handlers
 from engine import voice
 from engine.audio import load_clip
 from engine.errors import ClipError
-from engine.musan import FOLDER_VARIABLE, MISSING, open_musan
-from engine.noise import MUSAN
-from engine.recipe import recipe_of, say_recipe, spoil
+from engine.noise import FOLDER_VARIABLE, MISSING, MUSAN, open_musan
+from engine.voice import recipe_of, say_recipe, spoil
 from tests.precompute.tiny_corpora import write_musan
 
 SPEAKS = pytest.mark.skipif(not voice.is_available(), reason="no synthesiser is installed")

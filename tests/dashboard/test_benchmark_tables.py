@@ -11,8 +11,8 @@ import pytest
 from dashboard import tables
 from dashboard.published import PUBLISHED, published, published_names
 from dashboard.tables import Level, at, first_source, folder_of, levels_of, table, use_results, why_empty
+from engine.columns import TABLES
 from engine.errors import TableError, UnknownKeyError
-from engine.records import TABLES
 from precompute.corpora.mini_world import WORDS_TASKS
 from precompute.stages.pair_tables import POOLED
 

@@ -7,7 +7,7 @@ import numpy as np
 from dashboard.figures.charts import emergence_figure, emergence_table, token_figure, token_table
 from dashboard.figures.table import table_html
 from engine.lens import TokenTrack
-from engine.result import RunResult
+from engine.results import RunResult
 
 
 def track(result: RunResult) -> TokenTrack:

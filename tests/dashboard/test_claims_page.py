@@ -20,9 +20,9 @@ from dashboard.table_rows import rows_of_table
 from dashboard.tables import use_results
 from dashboard.tabs.benchmark_handlers import draw as draw_benchmark
 from dashboard.tabs.claims_handlers import draw, source_of
-from engine.claims_records import VERDICTS
-from engine.records import read_table
-from engine.stats.power import NIL
+from engine.columns import VERDICTS
+from engine.stats.significance import NIL
+from engine.tables import read_table
 
 HOSTILE = '<script>alert("x")</script>'
 

@@ -14,10 +14,10 @@ from dashboard.tabs import clip_runs as runs
 from dashboard.tabs.clip_handlers import SKIP
 from engine.audio import AudioClip
 from engine.errors import PromptError
-from engine.implicit import ImplicitAnswer
+from engine.interventions import Sweep, SweepPoint
 from engine.request import RunRequest
-from engine.result import Answer, ArmResult, RunResult
-from engine.sweep import Sweep, SweepPoint
+from engine.results import Answer, ArmResult, RunResult
+from engine.run import ImplicitAnswer
 from tests.dashboard.test_links import form
 
 
@@ -42,7 +42,7 @@ def test_a_sweep_tells_its_progress_and_belongs_to_the_run_it_was_asked_of(
         asked = ("audio", "linear", request.strength, (0, 1, 2))
         return Sweep(condition, reach, *asked, _arm("Sports"), (point,), 1.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("engine.sweep.sweep_layers", sweep_layers)
+    monkeypatch.setattr("engine.interventions.sweep_layers", sweep_layers)
     first, *steps, last = asks.sweep(shown_id, "boc", "cumulative", None)
     assert first.stop["visible"] is True
     assert any("Pass 1 of 2" in step.status for step in steps)
@@ -61,7 +61,7 @@ def test_a_sweep_that_cannot_be_made_says_so_on_the_card_and_gives_the_page_back
     def refuse(*_: Any) -> Sweep:
         raise PromptError("No <sweep>.")
 
-    monkeypatch.setattr("engine.sweep.sweep_layers", refuse)
+    monkeypatch.setattr("engine.interventions.sweep_layers", refuse)
     for (run, condition), words in (
         ((shown_id, "text"), "No &lt;sweep&gt;."),
         ((shown_id, None), "Choose what"),
@@ -80,7 +80,7 @@ def test_the_layers_text_stands_word_by_word_against_the_cascades(
         answer = Answer("Sports", "Sports", "parsed", {"Sports": 1.0}, -0.5)
         return ImplicitAnswer(layer, "the game", "mini-cascade", answer, 0.1)
 
-    monkeypatch.setattr("engine.implicit.ask_lens_text", ask_lens_text)
+    monkeypatch.setattr("engine.run.ask_lens_text", ask_lens_text)
     monkeypatch.setattr(asks, "kappa_beside", lambda task, pair, layer: f"{task}, {pair}, {layer}")
     (value,) = asks.ask_layer(shown_id, 2, 7, None)
     assert (value["status"], value["layer"], value["turn"], value["right"]) == ("implicit", 2, 7, True)

@@ -19,7 +19,7 @@ from dashboard.tabs.clip_pair import show_pair
 from engine.audio import AudioClip
 from engine.errors import ClipError, EngineError, PromptError, UnknownKeyError
 from engine.examples import EXAMPLES
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.voice import Spoken
 from tests.dashboard.test_links import form
 

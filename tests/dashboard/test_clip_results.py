@@ -19,12 +19,10 @@ from dashboard.tabs import clip_handlers as handlers
 from dashboard.tabs import clip_runs as runs
 from engine.audio import load_clip
 from engine.errors import ModelFilesError
-from engine.examples import EXAMPLES
-from engine.hearing_verdict import HearingVerdict
-from engine.human_errors import HumanError
+from engine.evaluation import HumanError
+from engine.examples import EXAMPLES, MAX_BYTES, read_stored, stored_file, write_stored
 from engine.request import RunRequest
-from engine.result import RunResult
-from engine.stored_result import MAX_BYTES, read_stored, stored_file, write_stored
+from engine.results import HearingVerdict, RunResult
 from tests.dashboard.test_clip_page import PAIR, last, values
 
 EXAMPLE = EXAMPLES[0]

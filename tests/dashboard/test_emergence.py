@@ -14,7 +14,7 @@ from dashboard import emergence, tables
 from dashboard.emergence import nearest, percentile_of, spread_beside
 from dashboard.figures.charts import emergence_figure, emergence_table
 from dashboard.tables import CLEAN, Level
-from engine.result import RunResult
+from engine.results import RunResult
 
 Ship = Callable[..., None]
 CLEAN_ROW = ("clean", float("nan"))

@@ -13,7 +13,7 @@ import pytest
 from dashboard.endpoints import analyze
 from engine.errors import EngineError
 from engine.examples import EXAMPLES
-from engine.result import RunResult
+from engine.results import RunResult
 
 NOBODY = cast(gr.Request, None)
 

@@ -20,8 +20,8 @@ from engine import voice
 from engine.audio import load_clip
 from engine.errors import ClipError, EngineError, ModelFilesError, PromptError
 from engine.examples import EXAMPLES
-from engine.interleaved_continue import Parts
-from engine.result import SpokenWord
+from engine.interleaved import Parts
+from engine.words import SpokenWord
 from tests.dashboard.planted_clip import planted_result
 
 NOBODY = cast(gr.Request, None)
@@ -32,14 +32,14 @@ class Heard:
     """What `read_interleaved` was asked, in place of the model."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, transcript: tuple[SpokenWord, ...] = ()) -> None:
-        from engine import interleaved_run
+        from engine import interleaved
 
         self.words: Any = None
         self.words_from = ""
         self.transcript = transcript
         monkeypatch.setattr(runs, "load_parts", lambda: cast(Parts, None))
         monkeypatch.setattr(runs, "load_ears", lambda: (self, "mini-Whisper"))
-        monkeypatch.setattr(interleaved_run, "read_interleaved", self)
+        monkeypatch.setattr(interleaved, "read_interleaved", self)
 
     def transcribe(self, clip: Any) -> tuple[str, tuple[SpokenWord, ...]]:
         return "", self.transcript

@@ -20,7 +20,7 @@ from dashboard.mechanism.effects import (
     verdict_of,
 )
 from dashboard.tables import use_results
-from engine.stats.estimate import Estimate
+from engine.stats.intervals import Estimate
 from tests.dashboard.made_mechanism import make_mechanism
 
 SYSTEM = "mini-qwen2-audio"

@@ -17,7 +17,7 @@ from dashboard.mechanism.points import point_key
 from dashboard.mechanism.section import Drawn
 from dashboard.tables import use_results
 from engine.errors import TableError, UnknownKeyError
-from engine.records import write_table
+from engine.tables import write_table
 from tests.dashboard.made_layers import ENCODER, LAYERS, SYSTEM, add_layers, add_probe_clips
 
 

@@ -20,17 +20,8 @@ from dashboard.components.payload import (
     running_value,
 )
 from dashboard.result_json import result_to_json
-from engine.result import (
-    CUT_OFF,
-    Agreement,
-    Answer,
-    ArmResult,
-    ErasureOutcome,
-    Lane,
-    LensReadout,
-    RunResult,
-    SpokenWord,
-)
+from engine.results import CUT_OFF, Agreement, Answer, ArmResult, ErasureOutcome, Lane, LensReadout, RunResult
+from engine.words import SpokenWord
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -22,7 +22,7 @@ from dashboard.preparing import (
 from dashboard.tabs.clip_handlers import SKIP, follow_profile, restore
 from dashboard.tabs.clip_texts import profile_note
 from engine.errors import ModelFilesError
-from engine.stored_result import stored_file
+from engine.examples import stored_file
 from engine.systems.catalogue import GEMINI_KEYS, MINI_PAIRS, PAIRS
 from engine.systems.profiles import PROFILES, profile_in_use, use_profile, wanted_pairs
 from engine.systems.weights import HOME_VARIABLE

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dashboard.published import published, published_as_declared
-from engine.mechanism_records import ARMS, PROBE_TARGETS
-from engine.records import TABLES
+from engine.columns import ARMS, PROBE_TARGETS, TABLES
 
 
 @pytest.mark.parametrize("name", ["erasure", "probes", "lens", "sufficiency"])

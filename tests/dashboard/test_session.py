@@ -16,7 +16,7 @@ from dashboard.session import Answered, Durations, Finished, ResultStore, Step, 
 from engine.audio import AudioClip
 from engine.errors import PromptError
 from engine.request import RunRequest
-from engine.result import RunResult
+from engine.results import RunResult
 from tests.dashboard.test_links import form
 
 

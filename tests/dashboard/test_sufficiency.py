@@ -8,7 +8,8 @@ import pytest
 
 from dashboard import sufficiency, tables
 from dashboard.sufficiency import kappa_beside
-from engine.records import TABLES, write_table
+from engine.columns import TABLES
+from engine.tables import write_table
 
 ROW = {
     **{column.name: 25 for column in TABLES["sufficiency"] if not column.optional},

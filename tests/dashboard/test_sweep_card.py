@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dashboard.components.sweep_card import _scale, _ticks, is_changed, said, sweep_html
-from engine.result import Answer, ArmResult
-from engine.sweep import Sweep, SweepPoint
+from engine.interventions import Sweep, SweepPoint
+from engine.results import Answer, ArmResult
 
 
 def answer(label: str | None, text: str = "") -> Answer:

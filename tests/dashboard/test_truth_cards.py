@@ -9,9 +9,9 @@ from dataclasses import replace
 from dashboard.components.truth_cards import checks_html, hearing_html, truths_html
 from engine.checks import Checked, Finding, sentence_of
 from engine.hearing import Hearing, HearingControl
-from engine.result import Answer
-from engine.stats.estimate import Estimate
-from engine.truths.judge import MEASURES, Judgement
+from engine.planted import MEASURES, Judgement
+from engine.results import Answer
+from engine.stats.intervals import Estimate
 
 HOSTILE = '<script>alert("x")</script>'
 GOOD = Finding("recorded layers are those by hand", "largest difference 0.0e+00", 0.0, 1e-3)

@@ -15,7 +15,7 @@ from engine.checks import Checked, Finding
 from engine.examples import EXAMPLES
 from engine.hearing import Hearing, HearingControl
 from engine.request import RunRequest
-from engine.result import Answer
+from engine.results import Answer
 
 ANSWER = Answer("Sports", "Sports", "parsed", {"Sports": 1.0}, -0.1)
 VALUES: tuple[Any, ...] = (

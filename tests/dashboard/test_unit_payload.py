@@ -14,7 +14,7 @@ from dashboard.components.clip_view import SCRIPTS, UNIT_SCRIPTS, unit_view
 from dashboard.components.payload import MAX_BYTES, payload_bytes
 from dashboard.components.unit_payload import k_value, phases_sentence, unit_payload
 from dashboard.interleaved_json import interleaved_to_json
-from engine.interleaved_result import CURRENT_WORD, NEXT_WORD, NOTHING, ClipPhases, InterleavedResult
+from engine.results import CURRENT_WORD, NEXT_WORD, NOTHING, ClipPhases, InterleavedResult
 from tests.dashboard.planted_clip import planted_result
 
 

@@ -70,7 +70,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, results: Path) -> Iterator[Site]:
     # A fresh virtual environment compiles its libraries at first import, for minutes: that is not the page's speed.
-    subprocess.run([sys.executable, "-m", "engine.check", "--all"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "engine.checks", "--all"], cwd=ROOT, check=True, capture_output=True
+    )
     with running_app(tmp_path_factory.mktemp("app"), ["--results", str(results)]) as found:
         yield found
 

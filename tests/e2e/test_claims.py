@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from engine.records import read_table
+from engine.tables import read_table
 from tests.e2e.conftest import OpenPage
 from tests.e2e.test_access import faults
 

@@ -7,10 +7,9 @@ import re
 from playwright.sync_api import Page, expect
 
 from dashboard.result_json import result_to_json
-from engine.conditions import preset_layers
-from engine.implicit import ask_lens_text
-from engine.request import RunRequest
-from engine.sweep import sweep_layers
+from engine.interventions import sweep_layers
+from engine.request import RunRequest, preset_layers
+from engine.run import ask_lens_text
 from tests.e2e.conftest import RUN_MS, OpenPage, choose_example, run_and_wait, wait_for_result
 from tests.e2e.test_clip_page import (
     assert_alike,

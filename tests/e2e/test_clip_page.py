@@ -20,7 +20,7 @@ from dashboard.result_json import result_to_json
 from engine.audio import load_clip
 from engine.examples import EXAMPLES
 from engine.request import RunRequest
-from engine.result import RunResult
+from engine.results import RunResult
 from engine.run import run
 from tests.e2e.conftest import RUN_MS, TAUGHT, OpenPage, Site, choose_example, run_and_wait, wait_for_result
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import implicit, lanes, run, sweep
+from engine import answers, interventions, run
 from engine.systems import cascade
 from engine.systems.base import Prepared
 from engine.systems.catalogue import get_spec
@@ -90,11 +90,11 @@ def tiny_models(models_with_erasers: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """Make `run` load everything from the tiny folder; the transcriber hears the same words in every clip."""
     monkeypatch.setattr(cascade, "Transcriber", FromFolder)
     loaders = "load_speech_llm load_cascade load_text_llm load_eraser batch_is_exact match_of revision_of"
-    for module in (run, lanes, sweep, implicit):
+    for module in (run, answers, interventions):
         for name in (*loaders.split(), "load_served_cascade"):
             if hasattr(module, name):
                 found = partial(getattr(module, name), models=models_with_erasers)
                 monkeypatch.setattr(module, name, found)
-    run._heard.clear()
+    answers._heard.clear()
     yield models_with_erasers
-    run._heard.clear()
+    answers._heard.clear()

@@ -1,4 +1,4 @@
-"""A network planted by hand in the way of `engine.truths`: it writes the current word at layer 3, the next one at
+"""A network planted by hand in the way of `engine.planted`: it writes the current word at layer 3, the next one at
 layer 5, and goes back to units at layer 6. Its next word comes from what it wrote, or from elsewhere.
 
 A clip is a chain of words of two positions each; dimensions not named are noise that every token reads a little of,
@@ -18,10 +18,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.phases import TokenKinds
-from engine.result import SpokenWord
+from engine.interleaved import TokenKinds
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
+from engine.words import SpokenWord
 
 N_WORDS, N_NEVER, N_FILLER, PER_WORD = 40, 40, 12, 2
 WORDS = tuple(f"word{number}" for number in range(N_WORDS))

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from engine.agreement import compare
-from engine.result import AgreementClass, Answer, LabelStatus
+from engine.results import AgreementClass, Answer, LabelStatus
+from engine.run import compare
 from engine.tasks import TASKS
 
 TOPIC, TRIVIA = TASKS["topic"], TASKS["trivia"]

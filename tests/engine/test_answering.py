@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from engine import checks
-from engine.answering import answer_batch, answer_behaviour, answer_one
+from engine.answers import answer_batch, answer_behaviour, answer_one
 from engine.audio import AudioClip
 from engine.checks import check_batches
-from engine.decode import run_arms, run_prompts
 from engine.errors import ServiceError
+from engine.generate import run_arms, run_prompts
 from engine.noise import ROOM
-from engine.request import Question, RunRequest
-from engine.result import CUT_OFF, Answer
-from engine.run import _add_noise, run
+from engine.request import Question, RunRequest, _add_noise
+from engine.results import CUT_OFF, Answer
+from engine.run import run
 from engine.systems.base import BehaviourModel
 from engine.systems.catalogue import UNAVAILABLE, get_spec
 from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench import Bench, outcomes
-from engine.decode import Pass, run_arms
+from engine.answers import Bench, outcomes
 from engine.erasure import Eraser, load_eraser
+from engine.generate import Pass, run_arms
 from engine.hooks import Projection, RowEdits
-from engine.result import Answer, ErasureOutcome
+from engine.results import Answer, ErasureOutcome
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 

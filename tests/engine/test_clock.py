@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import align_reference
-from engine.result import SpokenWord
+from engine.words import SpokenWord, align_reference
 
 HEARD = (SpokenWord("the", 0.1, 0.3), SpokenWord("Queen", 0.4, 0.9), SpokenWord("left.", 1.0, 1.5))
 

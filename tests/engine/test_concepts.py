@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.concepts import (
-    ENERGY_FLOOR_DB,
-    LETTERS,
-    OTHER_WORD,
-    energy_db,
-    first_word,
-    letter_bags,
-    overlapping,
-)
-from engine.result import SpokenWord, even_ends
+from engine.probes import ENERGY_FLOOR_DB, LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
+from engine.words import SpokenWord, even_ends, overlapping
 
 WORDS = (SpokenWord("Add", 0.0, 0.5), SpokenWord("it's", 0.9, 1.6))
 N_POSITIONS, WIDTH_S = 4, 0.5

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio import load_clip
-from engine.containers import ending_of
+from engine.audio import ending_of, load_clip
 
 RATE_HZ = 16_000
 SOUND = (0.3 * np.random.default_rng(0).standard_normal(2 * RATE_HZ)).clip(-0.9, 0.9).astype(np.float32)

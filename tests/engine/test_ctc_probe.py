@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine import ctc_probe
-from engine.ctc_probe import CHARACTERS, CtcProbe, fit_ctc_probe, places_for, spell
+from engine import probes
+from engine.probes import CHARACTERS, CtcProbe, fit_ctc_probe, places_for, spell
 
 TEXTS = ["ab", "ba", "abc", "cab", "bca", "acb"] * 4
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctc_probe, "STEPS", 120)
+    monkeypatch.setattr(probes, "STEPS", 120)
 
 
 def sound(text: str, generator: np.random.Generator, directions: np.ndarray) -> np.ndarray:

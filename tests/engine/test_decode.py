@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.decode import Pass, encode_answer, run_arms, run_prompts
 from engine.erasure import random_subspace
+from engine.generate import Pass, encode_answer, run_arms, run_prompts
 from engine.hooks import Projection, RowEdits, Scope, editing
 from engine.systems.base import Prepared, end_ids
 from engine.systems.ultravox import Ultravox

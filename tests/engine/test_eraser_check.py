@@ -16,7 +16,7 @@ from engine import checks
 from engine.checks import FIT, GONE, IDEMPOTENT, PROVEN, RANKS, check_erasers
 from engine.erasure import Eraser, Factors, load_eraser, random_subspace
 from engine.hooks import Projection
-from engine.proof import LayerProof
+from engine.results import LayerProof
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 

@@ -13,12 +13,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.conditions import CONDITIONS, FORMAT, Method, available_conditions, eraser_file, preset_layers
-from engine.erasure import EDITED_STATES, PLAIN_STATES, Eraser, load_eraser, random_subspace
+from engine.erasure import (
+    EDITED_STATES,
+    PLAIN_STATES,
+    Eraser,
+    Leace,
+    cross_correlation,
+    fit_leace,
+    load_eraser,
+    random_subspace,
+)
 from engine.errors import ErasureError, UnknownKeyError
+from engine.generate import read_states
 from engine.hooks import Projection, RowEdits
-from engine.leace import Leace, cross_correlation, fit_leace
-from engine.states import read_states
+from engine.request import CONDITIONS, FORMAT, Method, available_conditions, eraser_file, preset_layers
 from engine.systems.ultravox import Ultravox
 from tests.engine.tiny_systems import labelled
 

@@ -13,9 +13,9 @@ import torch
 
 from engine import hearing
 from engine.audio import AudioClip, load_clip
+from engine.by_hand import LOGIT_TOLERANCE
 from engine.examples import EXAMPLES
 from engine.hearing import did_it_hear, divergence_nats, total_variation
-from engine.precision import LOGIT_TOLERANCE
 from engine.request import RunRequest
 from engine.systems.base import Heard
 from engine.systems.ultravox import Ultravox

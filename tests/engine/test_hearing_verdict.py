@@ -7,16 +7,9 @@ import pytest
 
 from engine.audio import AudioClip, load_clip
 from engine.examples import EXAMPLES
-from engine.hearing_verdict import (
-    HearingVerdict,
-    OwnTranscript,
-    SpokenLanguage,
-    judge_hearing,
-    judge_language,
-    judge_speech,
-    speech_s,
-)
+from engine.hearing import judge_hearing, judge_language, judge_speech, speech_s
 from engine.noise import add_noise
+from engine.results import HearingVerdict, OwnTranscript, SpokenLanguage
 
 TIME_S = np.arange(4 * 16_000) / 16_000
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelFilesError
-from engine.human_errors import human_errors
+from engine.evaluation import human_errors
 
 HEAD = "system,measure,corpus,slice_kind,slice,value,low,high,n_clips,n_speakers\n"
 ROW = "ultravox-smollm2,wer,vctk,corpus,vctk,0.25,0.22,0.28,108,20\n"

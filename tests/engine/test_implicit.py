@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 
 from engine.errors import UnknownKeyError
-from engine.implicit import ask_lens_text
 from engine.lens import lens_text
 from engine.request import RunRequest
-from engine.run import run
+from engine.run import ask_lens_text, run
 from tests.engine.tiny_systems import sound
 
 REQUEST = RunRequest(sound(1.7), "topic")

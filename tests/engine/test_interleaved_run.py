@@ -14,8 +14,8 @@ from torch import nn
 
 from engine.audio import AudioClip
 from engine.errors import PromptError, VoiceError
-from engine.interleaved_continue import Parts
-from engine.interleaved_result import (
+from engine.interleaved import Parts, read_interleaved, words_at
+from engine.results import (
     CURRENT_WORD,
     CUT,
     ENDED,
@@ -26,10 +26,9 @@ from engine.interleaved_result import (
     UnitLens,
     phase_of_cells,
 )
-from engine.interleaved_run import read_interleaved, words_at
-from engine.result import SpokenWord
 from engine.systems.base import Heard, Prepared
 from engine.systems.unit_lm import Units
+from engine.words import SpokenWord
 from tests.engine.planted_phases import (
     D_MODEL,
     KINDS,
@@ -208,8 +207,8 @@ class Ears:
 
 def scripted(monkeypatch: pytest.MonkeyPatch, text: Sequence[str], speech: Sequence[str]) -> None:
     """Let decoding give these tokens: after the text tag first, after units second; the network keeps its states."""
-    from engine import interleaved_continue
-    from engine.decode import Decoded, Pass, run_arms
+    from engine import interleaved
+    from engine.generate import Decoded, Pass, run_arms
 
     said = [text, speech]
 
@@ -219,7 +218,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, text: Sequence[str], speech: Seque
         ids = tuple(VOCABULARY.index(token) for token in said.pop(0))[: options["max_new_tokens"]]
         return Pass((Decoded(ids, "", 0.0),), torch.zeros(1, 0), (0.0,), torch.zeros(1, 1))
 
-    monkeypatch.setattr(interleaved_continue, "run_arms", run)
+    monkeypatch.setattr(interleaved, "run_arms", run)
 
 
 def test_both_ways_stop_at_the_first_token_of_the_other_kind(monkeypatch: pytest.MonkeyPatch) -> None:

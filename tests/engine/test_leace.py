@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import leace
-from engine.leace import cross_correlation, fit_leace
+from engine import erasure
+from engine.erasure import cross_correlation, fit_leace
 
 
 def planted() -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def test_it_is_the_closed_form_of_the_theorem() -> None:
 
 def test_a_fit_that_leaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A coarse tolerance drops a direction that the concept needs: here every one but the first."""
-    monkeypatch.setattr(leace, "SVD_TOLERANCE", 0.99)
+    monkeypatch.setattr(erasure, "SVD_TOLERANCE", 0.99)
     with pytest.raises(AssertionError, match="still correlate"):
         fit_leace(*planted())
 

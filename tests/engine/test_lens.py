@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.decode import run_arms
+from engine.generate import run_arms
 from engine.hooks import recording
 from engine.lens import (
     TOP_K,
@@ -24,9 +24,10 @@ from engine.lens import (
     track,
     unembed,
 )
-from engine.result import LensReadout, SpokenWord
+from engine.results import LensReadout
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
+from engine.words import SpokenWord
 
 WIDTH_S = 0.16
 WORDS = (SpokenWord("queen", 0.0, 0.5), SpokenWord("Market", 0.5, 1.2))

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.decode import run_arms
-from engine.erasure import load_eraser, random_subspace
+from engine.erasure import MatchedStep, load_eraser, match_changes, random_subspace
+from engine.generate import run_arms
 from engine.hooks import GROUPS, Projection, RowEdits
-from engine.matched_step import MatchedStep, match_changes
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.fresh_probe import fit_ridge
-from engine.leace import fit_leace, leace_of
-from engine.moments import Moments
+from engine.erasure import Moments, fit_leace, leace_of
+from engine.probes import fit_ridge
 
 FAR = 1e4  # a mean that dwarfs the spread: sums of squares, subtracted in the end, would lose it
 

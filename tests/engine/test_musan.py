@@ -10,8 +10,8 @@ import soundfile
 
 from engine.audio import AudioClip
 from engine.errors import NoiseError
-from engine.musan import FOLDER_VARIABLE, add_babble, add_drawn_babble, draw_babble, open_musan
-from engine.recipe import Recipe, recipe_of, spoil
+from engine.noise import FOLDER_VARIABLE, add_babble, add_drawn_babble, draw_babble, open_musan
+from engine.voice import Recipe, recipe_of, spoil
 
 
 @pytest.fixture

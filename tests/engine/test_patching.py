@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from engine.interventions import Replacement, lead_of, run_patched, stretch
 from engine.lens import candidate_ids
-from engine.patching import Replacement, lead_of, run_patched, stretch
 from tests.engine.planted_phases import (
     KINDS,
     LOGIT,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.lens import candidate_ids, unembed
-from engine.phases import (
+from engine.generate import read_states
+from engine.interleaved import (
     CURRENT,
     NEXT,
     AskedWords,
@@ -23,10 +23,10 @@ from engine.phases import (
     text_share,
     word_ranks,
 )
-from engine.result import SpokenWord
-from engine.states import read_states
+from engine.lens import candidate_ids, unembed
 from engine.stats.boundaries import excess_of, first_phase, phase_boundaries
 from engine.stats.intervals import bootstrap
+from engine.words import SpokenWord
 from tests.engine.planted_phases import (
     D_MODEL,
     FILLER_GAIN,

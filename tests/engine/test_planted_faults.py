@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine import answering, bench, checks, decode, erasure, hooks, lanes, lens
+from engine import answers, checks, erasure, generate, hooks, lens
 from engine.audio import AudioClip, clip_from_samples
 from engine.checks import (
     Finding,
@@ -30,9 +30,9 @@ from engine.checks import (
     check_sound,
     check_system,
 )
-from engine.conditions import eraser_file, preset_layers
 from engine.erasure import Eraser, Factors
 from engine.hooks import Projection, RowEdits
+from engine.request import eraser_file, preset_layers
 from engine.systems import text_llm, ultravox
 from engine.systems.base import CLIP_MARK, Heard
 from engine.systems.loading import load_cascade, load_speech_llm
@@ -144,7 +144,7 @@ def recorded_as(change: Callable[[dict[int, Any]], dict[int, Any]]) -> Plant:
             states.update(change(states))
 
         true = hooks.recording
-        patch.setattr(decode, "recording", recording)
+        patch.setattr(generate, "recording", recording)
 
     return plant
 
@@ -357,27 +357,27 @@ FAULTS: tuple[tuple[str, str, Plant], ...] = (
     ("control of the eraser's directions", checks.CONTROLS, wrapped(Eraser, "random_control", of_own_directions)),
     ("control whatever the seed", checks.CONTROLS, wrapped(erasure, "random_subspace", of_one_seed)),
     ("control at full strength", checks.CONTROLS, wrapped(Eraser, "random_control", without_strength)),
-    ("erased and control swapped", checks.PAGE, wrapped(bench.Bench, "edits", swapped_arms)),
-    ("chosen layers ignored", checks.PAGE, wrapped(bench.Bench, "edits", everywhere)),
+    ("erased and control swapped", checks.PAGE, wrapped(answers.Bench, "edits", swapped_arms)),
+    ("chosen layers ignored", checks.PAGE, wrapped(answers.Bench, "edits", everywhere)),
     # decoding and scores
-    ("end token not scored", checks.SCORES, wrapped(decode, "encode_answer", cut)),
-    ("another end token", checks.SCORES, wrapped(decode, "encode_answer", ending_otherwise)),
-    ("another token's likelihood", checks.SCORES, wrapped(decode, "encode_answer", beginning_otherwise)),
-    ("label scores shifted", checks.LABELS, wrapped(answering, "run_arms", shifted_labels)),
-    ("temperature in the forced choice", checks.LABELS, wrapped(answering, "_normalised", warmer)),
-    ("answer cut by one token", checks.ANSWERS, wrapped(decode, "_text", text_cut)),
-    ("a label's token left in the cache", checks.ANSWERS, wrapped(decode, "_greedy", after_a_label)),
+    ("end token not scored", checks.SCORES, wrapped(generate, "encode_answer", cut)),
+    ("another end token", checks.SCORES, wrapped(generate, "encode_answer", ending_otherwise)),
+    ("another token's likelihood", checks.SCORES, wrapped(generate, "encode_answer", beginning_otherwise)),
+    ("label scores shifted", checks.LABELS, wrapped(answers, "run_arms", shifted_labels)),
+    ("temperature in the forced choice", checks.LABELS, wrapped(answers, "_normalised", warmer)),
+    ("answer cut by one token", checks.ANSWERS, wrapped(generate, "_text", text_cut)),
+    ("a label's token left in the cache", checks.ANSWERS, wrapped(generate, "_greedy", after_a_label)),
     ("logits in half precision", checks.VANILLA, wrapped(checks, "run_arms", rounded_logits)),
-    ("mask ignored in a batch", checks.PADDED, wrapped(decode._Padding, "arguments", without_mask)),
+    ("mask ignored in a batch", checks.PADDED, wrapped(generate._Padding, "arguments", without_mask)),
     ("batch order swapped", checks.PADDED, wrapped(checks, "answer_batch", in_reverse)),
     # the lens
     ("final norm missing", checks.LAST_LAYER, final_norm(lambda _: nn.Identity())),
     ("final norm twice", checks.LAST_LAYER, final_norm(lambda norm: nn.Sequential(norm, norm))),
     ("control of the clip's own words", checks.LENS_WORDS, wrapped(checks, "read_lens", own_words_as_others)),
-    ("control of the clip's own words, on the page", checks.PAGE, wrapped(lanes, "read_lens", own_words_as_others)),
+    ("control of the clip's own words, on the page", checks.PAGE, wrapped(answers, "read_lens", own_words_as_others)),
     ("the layer below", checks.LENS_WORDS, wrapped(checks, "read_lens", of_the_layer_below)),
     ("words one position later", checks.LENS_WORDS, wrapped(lens, "overlapping", one_later)),
-    ("lens span one later", checks.PAGE, wrapped(lanes, "at_span", span_one_later)),
+    ("lens span one later", checks.PAGE, wrapped(answers, "at_span", span_one_later)),
     # ears and prompt
     ("one position too many", checks.COUNT, member("hear", one_too_many)),
     ("half the clip cut", checks.COUNT, member("hear", half_cut)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.precision import (
+from engine.by_hand import (
     BLOCK_ROUNDINGS,
     HEAD_ROUNDINGS,
     LOGIT_TOLERANCE,

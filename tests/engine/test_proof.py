@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.erasure import random_subspace
-from engine.fresh_probe import Reading, layer_proof, read_concept
+from engine.erasure import cross_correlation, fit_leace, random_subspace
 from engine.hooks import Projection
-from engine.leace import cross_correlation, fit_leace
-from engine.proof import LayerProof, Proof, RunProof, setting_name
+from engine.probes import Reading, layer_proof, read_concept
+from engine.results import LayerProof, Proof, RunProof, setting_name
 
 D_MODEL, N_CLASSES, N_POSITIONS = 32, 4, 6
 Clips = tuple[list[Tensor], list[Tensor], np.ndarray]

@@ -7,7 +7,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from engine.random_model import redraw
+from engine.probes import redraw
 
 
 class Small(nn.Module):

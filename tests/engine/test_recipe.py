@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine import fresh_voice
+from engine import voice
 from engine.errors import ClipError, VoiceError
-from engine.fresh_voice import speak_afresh
-from engine.recipe import Recipe, recipe_of, say_recipe, spoil
-from engine.voice import speak
+from engine.voice import Recipe, recipe_of, say_recipe, speak, speak_afresh, spoil
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader to test the voice")
 
@@ -42,11 +40,11 @@ def test_what_was_said_before_changes_nothing() -> None:
 
 def test_a_helper_that_was_killed_is_replaced() -> None:
     before = speak_afresh(SPOKEN.text, **settings(SPOKEN))[0]
-    helper = fresh_voice._helper
+    helper = voice._helper
     assert helper is not None
     os.kill(helper.pid, signal.SIGKILL)
     assert np.array_equal(before, speak_afresh(SPOKEN.text, **settings(SPOKEN))[0])
-    assert fresh_voice._helper is not helper
+    assert voice._helper is not helper
 
 
 @pytest.mark.parametrize("wrong", [{"voice": "nobody"}, {"rate_wpm": 9}])

@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.claims_records import CLAIMS_WORDS
+from engine.columns import CLAIMS_WORDS, INTERLEAVED_WORDS, KEYS, MECHANISM_WORDS, TABLES
 from engine.errors import TableError, UnknownKeyError
-from engine.interleaved_records import INTERLEAVED_WORDS
-from engine.mechanism_records import MECHANISM_WORDS
-from engine.records import KEYS, TABLES, columns_of, read_table, validate, write_table
+from engine.tables import columns_of, read_table, validate, write_table
 
 EXAMPLE = {"str": "x", "int": 3, "float": 0.25, "bool": True}
 ISSUE = {
@@ -189,6 +187,6 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(
 
 
 def test_declaring_the_tables_loads_neither_pandas_nor_torch() -> None:
-    script = "import sys, engine.records; print({'pandas', 'pyarrow', 'torch', 'scipy'} & set(sys.modules))"
+    script = "import sys, engine.tables; print({'pandas', 'pyarrow', 'torch', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

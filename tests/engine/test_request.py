@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 
 from engine.audio import AudioClip
-from engine.conditions import CONDITIONS, METHODS, SCOPES
 from engine.errors import EngineError, ErasureError, NoiseError, PromptError, UnknownKeyError
-from engine.request import ERASURES, MAX_REFERENCE_CHARACTERS, RunRequest, check_request
+from engine.request import (
+    CONDITIONS,
+    ERASURES,
+    MAX_REFERENCE_CHARACTERS,
+    METHODS,
+    SCOPES,
+    RunRequest,
+    check_request,
+)
 from engine.systems.catalogue import MINI_PAIRS
 from engine.tasks import TASKS
 

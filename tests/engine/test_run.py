@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import answers
 from engine import run as run_module
-from engine.decode import run_arms
+from engine.answers import clearest_layer, control_transcripts
 from engine.errors import NoiseError, PromptError, UnknownKeyError
-from engine.hearing_verdict import HearingVerdict
-from engine.lanes import clearest_layer, control_transcripts
+from engine.generate import run_arms
 from engine.request import RunRequest
-from engine.result import RunResult, SpokenWord
+from engine.results import HearingVerdict, RunResult
 from engine.run import run, track_token, warm_up
 from engine.stats.scores import word_errors
 from engine.systems import loading
 from engine.systems.ultravox import Ultravox
 from engine.tasks import TASKS
+from engine.words import SpokenWord
 from tests.engine.tiny_systems import WORDS, FixedWords, sound
 
 REQUEST = RunRequest(sound(1.7), "topic", layers=(1, 3))
@@ -200,11 +201,11 @@ def test_a_clip_is_encoded_once_whatever_is_asked_of_it_later(monkeypatch: pytes
 
 
 def test_only_the_latest_clips_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "HEARD_CLIPS_KEPT", 2)
+    monkeypatch.setattr(answers, "HEARD_CLIPS_KEPT", 2)
     heard = count_hearings(monkeypatch)
     for seed in (0, 1, 0):
         run(replace(REQUEST, clip=sound(1.0, seed)))
-    assert heard.count("Ultravox") == 3 and len(run_module._heard) == 2
+    assert heard.count("Ultravox") == 3 and len(answers._heard) == 2
 
 
 def test_a_second_run_gives_the_same_result() -> None:
@@ -222,7 +223,7 @@ def test_two_people_running_at_once_get_their_own_results() -> None:
         replace(REQUEST, clip=sound(0.7, seed=3), erasures=("text",), seed=4),
     ]
     alone = [run(request) for request in requests]
-    run_module._heard.clear()
+    answers._heard.clear()
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(run, requests * 3))
     for found, expected in zip(together, alone * 3, strict=True):
@@ -274,7 +275,7 @@ def test_the_clearest_layer_is_the_most_precise_one_and_the_last_where_none_is()
 
 def test_warming_up_is_a_run() -> None:
     warm_up("mini-ultravox")
-    assert len(run_module._heard) == 2
+    assert len(answers._heard) == 2
 
 
 def test_a_clip_without_speech_carries_the_verdict_beside_its_answers() -> None:

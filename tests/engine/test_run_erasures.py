@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.conditions import CONDITIONS, available_conditions
 from engine.errors import ErasureError
-from engine.request import RunRequest
+from engine.request import CONDITIONS, RunRequest, available_conditions
 from engine.run import run
 from tests.engine.tiny_systems import sound
 

@@ -11,11 +11,10 @@ import pytest
 
 from engine.errors import EngineError, ServiceError
 from engine.hearing import did_it_hear
-from engine.implicit import ask_lens_text
+from engine.interventions import sweep_layers
 from engine.request import RunRequest
-from engine.result import Answer, BehaviourAnswer, RunResult
-from engine.run import run, track_token
-from engine.sweep import sweep_layers
+from engine.results import Answer, BehaviourAnswer, RunResult
+from engine.run import ask_lens_text, run, track_token
 from engine.systems.catalogue import UNAVAILABLE
 from engine.tasks import TASKS
 from tests.engine.fake_service import FakeService, Sent, serving

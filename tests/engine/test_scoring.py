@@ -7,8 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from engine.scoring import MAX_SENTENCE_WORDS, is_exactly, is_right, names_answer
-from engine.tasks import TASKS, asked_task
+from engine.tasks import MAX_SENTENCE_WORDS, TASKS, asked_task, is_exactly, is_right, names_answer
 
 TRIVIA, TOPIC = TASKS["trivia"], TASKS["topic"]
 ROOT = Path(__file__).resolve().parents[2]

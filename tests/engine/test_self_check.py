@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from engine import check, checks
-from engine.check import main
+from engine import checks
 from engine.checks import (
     BatchFinding,
     Checked,
     Finding,
     check_all,
     check_system,
+    main,
     missing_members,
     sentence_of,
 )
@@ -146,7 +146,7 @@ def test_one_sentence_says_how_it_went() -> None:
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["engine.check", *arguments])
+    monkeypatch.setattr(sys, "argv", ["engine.checks", *arguments])
     return main()
 
 
@@ -156,14 +156,14 @@ def test_the_command_reports_each_check_and_fails_when_one_does(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(check, "check_system", partial(check_system, models=models_with_erasers))
+    monkeypatch.setattr(checks, "check_system", partial(check_system, models=models_with_erasers))
     assert command(monkeypatch, "mini-llama") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(everything["mini-llama"].findings) + 1 and "pass" in lines[-1]
     assert all(line.startswith("ok") for line in lines[:-1])
     away = Checked("away", "Away", (), ("weights are missing: x",))
     bad = Checked("b", "B", (FAULT,))
-    monkeypatch.setattr(check, "check_all", lambda: (everything["mini-llama"], bad, away))
+    monkeypatch.setattr(checks, "check_all", lambda: (everything["mini-llama"], bad, away))
     assert command(monkeypatch, "--all") == 1
     shown = capsys.readouterr()
     assert shown.out.count("FAIL") == 1 and "left out  away: weights are missing: x\n" in shown.out

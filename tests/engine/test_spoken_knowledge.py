@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.spoken_knowledge import EndScore, join_units, log_probabilities, score_end
-from engine.states import read_states
+from engine.generate import read_states
+from engine.lens import EndScore, join_units, log_probabilities, score_end
 from tests.engine.planted_phases import N_LAYERS, PlantedPhases, draw_planted_clips
 
 

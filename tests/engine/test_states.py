@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from engine.answering import all_layers
-from engine.decode import run_arms
+from engine.generate import all_layers, read_states, run_arms, run_blocks
 from engine.hooks import RowEdits
-from engine.patching import Replacement
-from engine.states import read_states, run_blocks
+from engine.interventions import Replacement
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 

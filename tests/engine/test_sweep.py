@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine import sweep as module
+from engine import interventions as module
 from engine.errors import EngineError, UnknownKeyError
+from engine.interventions import N_CONTROLS, in_passes, reach_layers, sweep_layers
 from engine.request import RunRequest
-from engine.result import ArmResult
+from engine.results import ArmResult
 from engine.run import run
-from engine.sweep import N_CONTROLS, in_passes, reach_layers, sweep_layers
 from tests.engine.tiny_systems import sound
 
 REQUEST = RunRequest(sound(1.7), "topic", gold="World", seed=5)

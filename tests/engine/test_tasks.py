@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import PromptError, UnknownKeyError
-from engine.spelling import bare_words, normalise
 from engine.tasks import (
     CORPUS_TASKS,
     FREE_FORMS,
@@ -21,6 +20,7 @@ from engine.tasks import (
     parse_answer,
     parse_choices,
 )
+from engine.words import bare_words, normalise
 
 TOPIC, SPEAKER, TRIVIA, CHOICES = (TASKS[key] for key in ("topic", "speaker", "trivia", "commonsense"))
 

@@ -10,18 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.answers import at_span
 from engine.audio import AudioClip
-from engine.decode import run_arms
 from engine.errors import LensError
-from engine.lanes import at_span
-from engine.lens import difference_reading, logit_reading, read_lens
-from engine.readouts import tuned_lens_file
-from engine.request import RunRequest, check_request
-from engine.result import LensReadout
+from engine.generate import run_arms
+from engine.lens import (
+    Translator,
+    TunedLens,
+    difference_reading,
+    load_tuned_lens,
+    logit_reading,
+    read_lens,
+    save_tuned_lens,
+)
+from engine.request import RunRequest, check_request, tuned_lens_file
+from engine.results import LensReadout
 from engine.run import run
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
-from engine.tuned_lens import Translator, TunedLens, load_tuned_lens, save_tuned_lens
 from tests.engine.test_lens import OTHERS, WIDTH_S, WORDS
 
 RANK = 2

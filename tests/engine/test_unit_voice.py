@@ -10,15 +10,8 @@ import pytest
 
 from engine.audio import clip_from_samples
 from engine.errors import ModelFilesError, VoiceError
+from engine.interleaved import Piece, Recording, UnitVoice, cross_fade, read_unit_voice, write_unit_voice
 from engine.systems.unit_lm import merge_repeats
-from engine.unit_voice import (
-    Piece,
-    Recording,
-    UnitVoice,
-    cross_fade,
-    read_unit_voice,
-    write_unit_voice,
-)
 from engine.voice import is_available, speak
 
 NEEDS_A_VOICE = pytest.mark.skipif(not is_available(), reason="no espeak-ng wheel to say the recordings")

@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.concepts import OTHER_WORD
 from engine.erasure import Eraser
-from engine.phases import CURRENT, NEXT, ask_words, read_clip
-from engine.result import SpokenWord
-from engine.word_erasure import (
+from engine.interleaved import CURRENT, NEXT, ask_words, read_clip
+from engine.interventions import (
     CHANGE_MATCHED,
     ERASED,
     PLAIN,
@@ -25,6 +23,8 @@ from engine.word_erasure import (
     label_positions,
     run_erased,
 )
+from engine.probes import OTHER_WORD
+from engine.words import SpokenWord
 from tests.engine.planted_phases import (
     KINDS,
     N_WORDS,

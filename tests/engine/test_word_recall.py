@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.decode import run_arms
-from engine.lens import candidate_ids, unembed
-from engine.result import SpokenWord
+from engine.generate import run_arms
+from engine.lens import WordRanks, candidate_ids, count_hits, rank_words, unembed
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
-from engine.word_recall import WordRanks, count_hits, rank_words
+from engine.words import SpokenWord
 
 WIDTH_S = 0.16
 # 11 positions: "queen" owns 0 to 3, "market" 3 to 6, "bank" 7 to 10; the last has no word after it.

@@ -17,12 +17,12 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, WhisperFeatureExtractor
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
-from engine.concepts import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
-from engine.result import SpokenWord, even_ends
+from engine.probes import LETTERS, OTHER_WORD, energy_db, first_word, letter_bags
 from engine.systems.cascade import Transcriber
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox, UltravoxEars
+from engine.words import SpokenWord, even_ends
 from precompute.mini.fit_erasers import LabelledClip, fit_and_prove
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer
 

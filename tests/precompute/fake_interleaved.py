@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.word_erasure import CHANGE_MATCHED, ERASED, PLAIN, RANK_MATCHED
+from engine.interventions import CHANGE_MATCHED, ERASED, PLAIN, RANK_MATCHED
 from precompute.benchmark import Report
 from precompute.executors import make_executor
 from precompute.interleaved.plan import InterleavedPlan, make_interleaved_plan

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.conditions import CONDITIONS
-from engine.mechanism_records import PROBE_TARGETS
+from engine.columns import PROBE_TARGETS
+from engine.request import CONDITIONS
 from precompute.benchmark import Report
 from precompute.executors import make_executor
 from precompute.ledger import LedgerRow

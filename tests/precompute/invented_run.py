@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.records import write_table
-from engine.spelling import normalise
+from engine.tables import write_table
 from engine.tasks import TASKS
+from engine.words import normalise
 
 KINDS = {"talker": "speech_llm", "twin": "cascade", "other": "cascade", "oracle": "text_llm"}
 SHARED = {"talker": 0.6, "twin": 0.9, "other": 0.2, "oracle": 0.9}  # how often the backbone's mistake is made

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from engine.errors import ModelFilesError
-from engine.spelling import normalise
 from engine.tasks import TASKS, get_task, labels_for, parse_answer
+from engine.words import normalise
 from precompute.training.disturb import KINDS, Confusables, Disturber, misspell, plain_words, sound_of
 from precompute.training.texts import REPEATS, Exchanges, free_form, read_corpora
 from tests.engine.tiny_bridge import CHAT_MARKS, MERGES, byte_level

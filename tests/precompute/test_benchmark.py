@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import read_table
+from engine.tables import read_table
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import make_executor
 from precompute.ledger import DAMAGED, PARTS, Ledger, LedgerError

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.erasure import save_eraser
+from engine.erasure import bare_eraser, fit_leace, save_eraser
 from engine.errors import ErasureError, ModelFilesError
 from engine.evaluation import Figure
-from engine.leace import bare_eraser, fit_leace
-from engine.proof import LayerProof, Proof
+from engine.results import LayerProof, Proof
 from engine.systems.checkpoint import fingerprint
 from precompute.mini.aims import Aim, accuracy_aims, size_aims, word_error_aims
 from precompute.mini.cards import CARD, write_cards

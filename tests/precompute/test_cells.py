@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.errors import TableError
-from engine.records import read_table, write_table
+from engine.tables import read_table, write_table
 from precompute.stages.cells import Cell, Clip, cells_of, read_run
 from tests.precompute.invented_run import Row, invent_run
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from engine.audio import clip_from_samples
-from engine.hearing_verdict import speech_s
+from engine.hearing import speech_s
 from engine.voice import is_available, say
 from precompute.corpora.clip_flags import (
     VERY_SHORT_S,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.recipe import Recipe
+from engine.voice import Recipe
 from precompute.clips import FULL_NOISE, clips_in_speech, espeak_recipe, spoken_clips
 from precompute.corpora.item import Item
 from precompute.corpora.mini_world import mini_items

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.records import read_table
+from engine.tables import read_table
 from precompute import plan
 from precompute.__main__ import main
 from precompute.stages import perform

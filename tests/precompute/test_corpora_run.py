@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from engine.musan import FOLDER_VARIABLE
-from engine.recipe import recipe_of, say_recipe, spoil
-from engine.records import file_of, read_table
+from engine.noise import FOLDER_VARIABLE
 from engine.systems import cascade
 from engine.systems.catalogue import get_spec
+from engine.tables import file_of, read_table
 from engine.tasks import CORPUS_TASKS
+from engine.voice import recipe_of, say_recipe, spoil
 from precompute.benchmark import ledger_of, run_plan
 from precompute.estimate import estimate, format_plan
 from precompute.executors import InlineExecutor

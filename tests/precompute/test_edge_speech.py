@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from engine.errors import VoiceError
-from engine.recipe import say_recipe
+from engine.voice import say_recipe
 from precompute.corpora import edge_speech
 from precompute.corpora.edge_speech import FIRST_WAIT_S, PAUSE_S, TRIES, fetch_speech
 from precompute.corpora.item import Item, question_of

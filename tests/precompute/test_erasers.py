@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.concepts import OTHER_WORD
-from engine.result import even_ends
+from engine.probes import OTHER_WORD
+from engine.words import even_ends
 from precompute.mini.ctc_head import fit_ctc_head, position_characters
 from precompute.mini.fit_erasers import choose_first_words
 from precompute.mini.sentence import Sentence

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, clip_from_samples
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.__main__ import main
 from precompute.mini import example_clips
 from precompute.mini.held_out import HeldOutItem

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from engine.checks import check_adapter
+from engine.interleaved import read_unit_voice
 from engine.systems.loading import load_unit_checkpoint as load_checkpoint
 from engine.systems.loading import load_unit_model
-from engine.unit_voice import read_unit_voice
 from precompute.mini.interleaved import ARMS, MAIN, document_loss, held_out_losses, new_model
 from precompute.mini.interleaving import SPEECH_ONLY, Vocabulary
 from precompute.mini.unit_speech import UnitClip

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine.answering import answer_one
+from engine.answers import answer_one, control_transcripts
 from engine.hooks import Projection
-from engine.lanes import control_transcripts
 from engine.probes import grouped_folds
-from engine.recipe import say_recipe
 from engine.systems.loading import load_speech_llm
+from engine.voice import say_recipe
 from precompute.ledger import LedgerRow
 from precompute.mechanism import erasing, grid, probing
 from precompute.mechanism.damage import erase_states

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.columns import MECHANISM_TABLES
 from engine.errors import UnknownKeyError
-from engine.mechanism_records import MECHANISM_TABLES
-from engine.records import read_table
+from engine.tables import read_table
 from precompute.__main__ import main
 from precompute.benchmark import ledger_of
 from precompute.clips import FULL_NOISE

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.mechanism_records import NOT_PROVEN
+from engine.columns import NOT_PROVEN
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows

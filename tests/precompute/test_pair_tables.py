@@ -11,8 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from engine.records import read_table, write_table
 from engine.stats.significance import mcnemar as p_of_mcnemar
+from engine.tables import read_table, write_table
 from precompute.stages.cells import cells_of, read_run
 from precompute.stages.pair_tables import POOLED, agreement_rows
 from precompute.stages.pairs import in_order, match_in_catalogue

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.audio import SAMPLE_RATE_HZ
-from engine.result import even_ends
+from engine.words import even_ends
 from precompute.pitch import pitch_octaves, track_pitch_hz
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UnknownKeyError
-from engine.recipe import Recipe, recipe_of
 from engine.systems.catalogue import get_spec
 from engine.systems.profiles import WhisperSettings
 from engine.tasks import MAX_NEW_TOKENS
+from engine.voice import Recipe, recipe_of
 from precompute import keys
 from precompute.corpora.item import question_of
 from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count_items, mini_items

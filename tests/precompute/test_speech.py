@@ -10,7 +10,7 @@ import soundfile
 
 from engine import voice
 from engine.errors import VoiceError
-from engine.recipe import say_recipe, spoil
+from engine.voice import say_recipe, spoil
 from precompute.clips import Condition, clips_in_speech
 from precompute.corpora import speech
 from precompute.corpora.item import Item, question_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.augment import Strength
 from precompute.mini.speech_batch import WINDOW_S, Curriculum, SpeechSource, Spoken, cut_after_words
 from precompute.mini.synth import FlitePool, Rendering, length_class

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.augment import Changed
 from precompute.mini.backbone import IGNORED
 from precompute.mini.dialogue import Exchange

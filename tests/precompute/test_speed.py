@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.decode import Pass, run_arms
 from engine.erasure import load_eraser
 from engine.errors import EngineError
+from engine.generate import Pass, run_arms
 from engine.request import RunRequest
-from engine.result import SpokenWord
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
 from engine.tasks import MAX_NEW_TOKENS
+from engine.words import SpokenWord
 from precompute import speed
 from precompute.speed import SpeedRow, format_speed, measure_speed, ratio_row, time_in_turn
 from tests.engine.tiny_systems import (

@@ -13,18 +13,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine import lanes
 from engine import run as live
-from engine.answering import answer_batch
+from engine.answers import answer_batch
 from engine.audio import AudioClip
 from engine.checks import BatchFinding
-from engine.recipe import CLEAN, Recipe, recipe_of, say_recipe
-from engine.records import read_table
 from engine.request import RunRequest
-from engine.result import Answer
+from engine.results import Answer
 from engine.systems import cascade
 from engine.systems.base import Heard
-from engine.voice import Spoken
+from engine.tables import read_table
+from engine.voice import CLEAN, Recipe, Spoken, recipe_of, say_recipe
 from precompute.benchmark import ledger_of, run_plan
 from precompute.executors import InlineExecutor
 from precompute.plan import Plan, Settings, make_plan
@@ -75,10 +73,10 @@ def test_a_live_run_of_a_clip_gives_the_answers_in_the_table(
     answers = answers_of(plan, tmp_path).set_index(["clip_id", "system"])
     clips = read_table(tmp_path / "clips.parquet", "clips")
     loaders = "load_speech_llm load_cascade load_text_llm load_eraser batch_is_exact match_of revision_of"
-    for module in (live, lanes):
+    for module in (live, answers):
         for name in (one for one in loaders.split() if hasattr(module, one)):
             monkeypatch.setattr(module, name, partial(getattr(module, name), models=models))
-    live._heard.clear()
+    answers._heard.clear()
     for clip in clips.iloc[::3].itertuples():
         recipe = recipe_of(clip.recipe)
         request = RunRequest(
@@ -95,7 +93,7 @@ def test_a_live_run_of_a_clip_gives_the_answers_in_the_table(
         assert result.snr_db_achieved == (None if pd.isna(clip.snr_db_achieved) else clip.snr_db_achieved)
         for system, index in ROLES.items():
             _assert_equal(result.lanes[index], answers.loc[(clip.clip_id, system)])
-    live._heard.clear()
+    answers._heard.clear()
 
 
 def _assert_equal(lane: Any, row: Any) -> None:

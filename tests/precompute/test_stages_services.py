@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.records import read_table
 from engine.systems import cascade
 from engine.systems.catalogue import UNAVAILABLE, is_service
+from engine.tables import read_table
 from precompute.benchmark import Report, ledger_of, run_plan
 from precompute.estimate import estimate
 from precompute.executors import Executor, InlineExecutor

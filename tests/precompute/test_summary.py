@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
+from engine.columns import INTERLEAVED_TABLES, MECHANISM_TABLES, TABLES
 from engine.errors import TableError
-from engine.interleaved_records import INTERLEAVED_TABLES
-from engine.mechanism_records import MECHANISM_TABLES
-from engine.records import TABLES, file_of, read_table, write_table
-from engine.spelling import normalise
+from engine.tables import file_of, read_table, write_table
+from engine.words import normalise
 from precompute.stages import summary
 from precompute.stages.cells import read_run
 from precompute.stages.summary import summarize

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
-from engine.result import CUT_OFF
+from engine.results import CUT_OFF
 from engine.stats.intervals import wilson
 from engine.stats.scores import SPELLINGS, word_errors
 from precompute.stages.cells import cells_of, read_run

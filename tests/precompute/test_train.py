@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.audio import AudioClip
-from engine.decode import run_arms
+from engine.generate import run_arms
 from engine.systems.catalogue import MINI_SYSTEMS, get_spec
 from engine.systems.checkpoint import read_tensors
 from engine.systems.loading import load_cascade, load_speech_llm

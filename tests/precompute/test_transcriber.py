@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini.augment import Changed
 from precompute.mini.backbone import IGNORED
 from precompute.mini.sentence import Sentence

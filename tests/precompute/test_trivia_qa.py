@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.scoring import is_right
-from engine.tasks import parse_answer
+from engine.tasks import is_right, parse_answer
 from precompute.corpora.source import CorpusError
 from precompute.corpora.trivia_qa import SOURCE, read_trivia_qa
 from tests.precompute.published_files import write_parquet

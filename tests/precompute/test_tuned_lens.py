@@ -10,11 +10,11 @@ import pytest
 
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
+from engine.lens import load_tuned_lens
 from engine.systems.base import Prepared
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
 from engine.systems.ultravox import Ultravox
-from engine.tuned_lens import load_tuned_lens
 from precompute.training.tuned_lens import LensSettings, fit_tuned_lens, make_tuned_lens
 from tests.engine.tiny_systems import N_LAYERS, ears_config, load_ultravox, write_backbone, write_ears
 

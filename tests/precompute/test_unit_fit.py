@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from engine.result import SpokenWord
+from engine.words import SpokenWord
 from precompute.mini import unit_fit
 from precompute.mini.unit_fit import (
     draw_texts,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.result import SpokenWord
 from engine.systems.unit_lm import WhisperFrames, nearest, read_centres
 from engine.systems.weights import MODELS
 from engine.voice import is_available
+from engine.words import SpokenWord
 from precompute.mini import unit_speech
 from precompute.mini.unit_fit import fit_centres, say_plain
 from precompute.mini.unit_speech import Saying, encode_clips, word_frames

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.recipe import Recipe
+from engine.voice import Recipe
 from precompute.corpora.item import question_of
 from precompute.mechanism.units import LayerJob, MechanismUnit
 from precompute.units import ClipWork, ListenUnit, Load, MemoryUnit, Need, Prompt, ReadUnit

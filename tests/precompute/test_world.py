@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.scoring import is_right
-from engine.spelling import normalise
-from engine.tasks import TASKS, instruction_for, parse_choices
+from engine.tasks import TASKS, instruction_for, is_right, parse_choices
+from engine.words import normalise
 from precompute.mini.held_out import TASKS as HELD_OUT_TASKS
 from precompute.mini.held_out import gold_of, held_out_items
 from precompute.mini.sentence import Sentence

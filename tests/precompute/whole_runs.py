@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.records import read_table
+from engine.tables import read_table
 from precompute.benchmark import ledger_of
 from precompute.ledger import PARTS
 from precompute.stages.summary import summarize

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from engine.stats.overlap import error_overlap, jointly_wrong, overlap_chance, overlap_null
+from engine.stats.agreement import error_overlap, jointly_wrong, overlap_chance, overlap_null
 
 
 def test_overlap_by_hand() -> None:

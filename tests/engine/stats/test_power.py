@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.stats.power import NIL, NO_INTERVAL, n_needed
+from engine.stats.significance import NIL, NO_INTERVAL, n_needed
 
 
 def test_by_hand() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from engine.stats.rank_correlation import CONSTANT, TOO_FEW, spearman
+from engine.stats.significance import CONSTANT, TOO_FEW, spearman
 
 
 def test_rho_is_scipys_ties_included() -> None:

@@ -7,9 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, bootstrap_share, ratio
-from engine.stats.resampled import FROM_ENDS, TOGETHER, Resampled, from_ends, mean_of, over
+from engine.stats.intervals import (
+    FROM_ENDS,
+    TOGETHER,
+    Estimate,
+    Resampled,
+    bootstrap,
+    bootstrap_share,
+    from_ends,
+    mean_of,
+    over,
+    ratio,
+)
 
 RNG = np.random.default_rng(0)
 COMMON = RNG.normal(size=10_000)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.answering import answer_behaviour
+from engine.answers import answer_behaviour
 from engine.audio import AudioClip, load_clip
 from engine.errors import ServiceError
 from engine.request import Question

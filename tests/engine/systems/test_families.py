@@ -16,18 +16,17 @@ import torch
 from torch import nn
 
 from engine.checks import LAST_LAYER, ORDER, Finding, check_adapter
-from engine.conditions import preset_layers
-from engine.decode import _Padding, run_arms, run_prompts
-from engine.erasure import random_subspace
+from engine.erasure import match_changes, random_subspace
+from engine.generate import _Padding, run_arms, run_prompts
 from engine.hooks import GROUPS, Projection, RowEdits
 from engine.lens import read_lens, track
-from engine.matched_step import match_changes
-from engine.result import SpokenWord
+from engine.request import preset_layers
 from engine.systems import profiles
 from engine.systems.base import Prepared, SpeechLLM
 from engine.systems.loading import load_speech_llm
 from engine.systems.profiles import Settings
 from engine.systems.text_llm import TextLLM
+from engine.words import SpokenWord
 from tests.engine.families import FAMILIES, Family
 from tests.engine.published import DURATIONS_S, N_NEW, QUESTION, edits, without_cache
 from tests.engine.second_device import DEVICE, OnDevice, second_device

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.answering import answer_behaviour
+from engine.answers import answer_behaviour
 from engine.audio import AudioClip
 from engine.errors import ServiceError
 from engine.request import Question

@@ -13,8 +13,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel
 
 from engine.checks import check_adapter, probe_clip
-from engine.decode import run_arms
 from engine.errors import ModelFilesError
+from engine.generate import run_arms
 from engine.systems.base import WhiteBoxSystem
 from engine.systems.catalogue import get_unit_model
 from engine.systems.checkpoint import fingerprint, to_eight_bits

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from engine.audio import AudioClip
-from engine.decode import run_arms
 from engine.errors import ModelFilesError
+from engine.generate import run_arms
 from engine.systems import cascade as cascade_module
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
 from engine.systems.catalogue import get_spec

@@ -11,8 +11,8 @@ import torch
 
 from engine.audio import AudioClip
 from engine.checks import batch_is_exact
-from engine.decode import run_arms
 from engine.errors import ModelFilesError
+from engine.generate import run_arms
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
 from engine.systems.cascade import PublishedTranscriber
 from engine.systems.catalogue import PAIRS, PUBLISHED_SYSTEMS, SYSTEMS, get_spec, match_of

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine import lanes
-from engine.answering import answer_arms
+from engine import answers
+from engine.answers import answer_arms
 from engine.errors import PlacementError, is_out_of_memory
 from engine.request import RunRequest
 from engine.run import run
@@ -192,13 +192,13 @@ def test_the_run_after_one_that_ran_out_of_memory_works(
     def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
-    monkeypatch.setattr(lanes, "answer_arms", too_large)
+    monkeypatch.setattr(answers, "answer_arms", too_large)
     with pytest.raises(
         PlacementError, match="The memory did not suffice for this run: choose a smaller model"
     ):
         run(REQUEST)
     assert not [key for key in LOADED.loaded if tiny_models in key]
-    monkeypatch.setattr(lanes, "answer_arms", right)
+    monkeypatch.setattr(answers, "answer_arms", right)
     again = run(REQUEST)
     assert again.lanes[0].answer.text == expected.lanes[0].answer.text
 

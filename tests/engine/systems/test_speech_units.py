@@ -15,7 +15,6 @@ from transformers import HubertModel
 
 from engine.checks import probe_clip
 from engine.errors import ModelFilesError
-from engine.result import SpokenWord
 from engine.systems.unit_lm import (
     HubertFrames,
     UnitEncoder,
@@ -27,6 +26,7 @@ from engine.systems.unit_lm import (
 )
 from engine.systems.weights import MODELS
 from engine.systems.whisper import WhisperEars, layer_states
+from engine.words import SpokenWord
 from tests.engine.tiny_interleaved import WIDTH, write_centres, write_hubert
 
 WHISPER = MODELS / "mini-whisper"

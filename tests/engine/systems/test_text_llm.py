@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.decode import run_arms
 from engine.errors import ModelFilesError
+from engine.generate import run_arms
 from engine.lens import unembed
-from engine.result import SpokenWord
 from engine.systems.base import end_ids
 from engine.systems.catalogue import get_spec
 from engine.systems.text_llm import TextLLM
+from engine.words import SpokenWord
 from tests.engine.tiny_qwen2_audio import tiny_audio_tokenizer
 
 QUESTION = "Is this positive or negative?"

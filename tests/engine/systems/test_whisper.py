@@ -14,7 +14,7 @@ import pytest
 
 from engine.audio import AudioClip
 from engine.errors import ModelFilesError
-from engine.hearing_verdict import SpokenLanguage
+from engine.results import SpokenLanguage
 from engine.systems.base import Transcribes
 from engine.systems.cascade import PUBLISHED_FILES as NEEDED_FILES
 from engine.systems.cascade import PublishedTranscriber

@@ -8,18 +8,19 @@ from dataclasses import replace
 
 import pytest
 
-from engine.stats.agreement import cohen_kappa
-from engine.stats.estimate import Estimate
-from engine.truths.judge import (
+from engine.planted import (
     MEASURES,
     N_JUDGED,
+    PLANTS,
     Judgement,
+    Plant,
     judge,
     judge_all,
     kappa_estimate,
     read_verdict,
 )
-from engine.truths.plants import PLANTS, Plant
+from engine.stats.agreement import cohen_kappa
+from engine.stats.intervals import Estimate
 
 BY_KEY = {plant.key: plant for plant in PLANTS}
 CHANCE = 0.25  # one of four words

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.stats.estimate import Estimate
-from engine.truths import __main__ as command
-from engine.truths.judge import MEASURES, Judgement
-from engine.truths.plants import PLANTS
+from engine import planted as command
+from engine.planted import MEASURES, PLANTS, Judgement
+from engine.stats.intervals import Estimate
 
 GOOD = Judgement(
     key="cascade",
@@ -33,7 +32,7 @@ def test_the_exit_code_says_whether_all_agree(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["engine.truths", "--seed", "4"])
+    monkeypatch.setattr(sys, "argv", ["engine.planted", "--seed", "4"])
     monkeypatch.setattr(command, "judge_all", lambda seed: found if seed == 4 else ())
     assert command.main() == code
     shown = capsys.readouterr().out

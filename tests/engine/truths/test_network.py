@@ -7,20 +7,25 @@ import torch
 
 from engine.hooks import Projection, RowEdits, editing, recording
 from engine.lens import candidate_ids, unembed
-from engine.systems.base import WhiteBoxModel
-from engine.truths.network import LOGIT_GAIN, SPAN, VOCABULARY, PlantedSystem, heard_from, prompts
-from engine.truths.plants import (
+from engine.planted import (
     ANSWERS,
     D_MODEL,
     HIDDEN,
     IS_CLIP,
+    LOGIT_GAIN,
     N_POSITIONS,
     PITCH,
     PLANTS,
     SOUND,
+    SPAN,
     TEXT,
+    VOCABULARY,
     WORDS,
+    PlantedSystem,
+    heard_from,
+    prompts,
 )
+from engine.systems.base import WhiteBoxModel
 
 SYSTEMS = {plant.key: PlantedSystem(plant) for plant in PLANTS}
 

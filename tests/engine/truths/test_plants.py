@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.truths.plants import (
+from engine.planted import (
     D_MODEL,
     FILLER,
     HIDDEN,

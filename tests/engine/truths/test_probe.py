@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.truths.probe import probe_hits
+from engine.planted import probe_hits
 
 N = 3000
 

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.records import columns_of
-from engine.stats.resampled import Resampled
-from engine.tables import as_declared
+from engine.stats.intervals import Resampled
+from engine.tables import as_declared, columns_of
 from precompute.claims.measured import Measured, Overlap, Pairing
 
 FROZEN, AUDIO, EARS, WEAK, OWN, ANCESTOR = "frozen", "audio", "ears", "weak", "own", "ancestor"

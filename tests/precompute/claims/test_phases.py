@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.interleaved_records import RECALL, TEXT_SHARE
+from engine.columns import RECALL, TEXT_SHARE
 from precompute.claims import phases
 from precompute.claims.measured import Measured
 from precompute.claims.tables import trials_of

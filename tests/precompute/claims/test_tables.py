@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.claims_records import VERDICTS
-from engine.records import file_of, read_table
+from engine.columns import VERDICTS
+from engine.tables import file_of, read_table
 from precompute.claims.measured import Measured
 from precompute.claims.tables import (
     INTERLEAVED,

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.stats.estimate import Estimate
-from engine.stats.intervals import bootstrap, ratio
-from engine.stats.power import NIL
-from engine.stats.resampled import TOGETHER, Resampled
+from engine.stats.intervals import TOGETHER, Estimate, Resampled, bootstrap, ratio
+from engine.stats.significance import NIL
 from precompute.claims.verdict import (
     FEW,
     NEAR,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.records import columns_of
+from engine.tables import columns_of
 from precompute.interleaved.causal_tables import causal_rows
 
 MODELS = {"full": {"initialisation": "text", "data": "interleaved"}}

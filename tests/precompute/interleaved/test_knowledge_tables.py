@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.interleaved_records import RECALL
+from engine.columns import RECALL
 from precompute.interleaved.knowledge_tables import ONE_TRAINING, knowledge_rows
 
 MODELS = {"full": {"initialisation": "text", "data": "interleaved"}}

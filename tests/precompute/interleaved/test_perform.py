@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.phases import CURRENT
+from engine.interleaved import CURRENT
+from engine.lens import TOPS
 from engine.stats.boundaries import excess_of
 from engine.systems.unit_lm import Interleaved
-from engine.word_recall import TOPS
 from precompute.interleaved.listening import kinds_of, listen, model_of
 from precompute.interleaved.perform import measure
 from precompute.interleaved.plan import MAIN, InterleavedPlan, make_interleaved_plan

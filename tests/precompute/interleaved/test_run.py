@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.columns import INTERLEAVED_CLIP_TABLES, INTERLEAVED_TABLES
 from engine.errors import TableError
-from engine.interleaved_records import INTERLEAVED_CLIP_TABLES, INTERLEAVED_TABLES
-from engine.records import file_of, read_table
+from engine.tables import file_of, read_table
 from precompute.benchmark import ledger_of
 from precompute.interleaved.plan import FINAL_STEP, MAIN, InterleavedPlan
 from precompute.interleaved.run import format_interleaved_plan

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from engine.interleaved_records import RECALL, TEXT_SHARE
-from engine.records import columns_of
+from engine.columns import RECALL, TEXT_SHARE
+from engine.tables import columns_of
 from precompute.interleaved.tables import NO_UNITS, layer_rows, phase_rows
 
 MODELS = {

@@ -1,4 +1,4 @@
-"""How two texts are compared, in any script: folded, never shown and never sent to a model.
+"""Words: how two texts are compared, in any script, and when each word of a clip is heard.
 
 Labels, right answers, agreement and alignment compare by `normalise`; word errors follow the field's custom and have
 a normaliser of their own (`engine.stats.scores.word_errors`). What models are given keeps its own spelling.
@@ -8,8 +8,29 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """One word and when it is heard, in seconds from the start of the clip."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+def even_ends(n_positions: int, width_s: float) -> Float[np.ndarray, "positions"]:  # noqa: F821
+    """Return when each of so many positions of one width ends, in seconds."""
+    return np.arange(1, n_positions + 1) * width_s
+
 
 # The typographic forms of one mark, as keyboards, subtitles and language models write them.
 _MARKS = str.maketrans(
@@ -103,3 +124,89 @@ def bare(text: str) -> str:
 def bare_words(text: str) -> list[str]:
     """Return the words of a text as they are written, without the punctuation around each."""
     return [word for word in map(bare, text.split()) if word]
+
+
+def words_on_clock(
+    exact: Sequence[SpokenWord],
+    reference: str | None,
+    heard: Callable[[], Sequence[SpokenWord]],
+    duration_s: float,
+    transcriber: str,
+) -> tuple[tuple[SpokenWord, ...], str]:
+    """Return a clip's words with their times, and where these come from.
+
+    Args:
+        exact: the reference's words with exact times; empty where they are not known.
+        reference: what was said, where it is known.
+        heard: gives the words that the transcriber heard; not called where times are exact.
+        duration_s: of the clip.
+        transcriber: its name.
+    """
+    if exact:
+        return tuple(exact), "reference, exact times"
+    if reference:
+        return align_reference(reference, heard(), duration_s), "reference, cascade's times"
+    return tuple(heard()), transcriber
+
+
+def align_reference(reference: str, heard: Sequence[SpokenWord], duration_s: float) -> tuple[SpokenWord, ...]:
+    """Return the reference's words, as they are written, with times borrowed from the heard words.
+
+    A word heard as it was said (`normalise` compares) takes its times; words between two anchors share the time
+    between them by their length in letters. With nothing heard the words share the whole clip.
+    """
+    words = bare_words(reference)
+    spelt, heard_texts = [normalise(word) for word in words], [normalise(word.text) for word in heard]
+    starts: list[float | None] = [None] * len(words)
+    ends: list[float | None] = [None] * len(words)
+    for block in SequenceMatcher(None, spelt, heard_texts, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            starts[block.a + offset] = heard[block.b + offset].start_s
+            ends[block.a + offset] = heard[block.b + offset].end_s
+    index = 0
+    while index < len(words):
+        if starts[index] is not None:
+            index += 1
+            continue
+        stop = next((j for j in range(index, len(words)) if starts[j] is not None), len(words))
+        left = ends[index - 1] if index else 0.0
+        right = starts[stop] if stop < len(words) else duration_s
+        assert left is not None and right is not None
+        _share(words, starts, ends, range(index, stop), left, max(left, right))
+        index = stop
+    return tuple(
+        SpokenWord(word, float(start or 0.0), float(end or 0.0))
+        for word, start, end in zip(words, starts, ends, strict=True)
+    )
+
+
+def _share(
+    words: Sequence[str],
+    starts: list[float | None],
+    ends: list[float | None],
+    gap: range,
+    left: float,
+    right: float,
+) -> None:
+    letters = sum(len(words[i]) for i in gap)
+    time_s = left
+    for i in gap:
+        starts[i] = time_s
+        time_s += (right - left) * len(words[i]) / letters
+        ends[i] = time_s
+
+
+Ends = Float[np.ndarray, "positions"]
+
+
+def overlapping(words: Sequence[SpokenWord], ends_s: Ends) -> tuple[tuple[int, ...], ...]:
+    """Return for each position the indices of the words that are heard in it.
+
+    Args:
+        words: on the clock.
+        ends_s: when each position ends; it begins where the one before it ends, the first at 0.
+    """
+    return tuple(
+        tuple(i for i, word in enumerate(words) if word.start_s < end and word.end_s > start)
+        for start, end in zip((0.0, *ends_s[:-1]), ends_s, strict=True)
+    )
