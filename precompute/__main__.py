@@ -81,7 +81,7 @@ def main() -> int:
     speed.add_argument("--scale", default="full", help="of random weights: full, or tiny to try the command")
     speed.add_argument("--out", type=Path, help="write the figures of random weights as CSV")
     add_benchmark_jobs(jobs)
-    figures = jobs.add_parser("figures", help="write README's figures from the tables that ship")
+    figures = jobs.add_parser("figures", help="write the documents' figures from the tables that ship")
     figures.add_argument("--check", action="store_true", help="only say whether they are those of the tables")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -152,7 +152,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         write_cards(MODELS, MODELS / EVALUATION)
     elif arguments.job == "figures":
-        from precompute.readme import write_figures
+        from precompute.figures import write_figures
 
         sys.stdout.write(f"{write_figures(check=arguments.check)}\n")
     elif arguments.job == "slim":

@@ -18,8 +18,8 @@ from dashboard.tables import SHIPPED, first_source
 from engine.systems.catalogue import MINI_SYSTEMS, get_spec, revision_of
 from engine.tables import file_of, read_table
 from engine.tasks import TASKS
+from precompute.figures import RESULTS, with_figures
 from precompute.mini_clips import FULL_ITEMS
-from precompute.readme import README, with_figures
 
 CLASSES = ("both_right", "a_only", "b_only", "both_wrong_same", "both_wrong_different")
 NOISES = {("babble", 15), ("babble", 10), ("babble", 5), ("babble", 0), ("white", 10), ("room", None)}
@@ -162,9 +162,9 @@ def test_no_interval_is_without_a_width_and_without_a_note() -> None:
     assert n_intervals > 10_000
 
 
-def test_readme_has_the_figures_of_the_tables() -> None:
-    """The command of the README's figures would change nothing."""
-    text = README.read_text(encoding="utf-8")
+def test_the_documents_have_the_figures_of_the_tables() -> None:
+    """The command of the documents' figures would change nothing."""
+    text = RESULTS.read_text(encoding="utf-8")
     assert with_figures(text, SHIPPED) == text
 
 

@@ -1,4 +1,4 @@
-"""README's figures from the tables that ship: what stands between marks is written by a command and held by a test.
+"""The documents' figures from the tables that ship: what stands between marks is written by a command, held by a test.
 
 A mark is `<!-- figures NAME -->` ... `<!-- end -->`; what is between is one of the lists below.
 """
@@ -22,7 +22,7 @@ from engine.tables import file_of, read_table
 from engine.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results.md"
 SHIPPED = ROOT / "assets" / "benchmark"
 WIDTH = 128
 _MARK = re.compile(r"(<!-- figures (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -41,7 +41,7 @@ VERDICT_WORDS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """The tables of a results folder, as README speaks of them."""
+    """The tables of a results folder, as docs/results.md speaks of them."""
 
     folder: Path
 
@@ -61,7 +61,7 @@ class Figures:
         for column, value in where.items():
             rows = rows[rows[column] == value]
         if len(rows) != 1:
-            raise TableError(f"{name}.csv has {len(rows)} rows of {where}: README's figures need one.")
+            raise TableError(f"{name}.csv has {len(rows)} rows of {where}: the documents' figures need one.")
         return dict(rows.iloc[0])
 
     def rows(self, name: str) -> Any:
@@ -78,7 +78,7 @@ class Figures:
 
 
 def number(value: float) -> str:
-    """Return ".50", "-.03", "1.00": two decimals, as README writes shares."""
+    """Return ".50", "-.03", "1.00": two decimals, as the documents write shares."""
     return f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
@@ -228,7 +228,7 @@ LISTS: dict[str, Callable[[Figures], list[str]]] = {
 
 
 def with_figures(text: str, folder: Path) -> str:
-    """Return README's text with the figures of a results folder between its marks.
+    """Return a document's text with the figures of a results folder between its marks.
 
     Raises:
         TableError: a table is missing, or has no row that is spoken of; or the text lacks a mark.
@@ -236,7 +236,7 @@ def with_figures(text: str, folder: Path) -> str:
     at = Figures(folder)
     missing = set(LISTS) - {found.group(2) for found in _MARK.finditer(text)}
     if missing:
-        raise TableError(f'README.md has no mark "<!-- figures {sorted(missing)[0]} -->"; put it back.')
+        raise TableError(f'docs/results.md has no mark "<!-- figures {sorted(missing)[0]} -->"; put it back.')
 
     def written(found: re.Match[str]) -> str:
         points = (
@@ -248,17 +248,19 @@ def with_figures(text: str, folder: Path) -> str:
     return _MARK.sub(written, text)
 
 
-def write_figures(*, check: bool, readme: Path = README, folder: Path = SHIPPED) -> str:
-    """Write README's figures, or only say whether they are those of the tables; return one sentence.
+def write_figures(*, check: bool, document: Path = RESULTS, folder: Path = SHIPPED) -> str:
+    """Write the document's figures, or only say whether they are those of the tables; return one sentence.
 
     Raises:
-        TableError: as `with_figures`; with `check`, README has other figures.
+        TableError: as `with_figures`; with `check`, the document has other figures.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     new = with_figures(text, folder)
     if new == text:
-        return "README.md has the figures of the tables."
+        return f"{document.name} has the figures of the tables."
     if check:
-        raise TableError("README.md has other figures than the tables: run python -m precompute figures.")
-    readme.write_text(new, encoding="utf-8")
-    return "README.md's figures are written."
+        raise TableError(
+            f"{document.name} has other figures than the tables: run python -m precompute figures."
+        )
+    document.write_text(new, encoding="utf-8")
+    return f"The figures of {document.name} are written."
