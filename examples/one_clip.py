@@ -13,8 +13,9 @@ def main(path: str, task: str = "topic", pair: str = "mini-ultravox") -> None:
     for lane in result.lanes:
         print(f'{lane.role}, {lane.name}: hears "{lane.heard}", answers "{lane.answer.text}"')
     print(result.agreement.sentence)
-    for layer, precision in zip(result.lens.layers, result.lens.precision, strict=True):
-        print(f'layer {layer}, precision {precision:.2f}: "{lens_text(result.lens, layer)}"')
+    if result.lens is not None:  # a service keeps its states to itself
+        for layer, precision in zip(result.lens.layers, result.lens.precision, strict=True):
+            print(f'layer {layer}, precision {precision:.2f}: "{lens_text(result.lens, layer)}"')
 
 
 if __name__ == "__main__":
