@@ -35,7 +35,7 @@ WORDS_TASKS = tuple(
     if (task := asked_task(key)) and not task.needs_voice and task.kind in ("choice", "choices")
 )
 CLIP_TABLES = ("answers", "clips")
-MECHANISM_TABLES = ("probes", "lens", "noise_lens", "sufficiency", "erasure", "damage")
+MECHANISM_TABLES = ("probes", "lens", "noise_lens", "sufficiency", "erasure", "effects", "damage")
 
 _NOT_SHIPPED = (
     "No measured run ships with this copy yet; make one with `python -m precompute run --profile mini --quick "

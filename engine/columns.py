@@ -8,10 +8,7 @@ claims: what the papers claim, what was measured, and whether it holds. `engine.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
+from typing import Literal
 
 DType = Literal["str", "int", "float", "bool"]
 
@@ -131,6 +128,52 @@ LENS_MEASURES = (
     "next_10",
 )
 ALL_TASKS = "all tasks"
+# Control -> what it is matched in.
+CONTROLS = {"rank_matched": "of equal rank", "change_matched": "of equal change"}
+# With fewer an interval by resampling is too narrow to rest a sentence on (engine.stats.intervals).
+FEWEST_GROUPS = 20
+Verdict = Literal["exceeds", "within", "below", "too few groups", ""]
+
+
+@dataclass(frozen=True)
+class EffectMeasure:
+    """What an erasure may change.
+
+    Attributes:
+        name: in a sentence.
+        column: of erasure_clips, or "unparsed": no label was read.
+        unit: of a difference in a sentence.
+        scale: from the table's unit to that one.
+        digits: of it in a sentence.
+        harm: the sign of a difference that is harm.
+    """
+
+    name: str
+    column: str
+    unit: str
+    scale: float
+    digits: int
+    harm: int
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it is a change already, so that the plain system stands at 0."""
+        return self.scale == 1.0
+
+
+EFFECT_MEASURES = {
+    "accuracy": EffectMeasure("right answers", "correct", "points", 100.0, 1, -1),
+    "forced_choice": EffectMeasure(
+        "right answers by forced choice", "forced_correct", "points", 100.0, 1, -1
+    ),
+    "unparsed": EffectMeasure("answers without a label", "unparsed", "points", 100.0, 1, 1),
+    "plain_answer": EffectMeasure(
+        "log-likelihood of the plain answer", "log_likelihood_change", "nats", 1.0, 2, -1
+    ),
+    "right_answer": EffectMeasure(
+        "log-likelihood of the right answer", "right_log_likelihood_change", "nats", 1.0, 2, -1
+    ),
+}
 
 _SYSTEM = words("system", "Key of the speech LLM; of a transcriber where its encoder is the control.")
 _LAYER = Column("layer", "int", "", "0 is what the first block receives, i what block i puts out.")
@@ -311,6 +354,27 @@ MECHANISM_TABLES: dict[str, tuple[Column, ...]] = {
         number("unparsed_rate", "share", "Answers without a label."),
         *(_LL, _RIGHT_LL, _RELATIVE, _FITTED_ON, *PROOF, NOTE),
     ),
+    "effects": (
+        *(_SYSTEM, TASK, _METHOD, _SCOPE, _LAYERS, _CONDITION),
+        words("measure", f"What may change: {', '.join(EFFECT_MEASURES)}."),
+        words(
+            "arm", "Whose value: plain, erased, rank_matched or change_matched; of several seeds the mean."
+        ),
+        words(
+            "against",
+            "Whose value is taken off, clip by clip: plain, a control, or nothing for the value itself.",
+        ),
+        number("value", "share, or nats", "Mean over clips, each counting once; of all tasks, too."),
+        *(LOW, HIGH),
+        number("mc_error", "as the figure", "How far an end may lie off because the resamples are finite."),
+        *(N_GROUPS, N_CLIPS),
+        words(
+            "verdict",
+            "Of a difference: exceeds (more harm, the interval excludes 0), below (less), within, or too few groups.",
+        ),
+        words("reading", "Of all tasks together: what can be said, as a sentence."),
+        NOTE,
+    ),
     "damage": (
         *(_SYSTEM, _LAYER, _CONDITION),
         words("target", "What a probe is fitted for anew: energy, pitch, letters or text."),
@@ -338,6 +402,7 @@ MECHANISM_KEYS: dict[str, tuple[str, ...]] = {
     "noise_lens": ("system", "noise", "snr_db", "layer"),
     "sufficiency": ("system", "task", "layer"),
     "erasure": ("system", "task", *_ERASED),
+    "effects": ("system", "task", *_ERASED[:-1], "measure", "arm", "against"),
     "damage": ("system", "condition", "target", "layer"),
 }
 MECHANISM_WORDS = {
@@ -749,7 +814,7 @@ _STATUS_COLUMNS = {
 # Rows of single clips are many: Parquet holds them in a tenth of the room. Figures stay CSV, for people.
 _PARQUET = {
     **{name: f"{name}.parquet" for name in ("answers", "clips")},
-    "shared_errors": "tables/shared_errors.parquet",
+    **{name: f"tables/{name}.parquet" for name in ("shared_errors", "effects")},
     **{name: f"mechanism/{name}.parquet" for name in MECHANISM_CLIP_TABLES},
     **{name: f"interleaved/{name}.parquet" for name in INTERLEAVED_CLIP_TABLES},
 }

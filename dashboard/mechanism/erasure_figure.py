@@ -14,12 +14,11 @@ from dashboard.mechanism.charts import (
     faded,
     interval_bars,
 )
-from dashboard.mechanism.effects import CONTROLS, Measure, verdict_of
+from dashboard.mechanism.effects import AT, Effect, Measure
 from dashboard.mechanism.erasure_marks import Band, Mark
 from dashboard.names import task_name
-from engine.columns import ALL_TASKS
+from engine.columns import ALL_TASKS, CONTROLS
 from engine.request import CONDITIONS
-from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -164,7 +163,7 @@ def _add_differences(drawn: go.Figure, band: Band, tasks: Sequence[str], measure
         values, low, high = (
             [measure.scale * getattr(one, name) for _, _, one in found] for name in ("value", "low", "high")
         )
-        told = [verdict_of(one, measure) in ("beyond", "less") for _, _, one in found]
+        told = [one.verdict in ("exceeds", "below") for _, _, one in found]
         erased = band.marks["erased"]
         drawn.add_scatter(
             x=values,
@@ -178,7 +177,7 @@ def _add_differences(drawn: go.Figure, band: Band, tasks: Sequence[str], measure
                 "symbol": [_SYMBOLS[control] + ("" if one else "-open") for one in told],
             },
             text=[_task(task) for _, task, _ in found],
-            hovertemplate=f"%{{text}}: %{{x:+.1f}} {measure.difference}<extra>{CONTROLS[control]}</extra>",
+            hovertemplate=f"%{{text}}: %{{x:+.1f}} {measure.difference}<extra>{AT[control]}</extra>",
             showlegend=False,
             row=row,
             col=2,
@@ -197,7 +196,7 @@ def _set_ranges(drawn: go.Figure, bands: Sequence[Band], measure: Measure) -> No
         drawn.update_xaxes(range=_reach(values, measure), col=1)
 
 
-def _reach(values: Sequence[Estimate | Mark], measure: Measure) -> list[float]:
+def _reach(values: Sequence[Effect | Mark], measure: Measure) -> list[float]:
     ends = [measure.scale * end for one in values for end in (one.value, one.low, one.high) if end == end]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     margin = 0.06 * (high - low) or 1.0

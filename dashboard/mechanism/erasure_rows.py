@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashboard.components.benchmark_marks import figure
 from dashboard.mechanism.charts import note_html
 from dashboard.mechanism.effects import (
-    CONTROLS,
+    LEVEL,
+    MEASURES,
+    OLDER,
     Differences,
     Measure,
     against_controls,
-    at_place,
-    differences,
-    erased_clips,
+    compared,
+    effects_of,
     harsher_controls,
-    mean_over_groups,
 )
 from dashboard.mechanism.erasure_figure import bands_figure
 from dashboard.mechanism.erasure_marks import Band, Mark
@@ -28,9 +28,8 @@ from dashboard.mechanism.section import Drawn
 from dashboard.names import name_of, task_name
 from dashboard.published import published_as_declared
 from dashboard.tables import SOURCES
-from engine.columns import ALL_TASKS
+from engine.columns import ALL_TASKS, CONTROLS
 from engine.request import CONDITIONS
-from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,11 +61,11 @@ def draw_nine_layers(
         plain: the plain rows of the same system.
         measure: what is drawn.
     """
-    clips = erased_clips(source, system, ("nine layers",)) if len(rows) else None
+    effects = effects_of(source, system, rows) if len(rows) else None
     tasks = tasks_of(rows)
-    pooled = clips is not None and len(tasks) > 1
+    pooled = effects is not None and len(tasks) > 1
     bands = [
-        _band(system, rows[rows["condition"] == condition], plain, clips, measure)
+        _band(system, rows[rows["condition"] == condition], plain, effects, measure)
         for condition in CONDITIONS
         if (rows["condition"] == condition).any()
     ]
@@ -81,30 +80,35 @@ def draw_nine_layers(
     said = SOURCES[source] + f": {name_of(source, system)}"
     drawn = bands_figure(bands, published if len(paper) else {}, shown, measure, legend_title=said)
     return Drawn(
-        drawn, erasure_table(rows, plain, paper), note_html(_notes(rows, bands, clips, paper, measure))
+        drawn, erasure_table(rows, plain, paper), note_html(_notes(rows, bands, effects, paper, measure))
     )
 
 
 def _band(
-    system: str, rows: pd.DataFrame, plain: pd.DataFrame, clips: pd.DataFrame | None, measure: Measure
+    system: str, rows: pd.DataFrame, plain: pd.DataFrame, effects: pd.DataFrame | None, measure: Measure
 ) -> Band:
     first = rows.iloc[0]
     condition, method, scope = str(first["condition"]), str(first["method"]), str(first["scope"])
-    mine = None if clips is None else at_place(clips, method, scope, condition)
+    mine = None if effects is None else effects[effects["condition"] == condition]
+
+    def key_of(task: str) -> str:
+        return point_key(system, task, method, scope, "nine layers", condition)
+
     marks: dict[str, dict[str, Mark]] = {arm: {} for arm in ("plain", *ARMS)}
     for row in rows.to_dict("records"):
         task = str(row["task"])
-        key = point_key(system, task, method, scope, "nine layers", condition)
-        marks[str(row["arm"])][task] = _mark(row, measure, key)
-    keys = {task: mark.key for task, mark in marks["erased"].items()}
-    marks["plain"] = _plain_marks(rows, plain, mine, measure, keys)
+        marks[str(row["arm"])][task] = _mark(row, measure, key_of(task))
+    marks["plain"] = _plain_marks(list(marks["erased"]), plain, mine, measure, key_of)
+    against: dict[str, Differences] = {control: {} for control in CONTROLS}
     if mine is not None:
-        key = point_key(system, ALL_TASKS, method, scope, "nine layers", condition)
+        against = {control: compared(mine, measure, "erased", control) for control in CONTROLS}
         for arm in ARMS:
-            whole = _pooled(mine[mine["arm"] == arm], measure)
-            if whole is not None:
-                marks[arm][ALL_TASKS] = Mark(whole.value, *_ends(whole, arm), _no_label(mine, arm), key)
-    return Band(condition, marks, _against(rows, mine, measure), _proof(rows))
+            levels, unlabelled = (compared(mine, one, arm, LEVEL) for one in (measure, MEASURES["unparsed"]))
+            if whole := levels.get(ALL_TASKS):
+                ends = (whole.low, whole.high) if arm == "erased" else (math.nan, math.nan)
+                no_label = unlabelled[ALL_TASKS].value
+                marks[arm][ALL_TASKS] = Mark(whole.value, *ends, no_label, key_of(ALL_TASKS))
+    return Band(condition, marks, against, _proof(rows))
 
 
 def _mark(row: Mapping[str, Any], measure: Measure, key: str) -> Mark:
@@ -120,60 +124,19 @@ def _mark(row: Mapping[str, Any], measure: Measure, key: str) -> Mark:
 
 
 def _plain_marks(
-    rows: pd.DataFrame,
+    tasks: Sequence[str],
     plain: pd.DataFrame,
-    clips: pd.DataFrame | None,
+    effects: pd.DataFrame | None,
     measure: Measure,
-    keys: Mapping[str, str],
+    key_of: Callable[[str], str],
 ) -> dict[str, Mark]:
     """Return the plain system on the very clips that were erased, for some settings run on a part of them."""
-    if measure.of_change:
-        return {task: Mark(0.0, math.nan, math.nan, math.nan, key) for task, key in keys.items()}
-    if clips is None:
+    if effects is None:
         by_task = plain.set_index("task")[measure.of_table]
-        return {
-            task: Mark(float(by_task.get(task, math.nan)), math.nan, math.nan, math.nan, key)
-            for task, key in keys.items()
-        }
-    erased = set(clips[clips["arm"] == "erased"]["clip_id"])
-    same = clips[(clips["arm"] == "plain") & clips["clip_id"].isin(erased)]
-    means = same[measure.column].astype(float).groupby(same["task"]).mean()
-    values = {str(task): float(value) for task, value in means.items()}
-    values[ALL_TASKS] = float(same[measure.column].astype(float).mean())
-    return {
-        task: Mark(value, math.nan, math.nan, math.nan, keys.get(task, "")) for task, value in values.items()
-    }
-
-
-def _pooled(rows: pd.DataFrame, measure: Measure) -> Estimate | None:
-    known = rows[rows[measure.column].notna()]
-    if not len(known):
-        return None
-    values, groups = known[measure.column].to_numpy(float), known["group"].to_numpy(object)
-    return mean_over_groups(values, groups, within=None if measure.of_change else (0.0, 1.0))
-
-
-def _ends(whole: Estimate, arm: str) -> tuple[float, float]:
-    return (whole.low, whole.high) if arm == "erased" else (math.nan, math.nan)
-
-
-def _no_label(clips: pd.DataFrame, arm: str) -> float:
-    return float(clips[clips["arm"] == arm]["unparsed"].mean())
-
-
-def _against(rows: pd.DataFrame, clips: pd.DataFrame | None, measure: Measure) -> dict[str, Differences]:
-    """Return control -> differences: the table's where it has them, else those of the single clips."""
-    found: dict[str, dict[str, Estimate]] = {
-        control: {} if clips is None else differences(clips, measure, control) for control in CONTROLS
-    }
-    if measure.of_table == "accuracy":
-        for row in rows[rows["arm"] == "erased"].to_dict("records"):
-            for control in CONTROLS:
-                name = f"vs_{control}"
-                if row[name] == row[name]:
-                    ends = row[f"{name}_low"], row[f"{name}_high"]
-                    found[control][row["task"]] = Estimate(row[name], *ends, int(row["n_groups"]), "", "")
-    return dict(found)
+        values = {task: 0.0 if measure.of_change else float(by_task.get(task, math.nan)) for task in tasks}
+    else:
+        values = {task: one.value for task, one in compared(effects, measure, "plain", LEVEL).items()}
+    return {task: Mark(value, math.nan, math.nan, math.nan, key_of(task)) for task, value in values.items()}
 
 
 def _proof(rows: pd.DataFrame) -> str:
@@ -237,15 +200,15 @@ def _published(paper: pd.DataFrame, condition: str, tasks: Sequence[str]) -> dic
 def _notes(
     rows: pd.DataFrame,
     bands: Sequence[Band],
-    clips: pd.DataFrame | None,
+    effects: pd.DataFrame | None,
     paper: pd.DataFrame,
     measure: Measure,
 ) -> list[str]:
     if not len(rows):
         return ["No run was measured here; only the paper's own figures are shown.", _PAPERS_CONTROL]
     said = [against_controls(CONDITIONS[band.condition].name, band.against, measure) for band in bands]
-    if clips is None:
-        said = ["Single clips are not here, so nothing is pooled over tasks and only accuracy has intervals."]
+    if effects is None:
+        said = [OLDER]
     else:
         said.append(
             harsher_controls(

@@ -15,7 +15,7 @@ from dashboard.mechanism.charts import (
     panels,
     place_of,
 )
-from dashboard.mechanism.effects import Differences, Measure, at_place, differences, erased_clips, verdict_of
+from dashboard.mechanism.effects import OLDER, Differences, Measure, compared, effects_of
 from dashboard.mechanism.erasure_table import erasure_table
 from dashboard.mechanism.measured import counted, tasks_of
 from dashboard.mechanism.points import point_key
@@ -40,11 +40,10 @@ def draw_sweep(source: str, system: str, rows: pd.DataFrame, measure: Measure) -
         rows: of erasure, one way of erasing at several places.
         measure: whose change against the plain system on the same clips is drawn.
     """
-    clips = erased_clips(source, system, tuple(sorted(set(rows["layers"]))))
+    found_effects = effects_of(source, system, rows)
     table = erasure_table(rows, rows.iloc[:0], rows.iloc[:0])
-    if clips is None:
-        why = "Single clips are not here, so effects by layer are not drawn; the table has them."
-        return Drawn(None, table, note_html([why]))
+    if found_effects is None:
+        return Drawn(None, table, note_html([OLDER]))
     tasks = tasks_of(rows)
     shown = [*([ALL_TASKS] if len(tasks) > 1 else []), *tasks]
     drawn = panels(
@@ -57,12 +56,12 @@ def draw_sweep(source: str, system: str, rows: pd.DataFrame, measure: Measure) -
     found = [one for one in CONDITIONS if (rows["condition"] == one).any()]
     for condition in found:
         of_condition = rows[rows["condition"] == condition]
-        effects = effects_by_place(clips, of_condition, measure)
+        effects = effects_by_place(found_effects, of_condition, measure)
         for number, task in enumerate(shown):
             place = place_of(number, min(_COLUMNS, len(shown)))
             for line in _lines(system, of_condition, effects, task, measure):
                 add_line(drawn, line, named=number == 0, hover=hover, **place)
-        said.append(_reading(condition, effects["beyond"], measure))
+        said.append(_reading(condition, effects["beyond"]))
     for number in range(len(shown)):
         layer_axis(drawn, rows["layers"].map(layer_in), **place_of(number, min(_COLUMNS, len(shown))))
     drawn.update_yaxes(title={"text": f"change, {measure.difference}", "standoff": 4}, col=1)
@@ -82,21 +81,20 @@ def layer_in(layers: str) -> int:
 
 
 def effects_by_place(
-    clips: pd.DataFrame, rows: pd.DataFrame, measure: Measure
+    effects: pd.DataFrame, rows: pd.DataFrame, measure: Measure
 ) -> dict[str, dict[str, Differences]]:
     """Return erased, random and beyond (their difference) -> place -> differences by task."""
-    method, scope, condition = (str(rows[name].iloc[0]) for name in ("method", "scope", "condition"))
-    mine = at_place(clips, method, scope, condition)
-    effects: dict[str, dict[str, Differences]] = {"erased": {}, "random": {}, "beyond": {}}
-    for layers in sorted(set(rows["layers"]), key=layer_in):
-        here = mine[(mine["layers"] == layers) | (mine["arm"] == "plain")]
-        random = here[here["arm"].isin(["plain", "rank_matched"])]
-        effects["erased"][layers] = differences(here, measure, "plain")
-        effects["random"][layers] = differences(
-            random.assign(arm=random["arm"].replace("rank_matched", "erased")), measure, "plain"
-        )
-        effects["beyond"][layers] = differences(here, measure, "rank_matched")
-    return effects
+    mine = effects[effects["condition"] == str(rows["condition"].iloc[0])]
+    pairs = {
+        "erased": ("erased", "plain"), "random": ("rank_matched", "plain"), "beyond": ("erased", "rank_matched")
+    }  # fmt: skip
+    return {
+        kind: {
+            layers: compared(mine[mine["layers"] == layers], measure, *pair)
+            for layers in sorted(set(rows["layers"]), key=layer_in)
+        }
+        for kind, pair in pairs.items()
+    }
 
 
 def _lines(
@@ -132,12 +130,15 @@ def _lines(
     return lines
 
 
-def _reading(condition: str, beyond: dict[str, Differences], measure: Measure) -> str:
+def _reading(condition: str, beyond: dict[str, Differences]) -> str:
     """Return in words at which layers erasing does more harm than random directions, pooled over tasks."""
-    verdicts = {layer_in(place): verdict_of(found.get(ALL_TASKS), measure) for place, found in beyond.items()}
+    verdicts = {
+        layer_in(place): found[ALL_TASKS].verdict if ALL_TASKS in found else ""
+        for place, found in beyond.items()
+    }
     name = CONDITIONS[condition].name
-    told = [layer for layer, verdict in verdicts.items() if verdict == "beyond"]
-    few = [layer for layer, verdict in verdicts.items() if verdict in ("few", "not run")]
+    told = [layer for layer, verdict in verdicts.items() if verdict == "exceeds"]
+    few = [layer for layer, verdict in verdicts.items() if verdict in ("too few groups", "")]
     if len(few) == len(verdicts):
         return f"{name}: too few items to say at which layers it does more harm than random directions."
     if not told:

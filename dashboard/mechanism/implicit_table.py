@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from dashboard.components.benchmark_marks import ABSENT, between, figure, percent
 from dashboard.mechanism.charts import Cell, points_table
-from dashboard.mechanism.measured import FEWEST_GROUPS, tasks_of
+from dashboard.mechanism.measured import tasks_of
 from dashboard.mechanism.points import point_key
 from dashboard.names import task_name
+from engine.columns import FEWEST_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,6 @@ from engine.tasks import CORPUS_TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-# Below this many groups an interval by resampling is too narrow to rest a sentence on (engine.stats.intervals).
-FEWEST_GROUPS = 20
 # The paper's data set of each task.
 PAPERS_TASKS = {task: corpus for corpus, task in CORPUS_TASKS.items()}
 

@@ -14,7 +14,7 @@ import numpy as np
 from dashboard.components.benchmark_marks import between, figure, signed
 from dashboard.figures.charts import GRID, TEXT
 from dashboard.mechanism.charts import CONTROL_COLOUR, Cell, dressed, interval_bars, note_html, points_table
-from dashboard.mechanism.effects import MEASURES, Measure, erased_clips, verdict_of
+from dashboard.mechanism.effects import MEASURES, OLDER, Effect, Measure, effects_of
 from dashboard.mechanism.erased_list import listed_erasure
 from dashboard.mechanism.erasure_sweep import effects_by_place
 from dashboard.mechanism.measured import measured_table, picked, system_option
@@ -24,7 +24,6 @@ from dashboard.names import name_of
 from dashboard.tables import SOURCES
 from engine.columns import ALL_TASKS
 from engine.request import CONDITIONS
-from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,11 +50,11 @@ class _Layer:
     """One layer: the probe of a concept, the effect of erasing it, of random directions, and the difference."""
 
     layer: int
-    score: Estimate
+    score: Effect
     shuffled: float
-    erased: Estimate
-    random: Estimate
-    beyond: Estimate
+    erased: Effect
+    random: Effect
+    beyond: Effect
     n_clips: int
     key: str
 
@@ -86,14 +85,12 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
     rows = rows[(rows["scope"] == "all") & rows["layers"].str.match(r"layer \d+$")]
     if not len(rows):
         return Drawn(None, "", note_html(["This run has no erasures at single layers of this system."]))
-    clips = erased_clips(source, system, tuple(sorted(set(rows["layers"]))))
-    if clips is None:
-        return Drawn(
-            None, "", note_html(["Single clips are not here, so effects cannot be pooled over tasks."])
-        )
+    effects = effects_of(source, system, rows)
+    if effects is None:
+        return Drawn(None, "", note_html([OLDER]))
     read = measured_table(source, "probes")
     read = read[(read["system"] == system) & (read["target"] == probe) & read["score"].notna()]
-    layers = _layers(system, rows, read, clips, measure)
+    layers = _layers(system, rows, read, effects, measure)
     if not layers:
         return Drawn(None, "", note_html(["No layer was both probed and erased in this run."]))
     title = f"{SOURCES[source]}: {name_of(source, system)}, {CONDITIONS[condition].name}"
@@ -102,10 +99,10 @@ def _draw(source: str, chosen: Mapping[str, str]) -> Drawn:
 
 
 def _layers(
-    system: str, rows: pd.DataFrame, read: pd.DataFrame, clips: pd.DataFrame, measure: Measure
+    system: str, rows: pd.DataFrame, read: pd.DataFrame, found_effects: pd.DataFrame, measure: Measure
 ) -> list[_Layer]:
     """Return the layers that were both probed and erased, from below."""
-    effects = effects_by_place(clips, rows, measure)
+    effects = effects_by_place(found_effects, rows, measure)
     condition = str(rows["condition"].iloc[0])
     n_clips = rows[rows["arm"] == "erased"].groupby("layers")["n_clips"].sum()
     found = []
@@ -115,7 +112,7 @@ def _layers(
         if any(one is None for one in pooled):
             continue
         erased, random, beyond = (one for one in pooled if one is not None)
-        score = Estimate(row["score"], row["low"], row["high"], int(row["n_clips"]), "", "")
+        score = Effect(row["score"], row["low"], row["high"], int(row["n_clips"]), "")
         key = point_key(system, ALL_TASKS, "linear", "all", place, condition)
         found.append(
             _Layer(
@@ -230,7 +227,7 @@ def _notes(rows: pd.DataFrame, layers: Sequence[_Layer], condition: str, measure
     n_tasks = rows["task"].nunique()
     n_groups, n_clips = max(one.beyond.n for one in layers), max(one.n_clips for one in layers)
     said = [
-        _reading(layers, measure),
+        _reading(layers),
         "Encoded: the probe's interval lies above shuffled labels. Used: erasing at this one layer does more harm than "
         "random directions of equal rank do, and the interval of that difference excludes 0. What is not told from "
         "random directions may still be used a little.",
@@ -245,27 +242,27 @@ def _notes(rows: pd.DataFrame, layers: Sequence[_Layer], condition: str, measure
     return [*said, "The paper has no such figure."]
 
 
-def _reading(layers: Sequence[_Layer], measure: Measure) -> str:
+def _reading(layers: Sequence[_Layer]) -> str:
     """Return in words which layers encode and use the concept, as far as the intervals say."""
-    verdicts = {one.layer: verdict_of(one.beyond, measure) for one in layers}
-    known = [one for one in layers if verdicts[one.layer] not in ("few", "not run")]
+    verdicts = {one.layer: one.beyond.verdict for one in layers}
+    known = [one for one in layers if verdicts[one.layer] != "too few groups"]
     unread = [one.layer for one in layers if not np.isfinite(one.score.low)]
     groups = {
         "encoded and used": [
-            one.layer for one in known if one.is_encoded and verdicts[one.layer] == "beyond"
+            one.layer for one in known if one.is_encoded and verdicts[one.layer] == "exceeds"
         ],
         "encoded, use not told from random directions": [
-            one.layer for one in known if one.is_encoded and verdicts[one.layer] != "beyond"
+            one.layer for one in known if one.is_encoded and verdicts[one.layer] != "exceeds"
         ],
         "used, though this probe does not read it": [
             one.layer
             for one in known
-            if not one.is_encoded and one.layer not in unread and verdicts[one.layer] == "beyond"
+            if not one.is_encoded and one.layer not in unread and verdicts[one.layer] == "exceeds"
         ],
         "neither": [
             one.layer
             for one in known
-            if not one.is_encoded and one.layer not in unread and verdicts[one.layer] != "beyond"
+            if not one.is_encoded and one.layer not in unread and verdicts[one.layer] != "exceeds"
         ],
         "not to be said, for too few items": [one.layer for one in layers if one not in known],
     }

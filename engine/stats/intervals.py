@@ -191,8 +191,36 @@ def bootstrap_mean(
         within: what a clip's value may be: 0 to 1 for a share, -1 to 1 for the difference of two.
         n_resamples: as for `bootstrap`.
     """
-    estimate = bootstrap(groups, ratio, n_resamples, seed=seed)
-    return alike_interval(groups, estimate.value, within) or estimate
+    return bootstrap_means(groups[:, None], seed=seed, within=[within], n_resamples=n_resamples)[0]
+
+
+def bootstrap_means(
+    groups: Float[np.ndarray, "groups means two"],
+    *,
+    seed: int,
+    within: Sequence[tuple[float, float] | None],
+    n_resamples: int = N_RESAMPLES,
+) -> list[Estimate]:
+    """Return several means of the same clips, as `bootstrap_mean` gives each, from the same resamples of groups.
+
+    Args:
+        groups: total and clips of each group, for each mean.
+        seed: as for `bootstrap`.
+        within: the range of each mean's clips; None for what has no bounds, whose groups may all be alike.
+        n_resamples: as for `bootstrap`.
+    """
+    n_groups, n_means = groups.shape[:2]
+    values = ratio(groups.sum(axis=0))
+    sums = (
+        resampled_sums(groups.reshape(n_groups, -1), n_resamples, seed) if n_groups > 1 else np.empty((0, 0))
+    )
+    found = []
+    for index in range(n_means):
+        samples = ratio(sums[2 * index : 2 * index + 2].T) if n_groups > 1 else np.empty(0)
+        value, bounds = float(values[index]), within[index]
+        alike = alike_interval(groups[:, index], value, bounds) if bounds else None
+        found.append(alike or estimate_of(value, samples, n_groups, n_resamples))
+    return found
 
 
 def alike_interval(

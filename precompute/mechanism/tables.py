@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.tables import read_table
 from precompute.mechanism.clip_tables import FOLDER, RECORD
+from precompute.mechanism.effect_tables import effect_rows
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.lens_tables import lens_rows, noise_lens_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
@@ -50,6 +51,7 @@ def mechanism_tables(out: Path, *, seed: int) -> dict[str, list[dict[str, Any]]]
         "noise_lens": noise_lens_rows(given["lens_clips"], seed=seed, note=lens),
         "sufficiency": sufficiency_rows(given["implicit_clips"], seed=seed),
         "erasure": erasure_rows(given["erasure_clips"], seed=seed, note=erasure),
+        "effects": effect_rows(given["erasure_clips"], seed=seed),
     }
     return {name: list(rows) for name, rows in tables.items()}
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from engine.columns import NOT_PROVEN
 from engine.tables import file_of, write_table
+from precompute.mechanism.effect_tables import effect_rows
 from precompute.mechanism.erasure_tables import erasure_rows
 from precompute.mechanism.sufficiency_tables import sufficiency_rows
 
@@ -59,6 +60,7 @@ def make_mechanism(
     tables: dict[str, Iterable[Row]] = {
         "sufficiency": sufficiency_rows(pd.DataFrame(clips["implicit_clips"]), seed=0),
         "erasure": erasure_rows(pd.DataFrame(clips["erasure_clips"]), seed=0),
+        "effects": effect_rows(pd.DataFrame(clips["erasure_clips"]), seed=0),
         "probes": [row for one in systems for row in _probes(one)],
         "damage": [row for one in systems for row in _damage(one)],
     }

@@ -9,9 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashboard.mechanism.effects import (
-    MEASURES,
-)
+from dashboard.mechanism.effects import MEASURES, Effect, against_controls, harsher_controls
 from dashboard.mechanism.erasure import SECTION
 from dashboard.published import published_as_declared
 from dashboard.tables import table, use_results
@@ -215,15 +213,37 @@ def test_a_foreign_point_is_said_to_be_one(point: str) -> None:
         SECTION.clips("own", point)
 
 
-def test_without_single_clips_accuracy_keeps_the_tables_intervals(tmp_path: Path) -> None:
+def test_a_run_without_effects_is_told_to_be_summarized_again(tmp_path: Path) -> None:
+    run = make_mechanism(tmp_path)
+    (run / "tables" / "effects.parquet").unlink()
+    use_results(run)
+    shown = SECTION.draw("own", {})
+    assert "summarize the run again" in shown.note and keyed(shown.figure, "text")
+    assert SECTION.draw("own", {"where": "single.linear.all"}).figure is None
+
+
+def test_without_single_clips_effects_stand_and_a_point_says_why_it_lists_none(tmp_path: Path) -> None:
     run = make_mechanism(tmp_path)
     (run / "mechanism" / "erasure_clips.parquet").unlink()
     use_results(run)
-    shown = SECTION.draw("own", {})
-    assert "Single clips are not here" in shown.note and len(keyed(shown.figure, "text")) == 6
-    assert SECTION.draw("own", {"where": "single.linear.all"}).figure is None
+    assert "exceeds both controls" in SECTION.draw("own", {}).note
     with pytest.raises(TableError, match="missing or damaged"):
         SECTION.clips("own", f"{NINE}~text")
+
+
+def test_a_control_that_did_not_run_is_said_to_be_missing() -> None:
+    found = {"rank_matched": {"all tasks": Effect(-0.5, -0.6, -0.4, 50, "exceeds")}}
+    said = against_controls("Text", found, MEASURES["accuracy"])
+    assert (
+        said.startswith("Text: the effect exceeds its one control.")
+        and "at equal change, the control did not run" in said
+    )
+
+
+def test_a_control_harsher_than_its_name_is_named() -> None:
+    said = harsher_controls({"Text": (0.4, 1.4), "CTC": (0.4, 0.45), "Acoustic": (0.1, float("nan"))})
+    assert "Text 140 % against 40 %" in said and "CTC" not in said and "Acoustic" not in said
+    assert harsher_controls({"Text": (0.4, 0.4)}) == ""
 
 
 @pytest.mark.parametrize("measure", MEASURES)
