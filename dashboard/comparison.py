@@ -1,27 +1,30 @@
 """Two systems on the same clips: the difference in accuracy with its interval.
 
-Differences are of clips answered by both; intervals resample items, as in the tables. For the published
-figures there are no clips, so no interval, and the method says so.
+Differences are of clips answered by both; for the published figures there are no clips, so no interval.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import TYPE_CHECKING
-
-import numpy as np
+from dataclasses import dataclass
 
 from dashboard.names import kind_of, rank_of
-from dashboard.tables import Level, answers_to, at, changed_ns, folder_of, levels_of, table
+from dashboard.tables import Level, at, levels_of, table
 from engine.noise import BABBLES
-from engine.stats.intervals import Estimate, bootstrap_mean, per_group
-from engine.tables import file_of
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-SEED = 0
+@dataclass(frozen=True)
+class Difference:
+    """Of two accuracies, -1 to 1, with its 95 % interval over `n` groups of items; NaN ends where none is known.
+
+    `mc_error` is how far an end may lie off because the resamples are finite.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    mc_error: float = 0.0
 
 
 def matched_pairs(source: str, task: str | None = None) -> list[tuple[str, str, str]]:
@@ -38,21 +41,24 @@ def matched_pairs(source: str, task: str | None = None) -> list[tuple[str, str, 
     )
 
 
-def difference(source: str, task: str, level: Level, first: str, second: str) -> Estimate:
-    """Return accuracy of the first minus that of the second, in -1..1, on the clips that both answered."""
+def difference(source: str, task: str, level: Level, first: str, second: str) -> Difference:
+    """Return accuracy of the first minus that of the second on the clips that both answered; NaN where none was."""
     if source == "published":
-        return _published_difference(task, level, first, second)
-    both = _side_by_side(source, task, level, first, second)
-    if not len(both):
-        return _undefined("No clip was answered by both.")
-    return bootstrap_mean(_gaps(both), seed=SEED, within=(-1.0, 1.0))
-
-
-def _gaps(both: pd.DataFrame) -> np.ndarray:
-    """Return for each group of related items the summed lead of the first, and the clips, [groups, 2]."""
-    gap = (both["right_first"] - both["right_second"]).to_numpy(dtype=float)
-    groups = np.unique(both["group"].to_numpy(dtype=str), return_inverse=True)[1]
-    return per_group(groups, np.stack([gap, np.ones_like(gap)], axis=1))
+        gap = accuracy_of(source, task, level, first) - accuracy_of(source, task, level, second)
+        return Difference(gap, math.nan, math.nan, 0)
+    rows = at(table(source, "agreement"), task=task, level=level)
+    for sign, a, b in ((1.0, first, second), (-1.0, second, first)):
+        found = rows[(rows["system_a"] == a) & (rows["system_b"] == b)]
+        if len(found):
+            row = found.iloc[0]
+            ends = sorted(sign * row[f"accuracy_difference_{end}"] for end in ("low", "high"))
+            return Difference(
+                sign * row["accuracy_difference"],
+                *ends,
+                int(row["n_groups"]),
+                row["accuracy_difference_mc_error"],
+            )
+    return Difference(math.nan, math.nan, math.nan, 0)
 
 
 def loudest_babble(source: str, task: str) -> Level | None:
@@ -68,37 +74,3 @@ def accuracy_of(source: str, task: str, level: Level, system: str) -> float:
     rows = at(table(source, "accuracy"), task=task, level=level)
     found = rows.loc[rows["system"] == system, "accuracy"]
     return float(found.iloc[0]) if len(found) else math.nan
-
-
-def _side_by_side(source: str, task: str, level: Level, first: str, second: str) -> pd.DataFrame:
-    """Return item_id, group, right_first and right_second (0 or 1) of the clips that both answered."""
-    folder = folder_of(source)
-    marks = _marks(source, task, changed_ns(file_of(folder, "answers")) if folder else 0)
-    names = {"item_id": "item_id", "group": "group", "right_first": first, "right_second": second}
-    rows = (
-        at(marks, level=level)
-        if {first, second} <= set(marks)
-        else marks.iloc[:0].reindex(columns=names.values())
-    )
-    return rows[list(names.values())].set_axis(list(names), axis=1).dropna()
-
-
-@lru_cache(maxsize=16)
-def _marks(source: str, task: str, changed: int) -> pd.DataFrame:
-    """Return one row per clip of a task: its item and noise, and a column per system, 1 where it was right."""
-    del changed
-    rows = answers_to(source, task)
-    about = rows.drop_duplicates("clip_id").set_index("clip_id")[
-        ["item_id", "group", "task", "noise", "snr_db"]
-    ]
-    about["group"] = about["group"].where(about["group"] != "", about["item_id"])
-    return about.join(rows.pivot(index="clip_id", columns="system", values="correct").astype(float))
-
-
-def _published_difference(task: str, level: Level, first: str, second: str) -> Estimate:
-    gap = accuracy_of("published", task, level, first) - accuracy_of("published", task, level, second)
-    return Estimate(gap, math.nan, math.nan, 0, "published totals, no interval")
-
-
-def _undefined(note: str) -> Estimate:
-    return Estimate(math.nan, math.nan, math.nan, 0, "none", note)

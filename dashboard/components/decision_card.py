@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from dashboard.comparison import accuracy_of, difference, loudest_babble, matched_pairs
+from dashboard.comparison import Difference, accuracy_of, difference, loudest_babble, matched_pairs
 from dashboard.components.benchmark_marks import (
     ABSENT,
     between,
@@ -21,7 +21,6 @@ from dashboard.components.benchmark_marks import (
 )
 from dashboard.names import in_order, kind_name, kind_of, name_of, task_name
 from dashboard.tables import CLEAN, Level, at, table
-from engine.stats.intervals import Estimate
 
 NO_PAIR_KNOWN = (
     "No accuracy of a matched cascade is known here, so the difference that a choice makes cannot be said."
@@ -79,7 +78,8 @@ def meaning(source: str, task: str, level: Level, pair: tuple[str, str], choices
     gap = difference(source, task, level, first, second)
     where = f"On {task_name(task)} {level.phrase}"
     if not is_number(gap.value):
-        return f"{where}: {name_of(source, first)} and {name_of(source, second)} cannot be compared. {gap.note}".strip()
+        names = f"{name_of(source, first)} and {name_of(source, second)}"
+        return f"{where}: {names} cannot be compared; the tables hold no difference of the two."
     ahead, behind = (first, second) if gap.value >= 0 else (second, first)
     low, high = (gap.low, gap.high) if gap.value >= 0 else (-gap.high, -gap.low)
     points = f"{100 * abs(gap.value):.1f} points"
@@ -89,9 +89,9 @@ def meaning(source: str, task: str, level: Level, pair: tuple[str, str], choices
     return f"{where}, {size}{_certainty(low, high, gap)}{_time(source, choices, ahead, behind)}."
 
 
-def _certainty(low: float, high: float, gap: Estimate) -> str:
+def _certainty(low: float, high: float, gap: Difference) -> str:
     if not (is_number(low) and is_number(high)):
-        return "; no interval was published, so this may be chance" if "published" in gap.method else ""
+        return "; no interval is known, so this may be chance"
     interval = f" (95 % interval {signed(100 * low)} to {signed(100 * high)}, {count(gap.n, 'item group')})"
     return interval + (
         ": more than chance explains"

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from dashboard.comparison import Difference
 from dashboard.components.benchmark_marks import between, figure, signed
 from dashboard.figures.charts import GRID, TEXT
 from dashboard.figures.table import table_html
 from dashboard.names import kind_of, name_of
 from dashboard.tables import Level
-from engine.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ LEGEND = {
 FAINT = 0.3
 _SPREAD = 0.22  # of a step between levels, so that intervals stand beside each other
 
-Differences = Mapping[tuple[str, str], Sequence[Estimate]]
+Differences = Mapping[tuple[str, str], Sequence[Difference]]
 
 
 def accuracy_figure(

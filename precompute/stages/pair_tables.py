@@ -18,7 +18,7 @@ from engine.stats.agreement import (
     overlap_chance,
     overlap_null,
 )
-from engine.stats.intervals import Estimate, bootstrap_share, per_group
+from engine.stats.intervals import Estimate, bootstrap_mean, bootstrap_share, per_group
 from engine.stats.significance import benjamini_hochberg, mcnemar
 from precompute.stages.cells import Cell
 from precompute.stages.pairs import TWO_CHOICES, KindOf, MatchOf, Paired, pair_up, pairs_in
@@ -80,6 +80,7 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
     _, _, a_right, b_right = paired.labels
     only_a = sum(a and not b for a, b in zip(a_right, b_right, strict=True))
     only_b = sum(b and not a for a, b in zip(a_right, b_right, strict=True))
+    lead = _lead(paired, seed)
     votes = paired.votes()
     kappa_note = f"Kappa: {kappa.note}" if kappa.note else ""
     notes = [*_notes(paired, task), kappa_note, overlap_note]
@@ -101,6 +102,10 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "both_unparsed": sum(a is None and b is None for a, b in zip(*paired.labels[:2], strict=True)),
         **{name: classes[name] for name in _FIVE},
         **overlap,
+        "accuracy_difference": lead.value,
+        "accuracy_difference_low": lead.low,
+        "accuracy_difference_high": lead.high,
+        "accuracy_difference_mc_error": lead.mc_error,
         "mcnemar_b": only_a,
         "mcnemar_c": only_b,
         "mcnemar_p": mcnemar(only_a, only_b),
@@ -109,6 +114,14 @@ def _row(paired: Paired, task: str, cell: Cell, match: MatchOf, seed: int) -> di
         "votes_p": mcnemar(*votes),
         "note": " ".join(note for note in notes if note),
     }
+
+
+def _lead(paired: Paired, seed: int) -> Estimate:
+    """Return the accuracy of the first system minus that of the second on the clips that both answered."""
+    _, _, a_right, b_right = paired.labels
+    gaps = np.array(a_right, np.float64) - np.array(b_right, np.float64)
+    groups = per_group(paired.groups, np.stack([gaps, np.ones_like(gaps)], axis=1))
+    return bootstrap_mean(groups, seed=seed, within=(-1.0, 1.0))
 
 
 def _overlap_columns(paired: Paired, seed: int) -> dict[str, Any]:
