@@ -14,7 +14,7 @@ never give more than one character, for CTC merges repeats.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -31,6 +31,7 @@ from engine.audio import SAMPLE_RATE_HZ
 from engine.erasure import Moments
 from engine.results import LayerProof
 from engine.stats.intervals import Estimate, bootstrap, bootstrap_share, per_group
+from engine.stats.scores import assign_folds
 from engine.words import Ends, SpokenWord, overlapping
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz'")
@@ -107,14 +108,6 @@ class Fold:
 
     train: Bool[np.ndarray, "clips"]  # noqa: F821 - jaxtyping axis name
     test: Bool[np.ndarray, "clips"]  # noqa: F821
-
-
-def assign_folds(keys: Sequence[Hashable], n_folds: int, *, seed: int) -> ClipNumbers:
-    """Return a fold for each clip; equal keys share one, and folds hold nearly equally many keys."""
-    known = list(dict.fromkeys(keys))
-    order = np.random.default_rng(seed).permutation(len(known))
-    fold_of = {known[place]: rank % n_folds for rank, place in enumerate(order)}
-    return np.array([fold_of[key] for key in keys], dtype=np.int64)
 
 
 def grouped_folds(

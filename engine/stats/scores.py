@@ -1,18 +1,29 @@
-"""Scores of one system beside accuracy: macro-F1, the baseline that needs no ears, and word errors."""
+"""Scores of one system beside accuracy: macro-F1, the baseline that needs no ears, word errors; folds to score on."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
 
 # British to American words, one JSON object: openai/whisper's `whisper/normalizers/english.json` (MIT, Copyright (c)
 # 2022 OpenAI; as packed in whisper-normalizer 0.1.15). transformers has the normaliser and leaves this table out.
 SPELLINGS = Path(__file__).resolve().parents[2] / "assets" / "text" / "english_spellings.json"
 _APOSTROPHES = str.maketrans("\u2018\u2019\u02bc", "'''")
+
+
+def assign_folds(keys: Sequence[Hashable], n_folds: int, *, seed: int) -> Int[np.ndarray, "clips"]:  # noqa: F821 - jaxtyping axis name
+    """Return a fold for each clip; equal keys share one, and folds hold nearly equally many keys."""
+    known = list(dict.fromkeys(keys))
+    order = np.random.default_rng(seed).permutation(len(known))
+    fold_of = {known[place]: rank % n_folds for rank, place in enumerate(order)}
+    return np.array([fold_of[key] for key in keys], dtype=np.int64)
 
 
 def macro_f1(golds: Sequence[str], answers: Sequence[str | None]) -> float:

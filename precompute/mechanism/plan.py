@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine.ctranslate2_file import n_layers, read_arrays
 from engine.errors import ModelFilesError, UnknownKeyError
-from engine.probes import assign_folds
 from engine.request import CONDITIONS, erasers_folder
+from engine.stats.scores import assign_folds
 from engine.systems.catalogue import SYSTEMS, SystemSpec, n_layers_of
 from precompute import keys
 from precompute.clips import FULL_NOISE, Clip, spoken_clips

@@ -10,7 +10,6 @@ import pytest
 from engine import probes
 from engine.probes import (
     accuracy_score,
-    assign_folds,
     classify,
     decodability,
     decodability_by_clip,
@@ -19,6 +18,7 @@ from engine.probes import (
     r2_score,
     ridge_predictions,
 )
+from engine.stats.scores import assign_folds
 
 N_CLIPS, D_MODEL = 60, 12
 SENTENCES = [f"sentence {n % 20}" for n in range(N_CLIPS)]
