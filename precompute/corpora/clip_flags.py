@@ -11,7 +11,6 @@ from pathlib import Path
 
 from engine.audio import AudioClip, load_clip
 from engine.errors import ClipError
-from engine.hearing import speech_s
 from precompute.corpora.item import Item
 
 VERY_SHORT_S = 0.5  # ours: about one word; no source gives a limit
@@ -52,6 +51,8 @@ class ClipFlags:
 
 def flags_of(item_id: str, clip: AudioClip) -> ClipFlags:
     """Return the flags of a clip that could be loaded."""
+    from engine.hearing import speech_s  # torch: whoever reads flags alone does without
+
     return ClipFlags(
         item_id=item_id,
         duration_s=clip.duration_s,
