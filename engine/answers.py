@@ -234,18 +234,10 @@ def outcomes(
         answers: the parsed answer of every row.
         right_scores: log-probability of the right answer in every row, None where it is not known.
     """
-    results = []
+    results, found = [], arm_results(passed, edits, answers, right_scores)
     for index, (condition, eraser) in enumerate(bench.erasers.items()):
         rows = (0, 0, 0) if edits is None else (0, 1 + 2 * index, 2 + 2 * index)
-        arms = [
-            ArmResult(
-                answer=answers[row],
-                log_likelihood_change=passed.first_answer_scores[row] - passed.first_answer_scores[0],
-                right_log_likelihood_change=_difference(right_scores[row], right_scores[0]),
-                relative_change_of_state=edits.relative_change(row) if edits else 0.0,
-            )
-            for row in rows
-        ]
+        arms = [found[row] for row in rows]
         proof = eraser.proof.of_run(bench.layers, bench.method, bench.scope) if eraser.proof else None
         results.append(
             ErasureOutcome(
@@ -266,8 +258,20 @@ def outcomes(
     return tuple(results)
 
 
-def _difference(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def arm_results(
+    passed: Pass, edits: RowEdits | None, answers: Sequence[Answer], right_scores: Sequence[float | None]
+) -> list[ArmResult]:
+    """Return each row of a batch against its plain row 0; arguments as of `outcomes`."""
+    scores, plain = passed.first_answer_scores, right_scores[0]
+    return [
+        ArmResult(
+            answer=answers[row],
+            log_likelihood_change=scores[row] - scores[0],
+            right_log_likelihood_change=None if right is None or plain is None else right - plain,
+            relative_change_of_state=edits.relative_change(row) if edits else 0.0,
+        )
+        for row, right in enumerate(right_scores)
+    ]
 
 
 CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"

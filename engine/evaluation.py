@@ -9,9 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from engine.errors import ModelFilesError
 from engine.systems.catalogue import get_pair, get_spec, revision_in, transcriber_name
@@ -47,6 +49,15 @@ class HumanError:
     n_clips: int
     n_speakers: int
 
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> HumanError:
+        """Return one row; raises ValueError where it holds no value, or no such kind of slice."""
+        value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
+        if value is None or row["slice_kind"] not in SLICE_KINDS:
+            raise ValueError("no value, or no such kind of slice")
+        texts = (row[name] for name in ("system", "measure", "corpus", "slice_kind", "slice"))
+        return cls(*texts, value, low, high, int(row["n_clips"]), int(row["n_speakers"]))
+
     @property
     def is_mean(self) -> bool:
         """Whether it is the mean of the corpora's word error rates, the one figure that stands for a system."""
@@ -60,45 +71,7 @@ def human_errors(key: str, models: Path = MODELS) -> tuple[HumanError, ...]:
         ModelFilesError: the table is damaged or has other columns.
     """
     file = models / key / HUMAN_FILE
-    return _read_human(file, file.stat().st_mtime_ns) if file.is_file() else ()
-
-
-@lru_cache(maxsize=8)
-def _read_human(file: Path, _modified: int) -> tuple[HumanError, ...]:
-    reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"), newline=""))
-    wanted = [field.name for field in fields(HumanError)]
-    if list(reader.fieldnames or ()) != wanted:
-        raise ModelFilesError(f"{file.name} does not have the columns {', '.join(wanted)}; {REMEDY}.")
-    rows = []
-    for number, row in enumerate(reader, 1):
-        try:
-            rows.append(_row(row))
-        except (TypeError, ValueError) as error:
-            raise ModelFilesError(f"{file.name}, row {number}, does not hold a figure; {REMEDY}.") from error
-    return tuple(rows)
-
-
-def _row(row: dict[str, str]) -> HumanError:
-    value, low, high = (_human_number(row[name]) for name in ("value", "low", "high"))
-    if value is None or row["slice_kind"] not in SLICE_KINDS:
-        raise ValueError("no value, or no such kind of slice")
-    return HumanError(
-        row["system"],
-        row["measure"],
-        row["corpus"],
-        row["slice_kind"],
-        row["slice"],
-        value,
-        low,
-        high,
-        int(row["n_clips"]),
-        int(row["n_speakers"]),
-    )
-
-
-def _human_number(text: str) -> float | None:
-    number = float(text) if text else math.nan
-    return number if math.isfinite(number) else None
+    return _read(file, file.stat().st_mtime_ns, HumanError, f"; {REMEDY}.") if file.is_file() else ()
 
 
 FILE_NAME = "evaluation.csv"
@@ -129,11 +102,26 @@ class Figure:
     high: float | None
     revisions: str
 
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> Figure:
+        """Return one row; raises ValueError where a field is empty, or no number or interval where one belongs."""
+        value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
+        n_items, numbers = int(row["n_items"]), (row["value"], row["low"], row["high"])
+        if not all(row.values()) or any(math.isinf(float(number)) for number in numbers):
+            raise ValueError("an empty field, or an infinite figure")
+        if n_items < 1 or (low is not None and high is not None and low > high):
+            raise ValueError("no items, or an interval from high to low")
+        texts = (row[name] for name in ("measure", "task", "system", "voices"))
+        return cls(*texts, n_items, value, low, high, row["revisions"])
+
     def with_interval(self) -> str:
         """Return "0.81 [0.76, 0.85]", or "not defined"."""
         if self.value is None or self.low is None or self.high is None:
             return "not defined"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+Row = TypeVar("Row", HumanError, Figure)
 
 
 def read_figures(file: Path) -> tuple[Figure, ...]:
@@ -146,57 +134,41 @@ def read_figures(file: Path) -> tuple[Figure, ...]:
         modified = file.stat().st_mtime_ns
     except OSError as error:
         raise ModelFilesError(f"There is no readable {file.name}. {_remedy(file)}") from error
-    return _read(file, modified)
+    return _read(file, modified, Figure, f". {_remedy(file)}")
 
 
-@lru_cache(maxsize=4)
-def _read(file: Path, _modified: int) -> tuple[Figure, ...]:
+@lru_cache(maxsize=12)
+def _read(file: Path, _modified: int, row_class: type[Row], remedy: str) -> tuple[Row, ...]:
+    """Return the rows of a table; `remedy` ends the sentence of an error."""
     try:
         text = file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelFilesError(f"{file.name} is not a readable table. {_remedy(file)}") from error
+        raise ModelFilesError(f"{file.name} is not a readable table{remedy}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    wanted = [field.name for field in fields(Figure)]
+    wanted = [field.name for field in fields(row_class)]
     if list(reader.fieldnames or ()) != wanted:
-        raise ModelFilesError(f"{file.name} does not have the columns {', '.join(wanted)}. {_remedy(file)}")
+        raise ModelFilesError(f"{file.name} does not have the columns {', '.join(wanted)}{remedy}")
     # The writer ends every row; a number that was cut in two could still be read as another number.
     if not text.endswith("\n"):
-        raise ModelFilesError(f"{file.name} ends in the middle of a row. {_remedy(file)}")
-    figures = []
+        raise ModelFilesError(f"{file.name} ends in the middle of a row{remedy}")
+    rows: list[Row] = []
     try:
         for row in reader:
-            figures.append(_figure(row))
+            if len(row) != len(wanted) or None in row.values():
+                raise ValueError("fields are missing or left over")
+            rows.append(row_class.of(row))
     except (csv.Error, ValueError) as error:
-        place = f"{file.name}, row {len(figures) + 1}"
-        raise ModelFilesError(f"{place}, does not hold a figure. {_remedy(file)}") from error
-    return tuple(figures)
+        raise ModelFilesError(f"{file.name}, row {len(rows) + 1}, does not hold a figure{remedy}") from error
+    return tuple(rows)
 
 
 def _remedy(file: Path) -> str:
     return f'Restore it, or run "python -m precompute evaluate --out assets/models/{file.name}".'
 
 
-def _figure(row: dict[str, str]) -> Figure:
-    """Read one row.
-
-    Raises:
-        ValueError: too few or too many fields, no number where one belongs, or no interval.
-    """
-    if len(row) != len(fields(Figure)) or not all(row.values()):
-        raise ValueError("fields are missing, empty or left over")
-    n_items = int(row["n_items"])
-    value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
-    if n_items < 1 or (low is not None and high is not None and low > high):
-        raise ValueError("no items, or an interval from high to low")
-    texts = (row["measure"], row["task"], row["system"], row["voices"])
-    return Figure(*texts, n_items, value, low, high, row["revisions"])
-
-
 def _number(text: str) -> float | None:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("an infinite figure")
-    return None if math.isnan(number) else number
+    number = float(text) if text else math.nan
+    return number if math.isfinite(number) else None
 
 
 def revisions_of(pair: str, models: Path = MODELS) -> str:

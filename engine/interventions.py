@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.answers import answer_arms, hear
+from engine.answers import answer_arms, arm_results, hear
 from engine.checks import batch_is_exact
 from engine.erasure import Eraser, bare_eraser, fit_leace, load_eraser, match_changes
 from engine.errors import UnknownKeyError
@@ -311,17 +311,7 @@ def answer_pass(
     passed, answers, right = answer_arms(
         system, prepared, question, gold=gold, edits=edits, batched=batched, record=False
     )
-    scores, before = passed.first_answer_scores, right[0]
-    results = [
-        ArmResult(
-            answer=answers[row],
-            log_likelihood_change=scores[row] - scores[0],
-            right_log_likelihood_change=None if after is None or before is None else after - before,
-            relative_change_of_state=edits.relative_change(row),
-        )
-        for row, after in enumerate(right)
-    ]
-    return results, edits
+    return arm_results(passed, edits, answers, right), edits
 
 
 @using()

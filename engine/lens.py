@@ -532,12 +532,3 @@ def score_end(scores: Float[Tensor, "scores"], n_begin: int) -> EndScore:  # noq
     """
     end = scores[n_begin - 1 :]
     return EndScore(float(end.sum()), len(end))
-
-
-def join_units(begin: Sequence[int], end: Sequence[int]) -> tuple[list[int], int]:
-    """Return units of a beginning and an end as one row, and how many are the beginning's.
-
-    Units never stand twice in a row, so an end that begins with the beginning's last unit loses that one.
-    """
-    rest = list(end[1:]) if begin and end and begin[-1] == end[0] else list(end)
-    return [*begin, *rest], len(begin)

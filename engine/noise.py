@@ -16,10 +16,11 @@ import hashlib
 import math
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -43,6 +44,7 @@ ROOM_FIRST_ECHO_S = 0.0025
 _BABBLE_FOLDER = Path(__file__).parent.parent / "assets" / "babble"
 
 Samples = Float[np.ndarray, " samples"]
+Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
@@ -180,18 +182,28 @@ def _white(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
 
 def _babble(n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
     """Three to seven talkers of equal energy within the clip."""
-    talkers = _talkers()
+    talkers = [(talker.name, talker.samples) for talker in _talkers()]
+    total, parts = _summed(talkers, n_samples, rng, _piece)
+    return total, f"babble of {len(parts)} talkers: {', '.join(parts)}"
+
+
+def _summed(
+    sources: Sequence[tuple[str, Source]],
+    n_samples: int,
+    rng: np.random.Generator,
+    piece_of: Callable[[Source, int, np.random.Generator], tuple[Samples, str]],
+) -> tuple[Samples, list[str]]:
+    """Return pieces of some of these sources, summed at equal energy, and the name and the place of each."""
     low, high = TALKERS_RANGE
-    chosen = rng.permutation(len(talkers))[: rng.integers(low, high, endpoint=True)]
-    total = np.zeros(n_samples)
-    parts = []
+    chosen = rng.permutation(len(sources))[: rng.integers(low, high, endpoint=True)]
+    total, parts = np.zeros(n_samples), []
     for index in chosen:
-        talker = talkers[index]
-        piece, where = _piece(talker.samples, n_samples, rng)
+        name, source = sources[index]
+        piece, where = piece_of(source, n_samples, rng)
         # A very short piece may fall into a pause; silence then stays silence.
         total += piece / max(float(np.std(piece)), SILENT_PEAK)
-        parts.append(f"{talker.name} {where}")
-    return total, f"babble of {len(parts)} talkers: {', '.join(parts)}"
+        parts.append(f"{name} {where}")
+    return total, parts
 
 
 _MAKERS: dict[str, Callable[[int, np.random.Generator], tuple[Samples, str]]] = {
@@ -321,25 +333,14 @@ def add_babble(clip: AudioClip, musan: Musan, snr_db: float, seed: int) -> Noisy
 
 def draw_babble(musan: Musan, n_samples: int, seed: int) -> AudioClip:
     """Return babble of three to seven tracks of equal energy; its name lists them and where each starts."""
-    rng = np.random.default_rng(seed)
-    low, high = TALKERS_RANGE
-    chosen = rng.permutation(len(musan.tracks))[: rng.integers(low, high, endpoint=True)]
-    total = np.zeros(n_samples)
-    parts = []
-    for index in chosen:
-        track = musan.tracks[index]
-        piece, start = _track_piece(track, n_samples, rng)
-        # A short piece may fall into a pause; silence then stays silence.
-        total += piece / max(float(np.std(piece)), SILENT_PEAK)
-        parts.append(f"{track.stem} from {start / SAMPLE_RATE_HZ:.2f} s")
+    tracks = [(track.stem, track) for track in musan.tracks]
+    total, parts = _summed(tracks, n_samples, np.random.default_rng(seed), _track_piece)
     total /= max(float(np.max(np.abs(total))), 1.0)
     return AudioClip(total.astype(np.float32), f"MUSAN babble of {len(parts)}: {', '.join(parts)}")
 
 
-def _track_piece(
-    track: Path, n_samples: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, " samples"], int]:
-    """Return a piece of a track from a random start, repeated when the track is shorter, and its start.
+def _track_piece(track: Path, n_samples: int, rng: np.random.Generator) -> tuple[Samples, str]:
+    """Return a piece of a track from a random start, repeated when the track is shorter, and where it starts.
 
     Only the piece is read: tracks last many minutes.
     """
@@ -352,4 +353,4 @@ def _track_piece(
             found = file.read(n_samples, dtype="float64")
     except (soundfile.LibsndfileError, OSError) as error:
         raise NoiseError(f"MUSAN: {track.stem} cannot be read; {_REMEDY} anew.") from error
-    return np.resize(found, n_samples), start
+    return np.resize(found, n_samples), f"from {start / SAMPLE_RATE_HZ:.2f} s"

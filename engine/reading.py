@@ -15,6 +15,11 @@ from typing import Any
 
 from engine.words import Token, normalise, tokens_of
 
+
+def _all_of(text: str, between: str | None = None) -> set[str]:
+    return set(text.split(between))
+
+
 # Other names of the labels of closed questions, folded; a name that is itself a label of the question is not taken.
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "sci/tech": (
@@ -34,171 +39,31 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "woman": ("female",),
 }
 
-_DENIALS = {
-    *(
-        "not",
-        "no",
-        "never",
-        "none",
-        "neither",
-        "nor",
-        "non",
-        "nope",
-        "nothing",
-        "nobody",
-        "nowhere",
-        "without",
-    ),
-    *(
-        "cannot",
-        "hardly",
-        "barely",
-        "scarcely",
-        "rarely",
-        "seldom",
-        "unlike",
-        "except",
-        "excluding",
-        "unlikely",
-    ),
-    *(
-        "lack",
-        "lacks",
-        "lacked",
-        "lacking",
-        "absent",
-        "absence",
-        "devoid",
-        "minus",
-        "zero",
-        "less",
-        "least",
-        "beyond",
-    ),
-    *(
-        "fail",
-        "fails",
-        "failed",
-        "false",
-        "falsely",
-        "wrong",
-        "incorrect",
-        "incorrectly",
-        "wrongly",
-        "inaccurate",
-    ),
-    *(
-        "doubt",
-        "doubtful",
-        "doubts",
-        "deny",
-        "denies",
-        "denied",
-        "reject",
-        "rejects",
-        "rejected",
-        "exclude",
-        "excludes",
-    ),
-    *(
-        "excluded",
-        "eliminate",
-        "eliminates",
-        "eliminated",
-        "ruled",
-        "rule",
-        "avoid",
-        "avoids",
-        "avoided",
-        "refuse",
-    ),
-    *(
-        "refuses",
-        "opposite",
-        "contrary",
-        "reverse",
-        "inverse",
-        "anything",
-        "hard",
-        "difficult",
-        "impossible",
-        "unclear",
-    ),
-    *(
-        "uncertain",
-        "unsure",
-        "ain't",
-        "isnt",
-        "arent",
-        "wasnt",
-        "werent",
-        "dont",
-        "doesnt",
-        "didnt",
-        "cant",
-        "couldnt",
-    ),
-    *("wouldnt", "shouldnt", "wont", "hasnt", "havent", "aint", "stop", "stops", "stopped", "free", "short"),
-    *(
-        "isn",
-        "aren",
-        "wasn",
-        "weren",
-        "doesn",
-        "didn",
-        "couldn",
-        "wouldn",
-        "few",
-        "un",
-        "anti",
-        "pseudo",
-        "quasi",
-    ),
-    # Said of a feeling that is shown and not had.
-    *(
-        "pretend",
-        "pretends",
-        "pretending",
-        "pretended",
-        "feign",
-        "feigns",
-        "feigned",
-        "feigning",
-        "fake",
-        "fakes",
-    ),
-    *("faking", "faked", "mock", "mocking", "faux", "supposedly", "ostensibly", "superficially"),
-    # In a language that the question was not asked in.
-    *("nicht", "kein", "keine", "keinen", "pas", "nao", "niet", "geen", "inte", "ikke", "nie", "nem"),
-}
+# Denials and doubts, what is said of a feeling that is shown and not had, and denials in a language that the question
+# was not asked in.
+_DENIALS = _all_of(
+    """
+    not no never none neither nor non nope nothing nobody nowhere without cannot hardly barely scarcely rarely
+    seldom unlike except excluding unlikely lack lacks lacked lacking absent absence devoid minus zero less
+    least beyond fail fails failed false falsely wrong incorrect incorrectly wrongly inaccurate doubt doubtful
+    doubts deny denies denied reject rejects rejected exclude excludes excluded eliminate eliminates
+    eliminated ruled rule avoid avoids avoided refuse refuses opposite contrary reverse inverse anything hard
+    difficult impossible unclear uncertain unsure ain't isnt arent wasnt werent dont doesnt didnt cant couldnt
+    wouldnt shouldnt wont hasnt havent aint stop stops stopped free short isn aren wasn weren doesn didn
+    couldn wouldn few un anti pseudo quasi pretend pretends pretending pretended feign feigns feigned feigning
+    fake fakes faking faked mock mocking faux supposedly ostensibly superficially nicht kein keine keinen pas
+    nao niet geen inte ikke nie nem
+    """
+)
 _IF = {"if", "whether", "unless", "were", "would've", "might've", "could've"}
 _DENYING_PAIRS = {
-    *(
-        ("rather", "than"),
-        ("instead", "of"),
-        ("other", "than"),
-        ("opposed", "to"),
-        ("far", "from"),
-        ("but", "for"),
-    ),
-    *(
-        ("yet", "to"),
-        ("used", "to"),
-        ("too", "to"),
-        ("as", "if"),
-        ("as", "though"),
-        ("all", "but"),
-        ("supposed", "to"),
-    ),
-    *(
-        ("could", "have"),
-        ("would", "have"),
-        ("should", "have"),
-        ("so", "called"),
-        ("out", "of"),
-        ("who", "would"),
-    ),
-    *(("the", "word"), ("the", "words"), ("the", "phrase"), ("the", "term")),
+    tuple(pair.split())
+    for pair in _all_of(
+        "rather than, instead of, other than, opposed to, far from, but for, yet to, used to, too to, as if, "
+        "as though, all but, supposed to, could have, would have, should have, so called, out of, who would, "
+        "the word, the words, the phrase, the term",
+        ", ",
+    )
 }
 _CERTAIN = re.compile(
     r"\b(?:no|without(?: any| a)?|beyond(?: any| a)?) (?:doubt|question)\b|\bnot only\b(?! not)", re.I
@@ -206,86 +71,20 @@ _CERTAIN = re.compile(
 # "but" opens a clause anywhere, the others at its head only: "not so positive", "not yet positive".
 _TURNS = {"but", "however", "instead", "rather", "so", "therefore", "thus", "hence", "then", "consequently"}
 _REASONS = {"because", "since", "although", "though", "while", "whereas", "given", "despite", "due"}
-_SUBJECTS = {
-    *(
-        "it",
-        "it's",
-        "its",
-        "this",
-        "that's",
-        "he",
-        "he's",
-        "she",
-        "she's",
-        "they",
-        "they're",
-        "i'd",
-        "speaker",
-        "tone",
-    ),
-    *(
-        "reviewer",
-        "review",
-        "sentiment",
-        "emotion",
-        "topic",
-        "answer",
-        "voice",
-        "clip",
-        "statement",
-        "sentence",
-    ),
-}
+_SUBJECTS = _all_of(
+    """
+    it it's its this that's he he's she she's they they're i'd speaker tone reviewer review sentiment emotion
+    topic answer voice clip statement sentence
+    """
+)
 _HANGS_ON = {"that", "whether", "if", "to", "as", "of", "like", "than"}
-_ASIDE = {
-    *(
-        "really",
-        "at",
-        "all",
-        "definitely",
-        "absolutely",
-        "certainly",
-        "i",
-        "think",
-        "do",
-        "don't",
-        "so",
-        "it",
-        "is",
-        "one",
-    ),
-    *(
-        "this",
-        "that",
-        "quite",
-        "way",
-        "much",
-        "the",
-        "answer",
-        "option",
-        "choice",
-        "present",
-        "detected",
-        "found",
-        "none",
-    ),
-    *(
-        "far",
-        "from",
-        "as",
-        "if",
-        "no",
-        "be",
-        "would",
-        "isn't",
-        "case",
-        "here",
-        "sorry",
-        "wait",
-        "correct",
-        "right",
-    ),
-}
+_ASIDE = _all_of(
+    """
+    really at all definitely absolutely certainly i think do don't so it is one this that quite way much the
+    answer option choice present detected found none far from as if no be would isn't case here sorry wait
+    correct right
+    """
+)
 _NOUGHT = {"low", "na", "n/a", "null", "minimal"}
 _CLAUSE_MARKS = frozenset(',;:()[]{}"“”«»—–|=…、，；：（）')
 _ENDS = frozenset(".!?\n。！？")
@@ -327,41 +126,12 @@ _LATEX = re.compile(r"\\[A-Za-z]+\s*\{([^{}]*)\}")
 _MATHS = re.compile(r"\$\$?([^$\n]+?)\$\$?|\\[(\[](.+?)\\[)\]]", re.DOTALL)
 _LINE_SIGN = re.compile(r"^[ \t]*(?:#{1,6}|>+|[-*+•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 
-_ANSWER_KEYS = {
-    *(
-        "answer",
-        "final_answer",
-        "finalanswer",
-        "final answer",
-        "label",
-        "prediction",
-        "class",
-        "category",
-        "choice",
-    ),
-    *(
-        "option",
-        "result",
-        "output",
-        "response",
-        "sentiment",
-        "topic",
-        "emotion",
-        "speaker",
-        "gender",
-        "classification",
-    ),
-    *(
-        "predicted_label",
-        "selected",
-        "selection",
-        "correct_answer",
-        "correct answer",
-        "tone",
-        "style",
-        "value",
-    ),
-}
+_ANSWER_KEYS = _all_of(
+    "answer, final_answer, finalanswer, final answer, label, prediction, class, category, choice, option, "
+    "result, output, response, sentiment, topic, emotion, speaker, gender, classification, "
+    "predicted_label, selected, selection, correct_answer, correct answer, tone, style, value",
+    ", ",
+)
 
 _WONT = r"(?:can't|cannot|can not|could not|couldn't|won't|will not|am not able to|am unable to|do not have the \w+ to|don't have the \w+ to|lack the \w+ to|'m not able to|'m unable to)"  # noqa: E501
 _DOING = (

@@ -16,14 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.columns import (
-    _PARQUET,
-    _STATUS_COLUMNS,
-    KEYS,
-    TABLES,
-    Column,
-    DType,
-)
+from engine.columns import ALLOWED, FILES, KEYS, TABLES, Column, DType
 from engine.errors import TableError, UnknownKeyError
 
 if TYPE_CHECKING:
@@ -229,7 +222,7 @@ def columns_of(name: str) -> tuple[Column, ...]:
 
 def file_of(folder: Path, name: str) -> Path:
     """Return where a results folder keeps this table."""
-    return folder / _PARQUET.get(name, f"tables/{name}.csv")
+    return folder / FILES.get(name, f"tables/{name}.csv")
 
 
 def validate(frame: pd.DataFrame, name: str, *, file: str = "") -> None:
@@ -247,8 +240,8 @@ def validate(frame: pd.DataFrame, name: str, *, file: str = "") -> None:
     check_columns(frame, columns_of(name), file)
     if frame.duplicated(list(KEYS[name])).any():
         raise TableError(f"{file} has the same row twice; make it again.")
-    if name in _STATUS_COLUMNS:
-        column, allowed = _STATUS_COLUMNS[name]
+    if name in ALLOWED:
+        column, allowed = ALLOWED[name]
         strange = sorted(set(frame[column]) - set(allowed))
         if strange:
             raise TableError(f'{file} has "{strange[0][:40]}" as {column}; allowed: {", ".join(allowed)}.')

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.columns import CLAIMS_WORDS, INTERLEAVED_WORDS, KEYS, MECHANISM_WORDS, TABLES
+from engine.columns import ALLOWED, KEYS, TABLES
 from engine.errors import TableError, UnknownKeyError
 from engine.tables import columns_of, read_table, validate, write_table
 
@@ -29,13 +29,8 @@ ISSUE = {
 
 def a_row(name: str, **changes: object) -> dict[str, object]:
     row: dict[str, object] = {column.name: EXAMPLE[column.dtype] for column in TABLES[name]}
-    if name == "answers":
-        row |= {"label_status": "parsed"}
-    if name == "shared_errors":
-        row |= {"kind": "asr"}
-    allowed_words = MECHANISM_WORDS | INTERLEAVED_WORDS | CLAIMS_WORDS
-    if name in allowed_words:
-        column, allowed = allowed_words[name]
+    if name in ALLOWED:
+        column, allowed = ALLOWED[name]
         row |= {column: allowed[0]}
     return row | changes
 

@@ -1,4 +1,4 @@
-"""Scores of spoken ends: against the model's own probabilities, by hand, and joined without a repeated unit."""
+"""Scores of spoken ends: against the model's own probabilities, and by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.generate import read_states
-from engine.lens import EndScore, join_units, log_probabilities, score_end
+from engine.lens import EndScore, log_probabilities, score_end
 from tests.engine.planted_phases import N_LAYERS, PlantedPhases, draw_planted_clips
 
 
@@ -25,9 +25,3 @@ def test_the_end_is_what_stands_behind_the_beginning() -> None:
     """Of five units two are the beginning: of the four scores the last three are the end's."""
     it = score_end(torch.tensor([-9.0, -1.0, -2.0, -3.0]), 2)
     assert it == EndScore(-6.0, 3) and it.per_unit == pytest.approx(-2.0)
-
-
-def test_a_unit_never_stands_twice_in_a_row() -> None:
-    assert join_units([1, 2], [2, 3]) == ([1, 2, 3], 2)
-    assert join_units([1, 2], [3, 2]) == ([1, 2, 3, 2], 2)
-    assert join_units([], [2]) == ([2], 0)
