@@ -1,10 +1,22 @@
-"""Erasers: the LEACE guarantee on planted data, fair random controls, and files that must be refused."""
+"""Erasers: the LEACE guarantee on planted data, fair random controls, and files that must be refused.
+
+The guarantee of LEACE on planted data, and its own refusal where the guarantee does not hold.
+
+Facts about moments: shards in any order, summed in any grouping, give what one pass over all rows gives.
+
+Facts about the control of equal change: as far as the eraser, in the random subspace, at equal rank.
+
+Facts about fitting erasers: a fit that anyone can make again, and a proof that is kept whole.
+"""
 
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import pytest
@@ -13,22 +25,35 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine import erasure
 from engine.erasure import (
     EDITED_STATES,
     PLAIN_STATES,
     Eraser,
     Leace,
+    MatchedStep,
+    Moments,
     cross_correlation,
     fit_leace,
+    leace_of,
     load_eraser,
+    match_changes,
     random_subspace,
 )
 from engine.errors import ErasureError, UnknownKeyError
-from engine.generate import read_states
-from engine.hooks import Projection, RowEdits
+from engine.generate import read_states, run_arms
+from engine.hooks import GROUPS, Projection, RowEdits
+from engine.probes import fit_ridge
 from engine.request import CONDITIONS, FORMAT, Method, available_conditions, eraser_file, preset_layers
+from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
-from tests.engine.tiny_systems import labelled
+from engine.voice import is_available
+from precompute.mini.ctc_head import CtcHead
+from precompute.mini.fit_erasers import TARGETS, choose_first_words, draw_recipes, fit_and_prove, label_clips
+from precompute.mini.sentence import Sentence
+from precompute.mini.transcriber import CHARACTERS
+from precompute.mini.voices import train_voices
+from tests.engine.tiny_systems import D_AUDIO, labelled
 
 PAIR = "mini-ultravox"
 D_MODEL, N_CLASSES, N_ROWS = 16, 3, 900
@@ -287,3 +312,237 @@ def test_a_record_written_by_fitting_is_plain_json(models_with_erasers: Path, ul
         metadata = stored.metadata()
     assert metadata["format"] == FORMAT and metadata["fingerprint"] == ultravox.fingerprint
     assert json.loads(metadata["record"])["targets"] == ["pitch", "energy"]
+
+
+def planted_of_leace() -> tuple[Tensor, Tensor]:
+    """Three classes whose means lie three standard deviations apart, in eight dimensions."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(3, (500,), generator=generator)
+    noise = torch.randn(500, 8, generator=generator)
+    return (3.0 * torch.eye(8)[:3][labels] + noise).double(), torch.eye(3)[labels].double()
+
+
+def test_the_erased_states_are_uncorrelated_with_the_concept_and_were_correlated_before() -> None:
+    x, z = planted_of_leace()
+    erase = fit_leace(x, z)
+    assert cross_correlation(x, z) > 0.5
+    assert cross_correlation(erase(x), z) < 1e-9
+
+
+def test_the_rank_is_the_classes_less_one_the_mean_stays_and_twice_is_once() -> None:
+    x, z = planted_of_leace()
+    erase = fit_leace(x, z)
+    assert erase.right.shape == (2, 8) and erase.left.shape == (8, 2)
+    torch.testing.assert_close(erase(x).mean(0), x.mean(0))
+    torch.testing.assert_close(erase(erase(x)), erase(x))
+
+
+def test_it_is_the_closed_form_of_the_theorem() -> None:
+    """The slow reference: whiten, project out the whitened cross-covariance, and undo the whitening (theorem 4.2)."""
+    x, z = planted_of_leace()
+    mean = x.mean(0)
+    centred, labels = x - mean, z - z.mean(0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))
+    whiten, unwhiten = (vectors * values**power @ vectors.T for power in (-0.5, 0.5))
+    directions, sizes, _ = torch.linalg.svd(whiten @ centred.T @ labels / len(x), full_matrices=False)
+    directions = directions[:, sizes > 1e-9]
+    expected = x - centred @ (unwhiten @ directions @ directions.T @ whiten).T
+    torch.testing.assert_close(fit_leace(x, z)(x), expected, atol=1e-8, rtol=0)
+
+
+def test_a_fit_that_leaks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coarse tolerance drops a direction that the concept needs: here every one but the first."""
+    monkeypatch.setattr(erasure, "SVD_TOLERANCE", 0.99)
+    with pytest.raises(AssertionError, match="still correlate"):
+        fit_leace(*planted_of_leace())
+
+
+def test_correlation_by_hand() -> None:
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]).double()
+    z = torch.tensor([[2.0], [4.0], [6.0]]).double()
+    # n - 1 under the standard deviations and n under the mean leave (n - 1) / n of a perfect correlation.
+    assert cross_correlation(x, z) == pytest.approx(2 / 3)
+
+
+FAR = 1e4  # a mean that dwarfs the spread: sums of squares, subtracted in the end, would lose it
+
+
+def rows(n: int = 700, far: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Three classes that shift eight dimensions of noise."""
+    generator = torch.Generator().manual_seed(7)
+    z = torch.eye(3, dtype=torch.float64)[torch.randint(3, (n,), generator=generator)]
+    noise = torch.randn(n, 8, generator=generator, dtype=torch.float64)
+    return far + 2.0 * torch.nn.functional.pad(z, (0, 5)) + noise, z
+
+
+def sharded(x: Tensor, z: Tensor, seed: int) -> Moments:
+    """Uneven shards, one of a single row, added up in an order of their own."""
+    cuts = [1, 2, 130, 131, 400]
+    shards = list(zip(x.tensor_split(cuts), z.tensor_split(cuts), strict=True))
+    random.Random(seed).shuffle(shards)
+    return reduce(add, (Moments.of(*shard) for shard in shards))
+
+
+def assert_alike(found: Moments, expected: Moments, rtol: float) -> None:
+    assert found.n == expected.n
+    for name in ("mean_x", "mean_z", "xx", "xz"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert a.dtype == torch.float64
+        assert (a - b).abs().max() <= rtol * b.abs().max(), name
+
+
+def test_two_rows_by_hand() -> None:
+    x, z = torch.tensor([[1.0, 0.0], [3.0, 4.0]]), torch.tensor([[0.0], [1.0]])
+    both = Moments.of(x[:1], z[:1]) + Moments.of(x[1:], z[1:])
+    assert both.n == 2 and both.mean_x.tolist() == [2.0, 2.0] and both.mean_z.tolist() == [0.5]
+    assert both.xx.tolist() == [[2.0, 4.0], [4.0, 8.0]] and both.xz.tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("far", [0.0, FAR])
+def test_shards_in_any_order_give_the_single_pass(seed: int, far: float) -> None:
+    """Rounding of the means, of size far * 2e-16, is all that may differ beside the sums' own."""
+    x, z = rows(far=far)
+    assert_alike(sharded(x, z, seed), Moments.of(x, z), 1e-13 + far * 1e-14)
+
+
+def test_grouping_does_not_matter() -> None:
+    x, z = rows()
+    a, b, c = (Moments.of(*shard) for shard in zip(x.split(300), z.split(300), strict=True))
+    assert_alike((a + b) + c, a + (b + c), 1e-13)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fits_from_shards_are_those_from_all_rows(seed: int) -> None:
+    x, z = rows()
+    moments = sharded(x, z, seed)
+    whole, parts = fit_leace(x, z), leace_of(moments)
+    assert whole.right.shape == parts.right.shape
+    torch.testing.assert_close(parts(x), whole(x), rtol=0, atol=1e-11)
+    for found, expected in zip(fit_ridge(moments, 1e-3), fit_ridge(Moments.of(x, z), 1e-3), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_float32_states_are_summed_in_float64() -> None:
+    x, z = rows()
+    assert_alike(Moments.of(x.float(), z.float()), Moments.of(x.float().double(), z), 0.0)
+
+
+D_MODEL_MATCHED_STEP = 24
+
+
+def control() -> Projection:
+    basis = random_subspace(D_MODEL_MATCHED_STEP, 3, 2)
+    return Projection(basis, basis.T)
+
+
+def states() -> torch.Tensor:
+    return 5 * torch.randn(7, 11, D_MODEL_MATCHED_STEP, generator=torch.Generator().manual_seed(3))
+
+
+SHARE = 0.4
+
+
+def test_each_state_moves_by_its_share() -> None:
+    x, step = states(), match_changes({4: control()}, {4: {"audio": SHARE}})[4]["audio"]
+    moved = (step(x) - x).norm(dim=-1) / x.norm(dim=-1)
+    torch.testing.assert_close(moved, torch.full_like(moved, SHARE), rtol=1e-4, atol=1e-5)
+    plain = (control()(x) - x).norm(dim=-1) / x.norm(dim=-1)
+    assert (plain - SHARE).abs().mean() > 0.1 * SHARE, "a control of equal rank alone does not"
+
+
+def test_it_moves_along_the_random_directions_only_and_keeps_their_rank() -> None:
+    x, step = states(), match_changes({0: control()}, {0: {"audio": SHARE}})[0]["audio"]
+    moved = (step(x) - x).reshape(-1, D_MODEL_MATCHED_STEP)
+    basis = control().left
+    torch.testing.assert_close(moved @ basis @ basis.T, moved, atol=1e-4, rtol=1e-4)
+    assert (
+        isinstance(step, MatchedStep)
+        and step.rank == 3
+        and int(torch.linalg.matrix_rank(moved, tol=1e-3)) == 3
+    )
+
+
+def test_a_state_that_the_random_directions_do_not_see_stays() -> None:
+    step = MatchedStep(
+        torch.eye(D_MODEL_MATCHED_STEP)[:, :1], torch.eye(D_MODEL_MATCHED_STEP)[:1], share=SHARE
+    )
+    flat = states()
+    flat[..., 0] = 0.0
+    torch.testing.assert_close(step(flat), flat)
+    assert torch.isfinite(step(torch.zeros(2, D_MODEL_MATCHED_STEP))).all()
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_each_group_of_positions_moves_as_far_as_under_the_eraser(
+    ultravox: Ultravox, prepared: Prepared, models_with_erasers: Path, *, batched: bool
+) -> None:
+    """The eraser moved the prompt's text by .61 and the audio by .38, and the control both by .43."""
+    eraser = load_eraser("mini-ultravox", "text", ultravox.fingerprint, models_with_erasers)
+    layers, n_prompt = (1, 2, 3), prepared.embeddings.shape[1]
+    erased = RowEdits([None, eraser.projections(layers, "linear")], prepared.span, n_prompt, "all")
+    run_arms(ultravox, prepared, edits=erased, continuations=("queen",), max_new_tokens=3, batched=batched)
+    shares = erased.change_by_group(1)
+    assert all(set(shares[layer]) == set(GROUPS) for layer in layers)
+    far = [abs(shares[layer]["audio"] - shares[layer]["prompt text"]) for layer in layers]
+    assert max(far) > 0.05, "where both groups move alike, a match of the average would pass as well"
+    steps = match_changes(eraser.random_control(layers, "linear", 0), shares)
+    matched = RowEdits([None, steps], prepared.span, n_prompt, "all")
+    run_arms(ultravox, prepared, edits=matched, continuations=("queen",), max_new_tokens=3, batched=batched)
+    for layer in layers:
+        assert matched.change_by_group(1)[layer] == pytest.approx(shares[layer], rel=1e-4)
+
+
+def test_a_group_that_the_eraser_did_not_reach_stays() -> None:
+    steps = match_changes({1: control()}, {1: {"audio": SHARE}})
+    edits = RowEdits([steps], (2, 5), 8, "all")
+    moved = (edits.apply(1, states(), 0)[:1] - states()[:1]).norm(dim=-1)[0] > 1e-6
+    assert moved.nonzero().ravel().tolist() == [2, 3, 4]
+
+
+@pytest.mark.skipif(not is_available(), reason="no synthesiser here")
+def test_the_record_lets_anyone_fit_the_same_eraser_again(
+    ultravox: Ultravox, models_with_erasers: Path, tmp_path: Path
+) -> None:
+    """The synthesiser differs from call to call: no second fit gave the shipped text eraser."""
+    texts = (
+        "the queen won",
+        "the bank fell",
+        "my phone broke",
+        "the match ended",
+        "the bank won",
+        "my queen fell",
+    )
+    sentences = [Sentence("topic", text, "", f"g{n}") for n, text in enumerate(texts)]
+    voices = [voice for voice in train_voices() if voice.engine == "espeak"][:3]
+    first_words = choose_first_words(sentences)
+    n_characters = 1 + len(CHARACTERS)
+    weight = torch.randn(n_characters, D_AUDIO, generator=torch.Generator().manual_seed(0))
+    head = CtcHead(weight, torch.zeros(n_characters), torch.zeros(D_AUDIO), torch.ones(D_AUDIO))
+    records, factors = [], []
+    for name in ("one", "again"):
+        clips, about = label_clips(ultravox, head, sentences, draw_recipes(sentences, voices, 5), first_words)
+        targets = {"text": first_words, "boc": TARGETS["boc"]}
+        fit_and_prove(ultravox, clips, clips, targets, tmp_path / name, ("six sentences", "the same"), about)
+        with safe_open(tmp_path / name / "text.safetensors", framework="pt") as stored:
+            records.append(json.loads(stored.metadata()["record"]))
+            factors.append(stored.get_tensor("left.2") @ stored.get_tensor("right.2"))
+    assert records[0] == records[1] and set(records[0]["clips"]) == {
+        "n_clips", "recipes_sha256", "sound_sha256", "text_labels_sha256",
+    }  # fmt: skip
+    torch.testing.assert_close(factors[0], factors[1], atol=1e-5, rtol=0)
+    _, other = label_clips(ultravox, head, sentences, draw_recipes(sentences, voices, 6), first_words)
+    assert other["sound_sha256"] != records[0]["clips"]["sound_sha256"]
+
+
+def test_what_is_proven_is_what_is_read_back(ultravox: Ultravox, models_with_erasers: Path) -> None:
+    for condition in ("text", "acoustic"):
+        eraser = load_eraser("mini-ultravox", condition, ultravox.fingerprint, models_with_erasers)
+        assert eraser.proof is not None and eraser.clips == {"seed": 0}
+        assert (
+            eraser.proof.clips == "other tiny clips" and eraser.proof.n_clips == eraser.proof.n_groups == 12
+        )
+        assert set(eraser.proof.settings) == {
+            "each layer alone", "linear, audio", "linear, all", "affine, audio", "affine, all",
+        }  # fmt: skip
+        assert all(set(layers) == {0, 1, 2, 3} for layers in eraser.proof.settings.values())

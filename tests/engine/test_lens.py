@@ -1,22 +1,46 @@
-"""The lens against the model's own logits, slow references for ranks, and precision by hand."""
+"""The lens against the model's own logits, slow references for ranks, and precision by hand.
+
+The tuned lens on a tiny random model: nothing fitted is the logit lens, and a planted turn is undone.
+
+Facts about recall: ranks against a slow reference, the next word one on, and hits counted by hand.
+
+Scores of spoken ends: against the model's own probabilities, and by hand.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from engine.generate import run_arms
+from engine.answers import at_span
+from engine.audio import AudioClip
+from engine.errors import LensError
+from engine.generate import read_states, run_arms
 from engine.hooks import recording
 from engine.lens import (
     TOP_K,
+    EndScore,
+    Translator,
+    TunedLens,
+    WordRanks,
     as_varied_as,
     candidate_ids,
+    count_hits,
+    difference_reading,
     lens_text,
+    load_tuned_lens,
+    log_probabilities,
+    logit_reading,
+    rank_words,
     read_lens,
+    save_tuned_lens,
+    score_end,
     set_precision,
     split_tokens,
     token_precision,
@@ -24,10 +48,13 @@ from engine.lens import (
     track,
     unembed,
 )
+from engine.request import RunRequest, check_request, tuned_lens_file
 from engine.results import LensReadout
+from engine.run import run
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 from engine.words import SpokenWord
+from tests.engine.planted_phases import N_LAYERS, PlantedPhases, draw_planted_clips
 
 WIDTH_S = 0.16
 WORDS = (SpokenWord("queen", 0.0, 0.5), SpokenWord("Market", 0.5, 1.2))
@@ -258,3 +285,276 @@ def test_the_top_tokens_are_those_of_a_whole_sort(vocabulary: int) -> None:
     found = top_tokens(scores)
     assert found[0, :3].tolist() == [vocabulary - 2, vocabulary - 1, vocabulary - 3]
     assert torch.equal(found, scores.sort(descending=True).indices[:, :TOP_K])
+
+
+RANK = 2
+KEY = "mini-ultravox"
+
+
+@pytest.fixture(scope="module")
+def states_of_tuned_lens(ultravox: Ultravox, prepared: Prepared) -> dict[int, Tensor]:
+    """Recorded states at the audio positions."""
+    return at_span(
+        run_arms(ultravox, prepared, record_layers=[0, 1, 2, 3], max_new_tokens=1).states, prepared
+    )
+
+
+def nothing(width: int, rank: int = RANK) -> Translator:
+    """A map that changes nothing, as every one is before it is fitted."""
+    return Translator(torch.randn(rank, width), torch.zeros(width, rank), torch.zeros(width))
+
+
+def read_of_tuned_lens(
+    system: Ultravox, states_of_tuned_lens: dict[int, Tensor], reading: object
+) -> LensReadout:
+    return read_lens(
+        system,
+        states_of_tuned_lens,
+        seconds_per_position=WIDTH_S,
+        words=WORDS,
+        words_from="reference",
+        other_transcripts=OTHERS,
+        reading=reading,  # type: ignore[arg-type]
+    )
+
+
+def assert_same(one: LensReadout, other: LensReadout, tolerance: float) -> None:
+    np.testing.assert_array_equal(one.top_ids, other.top_ids)
+    np.testing.assert_allclose(one.top_probabilities, other.top_probabilities, atol=tolerance)
+    np.testing.assert_allclose(one.entropy_nats, other.entropy_nats, atol=tolerance * 10)
+
+
+def test_maps_that_change_nothing_are_the_logit_lens(
+    ultravox: Ultravox, states_of_tuned_lens: dict[int, Tensor]
+) -> None:
+    width = states_of_tuned_lens[0].shape[1]
+    tuned = TunedLens({layer: nothing(width) for layer in range(3)})
+    assert_same(
+        read_of_tuned_lens(ultravox, states_of_tuned_lens, logit_reading(ultravox, tuned)),
+        read_of_tuned_lens(ultravox, states_of_tuned_lens, logit_reading(ultravox)),
+        0.0,
+    )
+
+
+def test_a_planted_turn_is_undone_by_the_right_map_alone(
+    ultravox: Ultravox, states_of_tuned_lens: dict[int, Tensor]
+) -> None:
+    """Layer 1 holds the last layer's states, turned in one plane by a right angle and moved."""
+    plain, width = states_of_tuned_lens[3], states_of_tuned_lens[3].shape[1]
+    plane = torch.linalg.qr(torch.randn(width, RANK, generator=torch.Generator().manual_seed(1))).Q
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    moved = torch.randn(width, generator=torch.Generator().manual_seed(2))
+    turned = plain + plain @ plane @ (quarter - torch.eye(2)).T @ plane.T + moved
+    # The turn back: h = R^T (h' - b), so h = h' + plane (quarter^T - 1) plane^T h' - R^T b.
+    back = plane @ (quarter.T - torch.eye(2))
+    right = Translator(plane.T, back, -(moved + moved @ plane @ back.T))
+    planted = {0: states_of_tuned_lens[0], 1: turned, 2: states_of_tuned_lens[2], 3: plain}
+    maps = {0: nothing(width), 1: right, 2: nothing(width)}
+    tuned = read_of_tuned_lens(ultravox, planted, logit_reading(ultravox, TunedLens(maps)))
+    logit = read_of_tuned_lens(ultravox, planted, logit_reading(ultravox))
+    np.testing.assert_array_equal(tuned.top_ids[1, :, 0], logit.top_ids[3, :, 0])
+    np.testing.assert_allclose(tuned.top_probabilities[1], logit.top_probabilities[3], atol=1e-4)
+    assert (logit.top_ids[1, :, 0] != logit.top_ids[3, :, 0]).mean() > 0.5
+    wrong = TunedLens(maps | {1: replace(right, up=right.up.flip(1))})
+    assert (
+        np.abs(
+            read_of_tuned_lens(ultravox, planted, logit_reading(ultravox, wrong)).top_probabilities[1]
+            - logit.top_probabilities[3]
+        ).max()
+        > 1e-2
+    )
+
+
+def test_the_file_gives_the_maps_back_and_refuses_other_weights(tmp_path: Path) -> None:
+    width, n_layers = 8, 3
+    maps = [
+        Translator(torch.randn(RANK, width), torch.randn(width, RANK), torch.randn(width))
+        for _ in range(n_layers)
+    ]
+    file = tuned_lens_file(KEY, tmp_path)
+    file.parent.mkdir()
+    save_tuned_lens(file, maps, "right weights")
+    loaded = load_tuned_lens(KEY, "right weights", n_layers, tmp_path)
+    some = torch.randn(4, width)
+    for layer, translator in enumerate(maps):
+        torch.testing.assert_close(loaded.apply(layer, some), translator.apply(some), atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(loaded.apply(n_layers, some), some)  # the last block's output is read as it is
+    with pytest.raises(LensError, match="other weights"):
+        load_tuned_lens(KEY, "left weights", n_layers, tmp_path)
+    with pytest.raises(LensError, match="another layout"):
+        load_tuned_lens(KEY, "right weights", n_layers + 1, tmp_path)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(LensError, match="damaged"):
+        load_tuned_lens(KEY, "right weights", n_layers, tmp_path)
+
+
+def test_thirty_layers_of_the_laptop_pair_stay_below_six_megabytes(tmp_path: Path) -> None:
+    maps = [nothing(576, rank=32) for _ in range(30)]
+    save_tuned_lens(tmp_path / "t.safetensors", maps, "x")
+    assert (tmp_path / "t.safetensors").stat().st_size < 6e6
+
+
+def test_what_a_system_or_a_run_does_not_have_is_refused_in_a_sentence() -> None:
+    clip = AudioClip(np.zeros(16_000, np.float32), "zero")
+    with pytest.raises(LensError, match="No tuned lens was fitted for mini-Ultravox"):
+        check_request(RunRequest(clip, "topic", readout="tuned"))
+    for without in ({}, {"erasures": ("text",), "strength": 0.0}, {"noise": "babble", "snr_db": None}):
+        with pytest.raises(LensError, match="needs a second one"):
+            check_request(RunRequest(clip, "topic", readout="difference", **without))
+    check_request(RunRequest(clip, "topic", readout="difference", erasures=("text",)))
+
+
+def test_a_difference_of_equal_states_is_nothing_and_of_others_their_divergence(
+    ultravox: Ultravox,
+    states_of_tuned_lens: dict[int, Tensor],
+) -> None:
+    same = read_of_tuned_lens(
+        ultravox, states_of_tuned_lens, difference_reading(ultravox, states_of_tuned_lens)
+    )
+    assert same.entropy_nats.max() < 1e-5
+    others = {layer: one.roll(1, 0) for layer, one in states_of_tuned_lens.items()}
+    found = read_of_tuned_lens(ultravox, states_of_tuned_lens, difference_reading(ultravox, others))
+    head = ultravox.unembedding.get_parameter("weight")
+    p, q = (
+        torch.nn.functional.linear(ultravox.final_norm(one[2]), head).double().log_softmax(-1)
+        for one in (states_of_tuned_lens, others)
+    )
+    kl = (p.exp() * (p - q)).sum(-1)
+    np.testing.assert_allclose(found.entropy_nats[2], kl.detach().numpy(), rtol=1e-3, atol=1e-5)
+    position = int(kl.argmax())
+    assert found.top_ids[2, position, 0] == int((p.exp() * (p - q))[position].argmax())
+
+
+@pytest.mark.parametrize("second", [{"erasures": ("text",)}, {"noise": "white", "snr_db": 0.0}])
+def test_a_run_has_the_difference_beside_the_logit_lens(second: dict[str, object]) -> None:
+    from engine.audio import load_clip
+    from engine.examples import EXAMPLES
+
+    result = run(RunRequest(load_clip(EXAMPLES[0].file), "topic", readout="difference", **second))  # type: ignore[arg-type]
+    assert result.lens is not None and result.readout is not None
+    assert result.lens.name == "logit lens" and "minus" in result.readout.name
+    assert result.readout.top_ids.shape == result.lens.top_ids.shape
+    assert result.readout.entropy_nats[-1].max() > 0.1
+    # The erasure takes out what the lens reads, the control beside it much less.
+    assert bool(result.readout.beside) == ("erasures" in second)
+
+
+# 11 positions: "queen" owns 0 to 3, "market" 3 to 6, "bank" 7 to 10; the last has no word after it.
+WORDS_WORD_RECALL = (
+    SpokenWord("queen", 0.0, 0.5),
+    SpokenWord("market", 0.5, 1.1),
+    SpokenWord("bank", 1.13, 1.76),
+)
+OTHERS_WORD_RECALL = ("the rates", "scored goals match today")
+
+
+@pytest.fixture(scope="module")
+def states_of_word_recall(ultravox: Ultravox, prepared: Prepared) -> dict[int, Tensor]:
+    start, stop = prepared.span
+    passed = run_arms(ultravox, prepared, record_layers=[0, 3], max_new_tokens=1)
+    return {layer: recorded[0, start:stop] for layer, recorded in passed.states.items()}
+
+
+@pytest.fixture(scope="module")
+def ranks(ultravox: Ultravox, states_of_word_recall: dict[int, Tensor]) -> WordRanks:
+    return rank_words(
+        ultravox,
+        states_of_word_recall,
+        WORDS_WORD_RECALL,
+        seconds_per_position=WIDTH_S,
+        other_transcripts=OTHERS_WORD_RECALL,
+    )
+
+
+def slow_rank(system: Ultravox, state: Tensor, word: str) -> int:
+    """Sort the whole vocabulary and look the word's tokens up."""
+    order = unembed(system, state[None])[0].argsort(descending=True).tolist()
+    return 1 + min(order.index(i) for i in candidate_ids(system.tokenizer, word))
+
+
+def test_ranks_are_those_of_the_sorted_vocabulary(
+    ultravox: Ultravox, states_of_word_recall: dict[int, Tensor], ranks: WordRanks
+) -> None:
+    for row, layer in enumerate((0, 3)):
+        assert ranks.current[row, 1] == slow_rank(ultravox, states_of_word_recall[layer][1], "queen")
+        assert ranks.current[row, 9] == slow_rank(ultravox, states_of_word_recall[layer][9], "bank")
+        both = [slow_rank(ultravox, states_of_word_recall[layer][3], word) for word in ("queen", "market")]
+        assert ranks.current[row, 3] == min(both), "two words are heard there"
+        assert ranks.following[row, 1] == slow_rank(ultravox, states_of_word_recall[layer][1], "market")
+        assert ranks.following[row, 3] == slow_rank(ultravox, states_of_word_recall[layer][3], "bank"), (
+            "after the last of them"
+        )
+
+
+def test_the_last_word_has_none_after_it(ranks: WordRanks) -> None:
+    assert (ranks.current > 0).all()
+    assert (ranks.following[:, :7] > 0).all() and (ranks.following[:, 8:] == 0).all()
+
+
+def test_the_control_asks_for_other_words_in_the_same_places(
+    ultravox: Ultravox, states_of_word_recall: dict[int, Tensor], ranks: WordRanks
+) -> None:
+    """ "the rates" has two words for three: it begins again."""
+    assert ranks.control.shape == (2, 2, 11)
+    for transcript, place, word in ((0, 1, "the"), (0, 5, "rates"), (0, 9, "the"), (1, 9, "match")):
+        assert ranks.control[transcript, 1, place] == slow_rank(
+            ultravox, states_of_word_recall[3][place], word
+        )
+
+
+def test_states_that_are_the_words_own_tokens_are_read_at_once(ultravox: Ultravox) -> None:
+    """Planted: at each place a state whose logit for the word's token is the highest there is."""
+    weight = ultravox.unembedding.weight.detach()
+    spoken = [
+        "queen",
+        "queen",
+        "queen",
+        "market",
+        "market",
+        "market",
+        "market",
+        "bank",
+        "bank",
+        "bank",
+        "bank",
+    ]
+    rows = []
+    for word in spoken:
+        directions = [weight[i] for i in candidate_ids(ultravox.tokenizer, word)]
+        logits = [
+            float(unembed(ultravox, d[None])[0].argmax() == i)
+            for d, i in zip(directions, candidate_ids(ultravox.tokenizer, word), strict=True)
+        ]
+        rows.append(directions[int(np.argmax(logits))])
+    found = rank_words(
+        ultravox,
+        {0: torch.stack(rows)},
+        WORDS_WORD_RECALL,
+        seconds_per_position=WIDTH_S,
+        other_transcripts=OTHERS_WORD_RECALL,
+    )
+    asked, top_1, _, top_10 = count_hits(found.current[0])
+    assert asked == 11 and top_1 >= 9 and top_10 >= top_1
+    assert count_hits(found.control[0, 0])[1] < top_1
+
+
+def test_hits_are_counted_where_a_word_is_asked_for() -> None:
+    assert count_hits(np.array([0, 1, 4, 5, 6, 10, 11, 0])) == (6, 1, 3, 5)
+    assert count_hits(np.zeros(3, int)) == (0, 0, 0, 0)
+
+
+def test_log_probabilities_are_those_of_the_models_own_logits() -> None:
+    system, clip = PlantedPhases(), draw_planted_clips(1, 31, chain=True)[0]
+    prompt = system.prompt(clip)
+    logits = system.language_model(inputs_embeds=prompt.embeddings)[0, 1:]
+    ids = torch.randint(logits.shape[-1], (len(logits),), generator=torch.Generator().manual_seed(0))
+    (states,) = read_states(system, prompt)
+    found = log_probabilities(system, states[N_LAYERS][1:], ids)
+    slow = [float(logits[n].log_softmax(-1)[ids[n + 1]]) for n in range(len(ids) - 1)]
+    assert found.tolist() == pytest.approx(slow, abs=1e-4)
+
+
+def test_the_end_is_what_stands_behind_the_beginning() -> None:
+    """Of five units two are the beginning: of the four scores the last three are the end's."""
+    it = score_end(torch.tensor([-9.0, -1.0, -2.0, -3.0]), 2)
+    assert it == EndScore(-6.0, 3) and it.per_unit == pytest.approx(-2.0)

@@ -479,7 +479,7 @@ def test_without_a_plant_every_check_passes(key: str) -> None:
         assert {one.name for one in found.findings} == planted | elsewhere
 
 
-# Planted in tests/engine/test_checks.py and test_eraser_check.py on models small enough to be broken in any way.
+# Planted in tests/engine/test_checks.py on models small enough to be broken in any way.
 ELSEWHERE = (
     checks.SHAPES,
     checks.SPAN,

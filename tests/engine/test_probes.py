@@ -1,24 +1,48 @@
-"""Facts about probes: slow references, planted signals, shuffled labels, and splits that leak nothing."""
+"""Facts about probes: slow references, planted signals, shuffled labels, and splits that leak nothing.
+
+Concepts at positions: hand-computed overlaps, bags and levels.
+
+Facts about the untrained control: nothing learned is left, sizes are, and the seed decides.
+
+Facts about the CTC probe: it reads what is plain to see, several characters to a position, and no noise.
+"""
 
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from engine import probes
+from engine.audio import SAMPLE_RATE_HZ
 from engine.probes import (
+    CHARACTERS,
+    ENERGY_FLOOR_DB,
+    LETTERS,
+    OTHER_WORD,
+    CtcProbe,
     accuracy_score,
     classify,
     decodability,
     decodability_by_clip,
+    energy_db,
+    first_word,
+    fit_ctc_probe,
     grouped_folds,
+    letter_bags,
+    places_for,
     r2_by_clip,
     r2_score,
+    redraw,
     ridge_predictions,
+    spell,
 )
 from engine.stats.scores import assign_folds
+from engine.words import SpokenWord, even_ends, overlapping
 
 N_CLIPS, D_MODEL = 60, 12
 SENTENCES = [f"sentence {n % 20}" for n in range(N_CLIPS)]
@@ -219,3 +243,139 @@ def test_worse_than_nothing_is_shown_as_zero_and_said() -> None:
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0) and probes.CLIPPED in found.note
     silent = decodability(["ab", "cd"], ["", ""], np.arange(2), seed=0)
     assert silent.value == 0.0 and probes.CLIPPED not in silent.note
+
+
+WORDS = (SpokenWord("Add", 0.0, 0.5), SpokenWord("it's", 0.9, 1.6))
+N_POSITIONS, WIDTH_S = 4, 0.5
+ENDS_S = even_ends(N_POSITIONS, WIDTH_S)
+TARGETS = ("add", "bank", OTHER_WORD)
+SAMPLES = np.repeat(np.array([0.5, 0.05, 0.005, 0.0], np.float32), SAMPLE_RATE_HZ // 2)
+
+
+def test_a_word_is_heard_wherever_it_overlaps_and_not_where_it_only_touches() -> None:
+    assert overlapping(WORDS, ENDS_S) == ((0,), (1,), (1,), (1,))
+    assert overlapping(WORDS, even_ends(N_POSITIONS, 1.0)) == ((0, 1), (1,), (), ())
+    assert overlapping((), even_ends(2, WIDTH_S)) == ((), ())
+
+
+def test_letter_bags_are_shares_of_the_letters_heard() -> None:
+    bags = letter_bags(WORDS, ENDS_S)
+    expected = np.zeros((N_POSITIONS, len(LETTERS)))
+    expected[0, [0, 3]] = 1 / 3, 2 / 3
+    expected[1:, [LETTERS.index(c) for c in "it's"]] = 1 / 4
+    np.testing.assert_allclose(bags, expected)
+
+
+def test_bags_sum_to_one_where_a_word_is_and_to_zero_in_pauses() -> None:
+    bags = letter_bags((SpokenWord("queen", 0.0, 0.4), SpokenWord("42", 1.6, 1.9)), ENDS_S)
+    np.testing.assert_allclose(bags.sum(1), [1.0, 0.0, 0.0, 0.0])
+
+
+def test_level_is_in_decibels_of_full_scale_with_a_floor() -> None:
+    expected = [20 * np.log10(0.5), 20 * np.log10(0.05), 20 * np.log10(0.005), ENERGY_FLOOR_DB]
+    np.testing.assert_allclose(energy_db(SAMPLES, ENDS_S), expected, atol=1e-4)
+
+
+def test_a_clip_shorter_or_longer_than_its_positions_is_padded_or_cut() -> None:
+    assert energy_db(SAMPLES, even_ends(6, WIDTH_S))[4:] == pytest.approx(ENERGY_FLOOR_DB)
+    assert len(energy_db(SAMPLES, even_ends(2, WIDTH_S))) == 2
+
+
+def test_the_first_word_has_a_class_or_falls_to_the_last_one() -> None:
+    assert first_word(WORDS, TARGETS) == 0
+    assert first_word(WORDS[1:], TARGETS) == first_word((), TARGETS) == 2
+
+
+def test_positions_of_many_widths_hold_what_is_said_while_they_last() -> None:
+    """A bridge's positions last as long as their tokens: .3, .6 and 1.1 s here."""
+    ends_s = np.array([0.3, 0.9, 2.0])
+    assert overlapping(WORDS, ends_s) == ((0,), (0,), (1,))
+    assert letter_bags(WORDS, ends_s)[2, LETTERS.index("t")] == pytest.approx(1 / 4)
+    level = energy_db(SAMPLES, ends_s)
+    loud = np.concatenate(
+        [SAMPLES[int(start * SAMPLE_RATE_HZ) :][: int(0.6 * SAMPLE_RATE_HZ)] for start in (0.3,)]
+    )
+    assert level[0] == pytest.approx(20 * np.log10(0.5), abs=1e-3)
+    assert level[1] == pytest.approx(10 * np.log10((loud.astype(float) ** 2).mean()), abs=1e-3)
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(64, 48)
+        self.norm = nn.LayerNorm(48)
+        self.embed_positions = nn.Embedding(10, 64)
+        with torch.no_grad():
+            self.linear.weight.mul_(5)
+            self.norm.weight.fill_(3.0)
+
+
+def test_matrices_keep_their_size_and_nothing_else() -> None:
+    trained = Small()
+    drawn = deepcopy(trained)
+    redraw(drawn, seed=1)
+    before, after = trained.linear.weight.detach(), drawn.linear.weight.detach()
+    correlation = torch.corrcoef(torch.stack([before.ravel(), after.ravel()]))[0, 1]
+    assert abs(float(correlation)) < 0.06
+    assert abs(float(after.std() / before.std()) - 1) < 0.05
+    assert (drawn.norm.weight == 1).all() and (drawn.norm.bias == 0).all() and (drawn.linear.bias == 0).all()
+    assert torch.equal(drawn.embed_positions.weight, trained.embed_positions.weight)
+
+
+def test_the_seed_decides() -> None:
+    one, two, other = Small(), Small(), Small()
+    for module, seed in ((one, 1), (two, 1), (other, 2)):
+        redraw(module, seed=seed)
+    assert torch.equal(one.linear.weight, two.linear.weight)
+    assert not torch.equal(one.linear.weight, other.linear.weight)
+
+
+TEXTS = ["ab", "ba", "abc", "cab", "bca", "acb"] * 4
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "STEPS", 120)
+
+
+def sound(text: str, generator: np.random.Generator, directions: np.ndarray) -> np.ndarray:
+    """Three rows of each character's own direction, then two of silence."""
+    classes = [c for letter in text for c in (1 + CHARACTERS.index(letter),) * 3 + (0,) * 2]
+    return directions[classes] + 0.05 * generator.standard_normal((len(classes), directions.shape[1]))
+
+
+def test_characters_that_have_a_direction_are_read_and_the_same_each_time() -> None:
+    generator = np.random.default_rng(0)
+    directions = generator.standard_normal((len(CHARACTERS) + 1, 16))
+    states = [sound(text, generator, directions) for text in TEXTS]
+    probe, again = fit_ctc_probe(states, TEXTS, 1), fit_ctc_probe(states, TEXTS, 1)
+    assert torch.equal(probe.weight, again.weight)
+    assert probe.read(sound("bac", generator, directions)) == "bac"
+
+
+def test_a_position_may_hold_several_characters() -> None:
+    """Each state is a whole word of three letters: one place could give no more than one of them."""
+    generator = np.random.default_rng(1)
+    words = {"abc": generator.standard_normal(8), "bca": generator.standard_normal(8)}
+    pairs = [("abc", "bca"), ("bca", "abc"), ("abc", "abc"), ("bca", "bca")] * 3
+    texts = ["".join(pair) for pair in pairs]
+    states = [np.stack([words[word] for word in pair]) for pair in pairs]
+    probe = fit_ctc_probe(states, texts, 8)
+    assert [probe.read(x) for x in states[:2]] == texts[:2]
+    assert all(len(fit_ctc_probe(states, texts, 1).read(x)) <= 2 for x in states[:2])
+
+
+def test_repeats_are_merged_unless_a_blank_parts_them() -> None:
+    a, b = 1 + CHARACTERS.index("a"), 1 + CHARACTERS.index("b")
+    n_classes = 1 + len(CHARACTERS)
+    probe = CtcProbe(torch.eye(n_classes), torch.zeros(n_classes), torch.zeros(1), torch.ones(1), 1)
+    assert probe.read(np.eye(n_classes)[[a, a, 0, a, b, b, 0]]) == "aab"
+
+
+def test_places_follow_the_width_of_a_position() -> None:
+    assert [places_for(width) for width in (0.02, 0.04, 0.16)] == [1, 1, 4]
+
+
+def test_spelling_leaves_out_what_the_probe_cannot_write() -> None:
+    assert spell("It's 3 o'clock,  Anna!") == "it's o'clock anna"

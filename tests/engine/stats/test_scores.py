@@ -1,4 +1,7 @@
-"""Macro-F1 against scikit-learn; the majority baseline by hand."""
+"""Macro-F1 against scikit-learn; the majority baseline by hand.
+
+Word errors by the field's custom: Whisper's English normaliser on both sides.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 from sklearn.metrics import f1_score
 
-from engine.stats.scores import macro_f1, majority_baseline
+from engine.stats.scores import (
+    macro_f1,
+    majority_baseline,
+    pooled_word_error_rate,
+    word_error_rate,
+    word_errors,
+)
 
 LABELS = ["joy", "anger", "fear"]
 PAIRS = st.lists(
@@ -40,3 +49,31 @@ def test_the_majority_baseline_is_that_of_a_classifier_without_ears() -> None:
     dummy = DummyClassifier(strategy="most_frequent").fit(nothing, golds)
     assert majority_baseline(golds) == dummy.score(nothing, golds) == 0.5
     assert math.isnan(majority_baseline([]))
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "counted"),
+    [
+        ("I don\u2019t think that\u2019s it", "I don't think that's it", (0, 7)),
+        ("it has fifty turns", "it has 50 turns", (0, 4)),
+        ("the Colour, of it!", "the color of it", (0, 4)),
+        ("Beyoncé sang", "beyonce sang", (0, 2)),
+        ("Um, hello there", "hello there", (0, 2)),
+        ("we saw three ships", "we saw four ships", (1, 4)),
+        ("we saw ships", "", (3, 3)),
+        ("we saw ships", "we saw the ships", (1, 3)),
+        ("", "anything", (0, 0)),
+    ],
+)
+def test_word_errors_are_counted_after_whispers_normaliser(
+    said: str, heard: str, counted: tuple[int, int]
+) -> None:
+    """Fault: typographic apostrophes alone made 2,011 errors in MELD's perfect transcripts."""
+    assert word_errors(said, heard) == counted
+
+
+def test_rates_are_pooled_over_words_and_undefined_without_any() -> None:
+    assert word_error_rate("a b c d", "a b c") == 0.25 and math.isnan(word_error_rate("", "a"))
+    assert pooled_word_error_rate(
+        ["we saw", "ships of the line"], ["we", "ships of the line"]
+    ) == pytest.approx(1 / 6)
