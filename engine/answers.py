@@ -25,7 +25,7 @@ from torch import Tensor
 from engine.audio import AudioClip
 from engine.erasure import Eraser
 from engine.errors import PromptError
-from engine.generate import Decoded, Pass, all_layers, run_arms, run_prompts
+from engine.generate import Decoded, Pass, all_layers, at_span, run_arms, run_prompts, span_states
 from engine.hooks import RowEdits, Scope
 from engine.lens import (
     Reading,
@@ -328,9 +328,7 @@ def speech_lane(
     clean_states = None
     if clean is not None:
         apart = speech.prepare(clean, question.instruction)
-        clean_states = at_span(
-            run_arms(speech, apart, record_layers=all_layers(speech), max_new_tokens=1).states, apart
-        )
+        clean_states = span_states(speech, apart)
     readout = _other_readout(speech, request, lens, read_by, passed, prepared, clean_states)
     lane = _lane_read_by_lens(speech.spec, lens, answers[0], (heard.seconds, seconds))
     return lane, lens, readout, outcomes(bench, passed, edits, answers, right_scores)
@@ -477,12 +475,6 @@ def clearest_layer(lens: LensReadout) -> int:
     """Return the layer whose reading best matches the words on the clock (the top one where none does)."""
     precision = np.nan_to_num(np.array(lens.precision), nan=-1.0)
     return lens.layers[int(precision.argmax())] if precision.max() > 0 else lens.layers[-1]
-
-
-def at_span(states: dict[int, Tensor], prepared: Prepared, row: int = 0) -> dict[int, Tensor]:
-    """Return a row's states at the clip's positions, by layer; the first row is the plain one."""
-    start, stop = prepared.span
-    return {layer: recorded[row, start:stop] for layer, recorded in states.items()}
 
 
 @cache

@@ -55,8 +55,8 @@ class HumanError:
         value, low, high = (_number(row[name]) for name in ("value", "low", "high"))
         if value is None or row["slice_kind"] not in SLICE_KINDS:
             raise ValueError("no value, or no such kind of slice")
-        texts = (row[name] for name in ("system", "measure", "corpus", "slice_kind", "slice"))
-        return cls(*texts, value, low, high, int(row["n_clips"]), int(row["n_speakers"]))
+        who = (row["system"], row["measure"], row["corpus"], row["slice_kind"], row["slice"])
+        return cls(*who, value, low, high, int(row["n_clips"]), int(row["n_speakers"]))
 
     @property
     def is_mean(self) -> bool:
@@ -111,8 +111,8 @@ class Figure:
             raise ValueError("an empty field, or an infinite figure")
         if n_items < 1 or (low is not None and high is not None and low > high):
             raise ValueError("no items, or an interval from high to low")
-        texts = (row[name] for name in ("measure", "task", "system", "voices"))
-        return cls(*texts, n_items, value, low, high, row["revisions"])
+        what = (row["measure"], row["task"], row["system"], row["voices"])
+        return cls(*what, n_items, value, low, high, row["revisions"])
 
     def with_interval(self) -> str:
         """Return "0.81 [0.76, 0.85]", or "not defined"."""

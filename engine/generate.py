@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -303,6 +304,18 @@ def all_layers(system: WhiteBoxModel) -> tuple[int, ...]:
     return tuple(range(len(system.decoder_layers) + 1))
 
 
+def at_span(states: dict[int, Tensor], prepared: Prepared, row: int = 0) -> dict[int, Tensor]:
+    """Return a row's states at the clip's positions, by layer; the first row is the plain one."""
+    start, stop = prepared.span
+    return {layer: recorded[row, start:stop] for layer, recorded in states.items()}
+
+
+def span_states(system: WhiteBoxModel, prepared: Prepared) -> dict[int, Tensor]:
+    """Return the plain prompt's states at the clip's positions, layer by layer: [positions, d_model], float32."""
+    passed = run_arms(system, prepared, record_layers=all_layers(system), max_new_tokens=1)
+    return at_span(passed.states, prepared)
+
+
 @torch.inference_mode()
 def read_states(
     system: WhiteBoxModel,
@@ -350,7 +363,7 @@ def run_blocks(
         first: where they stand, 0 to the number of blocks.
         last: above `first`.
     """
-    decoder = system.language_model.get_decoder()
+    decoder = cast(Any, system.language_model).get_decoder()
     every = decoder.layers
     with BACKBONE_LOCK:
         decoder.layers = nn.ModuleList(every[first:last])

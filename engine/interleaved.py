@@ -36,7 +36,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, clip_from_samples
 from engine.errors import EngineError, ModelFilesError, PromptError, VoiceError
-from engine.generate import run_arms
+from engine.generate import run_arms, span_states
 from engine.hearing import judge_speech
 from engine.lens import TOP_K, TOPS, best_ranks, candidate_ids, unembed
 from engine.results import (
@@ -420,11 +420,7 @@ class Parts:
 
     def states(self, units: Units) -> dict[int, Tensor]:
         """Return the states at these units, layer by layer, [positions, d_model], as the model listens."""
-        prepared = self.system.prepare_speech(self.system.hear_units(units))
-        layers = range(len(self.system.decoder_layers) + 1)
-        passed = run_arms(self.system, prepared, record_layers=layers, max_new_tokens=1)
-        start, stop = prepared.span
-        return {layer: states[0, start:stop] for layer, states in passed.states.items()}
+        return span_states(self.system, self.system.prepare_speech(self.system.hear_units(units)))
 
 
 def continue_clip(

@@ -6,6 +6,7 @@ What can be erased and read is told by files' headers, so that the page needs ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from engine.audio import AudioClip
 from engine.errors import ErasureError, LensError, NoiseError, PromptError, UnknownKeyError
-from engine.noise import OWN, ROOM, add_noise
+from engine.noise import OWN, ROOM, Noisy, add_noise
 from engine.systems.catalogue import (
     MINI_SYSTEMS,
     get_pair,
@@ -261,27 +262,15 @@ def is_noisy(request: RunRequest) -> bool:
     return request.noise == ROOM or (request.noise is not None and request.snr_db is not None)
 
 
-@dataclass(frozen=True)
-class _Sound:
-    """The clip as the models hear it, and what was done to it."""
-
-    clip: AudioClip
-    noise: str | None
-    detail: str
-    snr_db: float | None
-    snr_db_achieved: float | None
+def noisy_clip(request: RunRequest) -> Noisy | None:
+    """Return the request's clip with its noise in it; None where it stays clean."""
+    if request.noise is None or not is_noisy(request):
+        return None
+    snr_db = math.nan if request.noise == ROOM or request.snr_db is None else request.snr_db
+    return add_noise(request.clip, request.noise, snr_db, request.seed, request.noise_clip)
 
 
 def clip_as_heard(request: RunRequest) -> AudioClip:
     """Return the request's clip with its noise, as the models hear it."""
-    return _add_noise(request).clip
-
-
-def _add_noise(request: RunRequest) -> _Sound:
-    if request.noise == ROOM:
-        noisy = add_noise(request.clip, ROOM, float("nan"), request.seed)
-        return _Sound(noisy.clip, noisy.kind, noisy.detail, None, None)
-    if request.noise is None or request.snr_db is None:
-        return _Sound(request.clip, None, "", None, None)
-    noisy = add_noise(request.clip, request.noise, request.snr_db, request.seed, request.noise_clip)
-    return _Sound(noisy.clip, noisy.kind, noisy.detail, noisy.snr_db, noisy.snr_db_achieved)
+    noisy = noisy_clip(request)
+    return noisy.clip if noisy else request.clip

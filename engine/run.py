@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.answers import (
-    at_span,
     hear,
     own_transcript,
     read,
@@ -32,10 +31,11 @@ from engine.audio import AudioClip
 from engine.checks import batch_is_exact
 from engine.erasure import load_eraser
 from engine.errors import PromptError, UnknownKeyError
-from engine.generate import all_layers, run_arms
+from engine.generate import span_states
 from engine.hearing import judge_hearing, judge_language, judge_speech
 from engine.lens import TokenTrack, candidate_ids, lens_text, track
-from engine.request import DIFFERENCE, Question, RunRequest, _add_noise, _Sound, check_request
+from engine.noise import ROOM
+from engine.request import DIFFERENCE, Question, RunRequest, check_request, clip_as_heard, noisy_clip
 from engine.results import (
     Agreement,
     AnyAnswer,
@@ -148,15 +148,17 @@ def run(
     started = time.perf_counter()
     question = check_request(request)
     request = replace(request, reference=_unless_blank(request.reference), gold=_unless_blank(request.gold))
-    sound, verdict = _add_noise(request), judge_speech(request.clip)
+    noisy, verdict = noisy_clip(request), judge_speech(request.clip)
+    clip = noisy.clip if noisy else request.clip
+    at_ratio = noisy is not None and noisy.kind != ROOM
     pair = get_pair(request.pair)
     report(0.05, "loading the models")
     (load_behaviour if get_spec(pair.speech_llm).is_remote else load_speech_llm)(pair.speech_llm)
-    lanes, words, written = _text_lanes(request, question, sound, pair, report)
+    lanes, words, written = _text_lanes(request, question, clip, pair, report)
     if profile_in_use().language == "en":  # where another is expected, another is no surprise
         verdict = judge_language(verdict, written.language)
     report(0.45, f"{_said(lanes[0])}; the speech LLM listens")
-    speech_lane, lens, readout, erasures = _speech(request, question, sound, words, report)
+    speech_lane, lens, readout, erasures = _speech(request, question, clip, words, report)
 
     def judged(own: OwnTranscript | None) -> HearingVerdict:
         trained_s = longest_trained_clip_s(get_spec(pair.speech_llm))
@@ -168,13 +170,13 @@ def run(
         pair=request.pair,
         match=match_of(pair),
         audio_name=request.clip.name,
-        audio_changes=(*sound.clip.changes, *([sound.detail] if sound.detail else [])),
-        warnings=sound.clip.warnings,
-        noise=sound.noise,
-        snr_db=sound.snr_db,
-        snr_db_achieved=sound.snr_db_achieved,
+        audio_changes=(*clip.changes, *([noisy.detail] if noisy else [])),
+        warnings=clip.warnings,
+        noise=noisy.kind if noisy else None,
+        snr_db=noisy.snr_db if noisy and at_ratio else None,
+        snr_db_achieved=noisy.snr_db_achieved if noisy and at_ratio else None,
         seed=request.seed,
-        waveform=sound.clip.samples,
+        waveform=clip.samples,
         lanes=(speech_lane, *lanes),
         agreement=compare(question.task, speech_lane.answer, lanes[0].answer, request.gold, request.aliases),
         lens=lens,
@@ -192,7 +194,7 @@ def run(
         if answered:
             answered(_with_verdict(result, judged(None)))
         report(0.9, "the speech LLM repeats the clip, to be held against the cascade")
-        own = _own_transcript(pair.speech_llm, sound.clip)
+        own = _own_transcript(pair.speech_llm, clip)
     report(1.0, "done")
     return _with_verdict(result, judged(own))
 
@@ -210,14 +212,14 @@ def _not_measured(pair: Pair) -> dict[str, str]:
 
 @using()
 def _text_lanes(
-    request: RunRequest, question: Question, sound: _Sound, pair: Pair, report: Progress
+    request: RunRequest, question: Question, clip: AudioClip, pair: Pair, report: Progress
 ) -> tuple[list[Lane], Words, Heard]:
     """Return the lanes that read a transcript, the words on the clock with their source, and what the cascade heard."""
     cascade = _cascade(pair)
     report(0.15, "the cascade transcribes")
-    written = heard = hear(cascade, sound.clip)
+    written = heard = hear(cascade, clip)
     where = transcriber_name(cascade.spec)
-    words = _words(request, heard, sound.clip, where)
+    words = _words(request, heard, clip, where)
     if request.transcript_override is not None:
         heard, where = _as_heard(cascade, request.transcript_override), "edited by hand"
 
@@ -271,28 +273,27 @@ def track_token(request: RunRequest, text: str) -> TokenTrack:
     candidates = candidate_ids(speech.tokenizer, text.strip()) if text.strip() else ()
     if not candidates:
         raise PromptError("Type a word to follow it through the layers.")
-    prepared = speech.prepare(hear(speech, _add_noise(request).clip), question.instruction)
-    passed = run_arms(speech, prepared, record_layers=all_layers(speech), max_new_tokens=1)
-    return track(speech, at_span(passed.states, prepared), candidates[0])
+    prepared = speech.prepare(hear(speech, clip_as_heard(request)), question.instruction)
+    return track(speech, span_states(speech, prepared), candidates[0])
 
 
 @using()
 def _speech(
-    request: RunRequest, question: Question, sound: _Sound, words: Words, report: Progress
+    request: RunRequest, question: Question, clip: AudioClip, words: Words, report: Progress
 ) -> tuple[Lane, LensReadout | None, LensReadout | None, tuple[ErasureOutcome, ...]]:
     """Return the speech LLM's lane; where its states are here, the logit lens, the readout asked for and the bench."""
     key = get_pair(request.pair).speech_llm
     if get_spec(key).is_remote:
         system = load_behaviour(key)
         lane = served_speech_lane(
-            system, sound.clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
+            system, clip, question, lambda what: report(0.7, f"the clip is sent out; {what}")
         )
         return lane, None, None, ()
     speech = load_speech_llm(key)
     erasers = {
         one: load_eraser(request.pair, one, speech.fingerprint) for one in dict.fromkeys(request.erasures)
     }
-    heard, batched = hear(speech, sound.clip), batch_is_exact(key)
+    heard, batched = hear(speech, clip), batch_is_exact(key)
     noisy = request.readout == DIFFERENCE and not (erasers and request.strength)
     clean = hear(speech, request.clip) if noisy else None
     return speech_lane(speech, heard, question, request, erasers, words, batched=batched, clean=clean)

@@ -20,7 +20,7 @@ from engine.errors import ServiceError
 from engine.generate import Pass, run_arms, run_prompts
 from engine.hooks import Projection, RowEdits
 from engine.noise import ROOM
-from engine.request import Question, RunRequest, _add_noise
+from engine.request import Question, RunRequest, clip_as_heard
 from engine.results import CUT_OFF, Answer, ErasureOutcome
 from engine.run import run
 from engine.systems.base import BehaviourModel, Prepared
@@ -108,7 +108,7 @@ def test_the_page_and_the_benchmark_give_equal_answers(tiny_models: Path) -> Non
     speech = load_speech_llm("mini-ultravox", tiny_models)
     cascade = load_cascade("mini-cascade", tiny_models)
     oracle = load_text_llm("mini-llama", tiny_models)
-    clips = [_add_noise(request).clip for request in requests]
+    clips = [clip_as_heard(request) for request in requests]
     asked = [question(task)] * len(clips)
     batches = (
         answer_batch(speech, [speech.hear(clip) for clip in clips], asked, 16),

@@ -18,10 +18,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.answers import at_span
 from engine.audio import AudioClip
 from engine.errors import LensError
-from engine.generate import read_states, run_arms
+from engine.generate import at_span, read_states, run_arms
 from engine.hooks import recording
 from engine.lens import (
     TOP_K,
