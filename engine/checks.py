@@ -32,20 +32,23 @@ from torch import Tensor
 from engine import by_hand
 from engine.answers import CONTROL_TRANSCRIPTS, answer_arms, answer_batch, answer_one, speech_lane
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
-from engine.by_hand import (
-    HEAD_ROUNDINGS,
-    LOGIT_TOLERANCE,
-    logit_tolerance,
-    pass_roundings,
-    pass_tolerance,
-    unit_roundoff,
-)
 from engine.erasure import EDITED_STATES, Eraser, Factors, Leace, bare_eraser, load_eraser
 from engine.errors import EngineError, ErasureError, ModelFilesError, is_out_of_memory
 from engine.examples import EXAMPLES, Example
 from engine.generate import Decoded, run_arms, run_prompts
 from engine.hooks import BACKBONE_LOCK, Projection, RowEdits, Scope, editing
-from engine.lens import read_lens, split_tokens, unembed
+from engine.lens import (
+    HEAD_ROUNDINGS,
+    LOGIT_TOLERANCE,
+    logit_tolerance,
+    pass_roundings,
+    pass_tolerance,
+    read_lens,
+    relative_gap,
+    split_tokens,
+    unembed,
+    unit_roundoff,
+)
 from engine.noise import NOISES, add_noise
 from engine.request import (
     Question,
@@ -398,15 +401,12 @@ def _gap(name: str, a: Tensor, b: Tensor, tolerance: float) -> Finding:
 
 
 def _state_gap(found: Tensor, expected: Tensor) -> float:
-    """Return the worst position's relative difference as `engine.by_hand.relative_gap` has it; inf for other shapes.
+    """Return the worst position's relative difference as `engine.lens.relative_gap` has it; inf for other shapes.
 
     So are states that were kept in less than float32: they would agree within that precision's rounding.
     """
-    if found.shape != expected.shape or found.dtype != torch.float32:
-        return math.inf
-    size = expected.abs()
-    scale = size + size.median(-1, keepdim=True).values.clamp(min=1e-9)
-    return float((((found - expected) / scale) ** 2).mean(-1).sqrt().max())
+    is_like = found.shape == expected.shape and found.dtype == torch.float32
+    return relative_gap(found, expected) if is_like else math.inf
 
 
 def _no_hooks_left(system: WhiteBoxModel) -> Finding:

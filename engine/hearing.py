@@ -21,9 +21,9 @@ from torch import Tensor
 
 from engine.answers import answer_arms
 from engine.audio import SAMPLE_RATE_HZ, AudioClip, load_clip
-from engine.by_hand import LOGIT_TOLERANCE
 from engine.errors import ClipError
 from engine.examples import EXAMPLES
+from engine.lens import LOGIT_TOLERANCE
 from engine.request import Question, RunRequest, check_request, clip_as_heard
 from engine.results import Answer, HearingVerdict, OwnTranscript, SpokenLanguage
 from engine.stats.scores import word_errors

@@ -12,7 +12,7 @@ BUDGET = {
     "precompute": (21_450, 154),
     "dashboard": (16_300, 116),
     "dashboard JS and CSS": (2_900, 30),
-    "tests": (40_900, 283),
+    "tests": (40_900, 281),
 }
 # Groups of modules that import each other, and modules in the longest chain of imports; aims are 0 and 8.
 CIRCLES = {"engine": 0, "precompute": 1, "dashboard": 0}

@@ -16,7 +16,6 @@ import torch
 
 from engine import hearing
 from engine.audio import AudioClip, load_clip
-from engine.by_hand import LOGIT_TOLERANCE
 from engine.examples import EXAMPLES
 from engine.hearing import (
     did_it_hear,
@@ -27,6 +26,7 @@ from engine.hearing import (
     speech_s,
     total_variation,
 )
+from engine.lens import LOGIT_TOLERANCE
 from engine.noise import add_noise
 from engine.request import RunRequest
 from engine.results import HearingVerdict, OwnTranscript, SpokenLanguage

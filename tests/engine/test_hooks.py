@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from engine.by_hand import unit_roundoff
 from engine.hooks import Projection, RowEdits, Scope, editing, recording
+from engine.lens import unit_roundoff
 from engine.systems.base import Prepared
 from engine.systems.ultravox import Ultravox
 

@@ -4,6 +4,8 @@ The tuned lens on a tiny random model: nothing fitted is the logit lens, and a p
 
 Facts about recall: ranks against a slow reference, the next word one on, and hits counted by hand.
 
+Tolerances follow the number of bits, and rounding that is there stays inside them.
+
 Scores of spoken ends: against the model's own probabilities, and by hand.
 """
 
@@ -23,6 +25,9 @@ from engine.errors import LensError
 from engine.generate import at_span, read_states, run_arms
 from engine.hooks import recording
 from engine.lens import (
+    BLOCK_ROUNDINGS,
+    HEAD_ROUNDINGS,
+    LOGIT_TOLERANCE,
     TOP_K,
     EndScore,
     Translator,
@@ -36,8 +41,11 @@ from engine.lens import (
     load_tuned_lens,
     log_probabilities,
     logit_reading,
+    logit_tolerance,
+    pass_roundings,
     rank_words,
     read_lens,
+    relative_gap,
     save_tuned_lens,
     score_end,
     set_precision,
@@ -46,6 +54,7 @@ from engine.lens import (
     top_tokens,
     track,
     unembed,
+    unit_roundoff,
 )
 from engine.request import RunRequest, check_request, tuned_lens_file
 from engine.results import LensReadout
@@ -557,3 +566,44 @@ def test_the_end_is_what_stands_behind_the_beginning() -> None:
     """Of five units two are the beginning: of the four scores the last three are the end's."""
     it = score_end(torch.tensor([-9.0, -1.0, -2.0, -3.0]), 2)
     assert it == EndScore(-6.0, 3) and it.per_unit == pytest.approx(-2.0)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.bfloat16, 8), (torch.float16, 11), (torch.float32, 24)])
+def test_one_rounding_moves_a_number_by_at_most_half_a_unit(dtype: torch.dtype, bits: int) -> None:
+    assert unit_roundoff(dtype) == 2.0**-bits
+    exact = torch.rand(10_000, dtype=torch.float64) + 1e-3
+    moved = ((exact.to(dtype).double() - exact).abs() / exact).max()
+    assert unit_roundoff(dtype) / 2 < moved <= unit_roundoff(dtype)
+
+
+def test_in_float32_the_tolerance_is_what_it_always_was() -> None:
+    logits = torch.tensor([20.0, -30.0])
+    assert logit_tolerance(logits, torch.float32, pass_roundings(32)) == LOGIT_TOLERANCE
+
+
+def test_in_bfloat16_it_grows_with_the_roundings_and_the_logits() -> None:
+    logits = torch.tensor([4.0, -8.0])
+    assert logit_tolerance(logits, torch.bfloat16, 3) == 3 * 8 / 256
+    assert pass_roundings(2) == pytest.approx((2 * BLOCK_ROUNDINGS * 2) ** 0.5 + HEAD_ROUNDINGS)
+    assert pass_roundings(32) < 10 * pass_roundings(1), "errors add like a random walk"
+
+
+def test_a_head_in_bfloat16_stays_inside_its_tolerance() -> None:
+    """Norm and head in bfloat16 against the same in float32, as the lens check compares them."""
+    generator = torch.Generator().manual_seed(1)
+    states, gain = torch.randn(50, 512, generator=generator), torch.rand(512, generator=generator) + 0.5
+    head = torch.randn(2_000, 512, generator=generator) * 0.05
+    states, gain, head = (one.bfloat16() for one in (states, gain, head))
+    normed = states.float() * states.float().pow(2).mean(-1, keepdim=True).rsqrt()
+    exact = (gain.float() * normed) @ head.float().T
+    rounded = ((gain * normed.bfloat16()) @ head.T).float()
+    gap, tolerance = float((exact - rounded).abs().max()), logit_tolerance(exact, torch.bfloat16, 3)
+    assert tolerance / 10 < gap < tolerance
+
+
+def test_a_few_huge_numbers_do_not_hide_a_difference() -> None:
+    state = torch.ones(1_000)
+    state[3] = 5_000.0
+    other = state.clone()
+    other[5:] *= 1.5
+    assert relative_gap(other, state) > 0.2 and relative_gap(state, state) == 0.0
