@@ -51,10 +51,11 @@ def difference(source: str, task: str, level: Level, first: str, second: str) ->
         found = rows[(rows["system_a"] == a) & (rows["system_b"] == b)]
         if len(found):
             row = found.iloc[0]
-            ends = sorted(sign * row[f"accuracy_difference_{end}"] for end in ("low", "high"))
+            low, high = sorted(sign * row[f"accuracy_difference_{end}"] for end in ("low", "high"))
             return Difference(
                 sign * row["accuracy_difference"],
-                *ends,
+                low,
+                high,
                 int(row["n_groups"]),
                 row["accuracy_difference_mc_error"],
             )
