@@ -1,10 +1,9 @@
 """From what a system heard to its answer: the one place where a generated text becomes a label, and a system a lane.
 
-The page asks one clip under several arms (`answer_arms`), a lane asks one clip plainly (`answer_one`), and
-the benchmark asks many clips as rows of one batch (`answer_batch`); a service is asked one clip or one
-transcript (`answer_behaviour`). All four read answers the same way. A `Bench` is the erasures of one run: row 0 is
-plain; each condition owns two rows, erased and the random control of the same kept rank. Models are handed in loaded;
-`engine.run` says which, and in what order.
+A lane of the page and the benchmark ask plainly (`answer_all`): the one clip by clip, the other in batches where they
+equal singles. The page asks one clip under several arms (`answer_arms`), of which the first is plain. A `Bench` is the
+erasures of one run: row 0 is plain; each condition owns two rows, erased and the random control of the same kept rank.
+Models are handed in loaded; `engine.run` says which, and in what order.
 """
 
 from __future__ import annotations
@@ -49,17 +48,43 @@ from engine.results import (
     Role,
 )
 from engine.systems.base import BehaviourModel, Heard, Prepared, WhiteBoxModel, WhiteBoxSystem
-from engine.systems.catalogue import (
-    UNAVAILABLE,
-    SystemSpec,
-    revision_of,
-)
+from engine.systems.catalogue import UNAVAILABLE, SystemSpec, revision_of
 from engine.systems.remote import Tell
 from engine.tasks import get_task, parse_answer
 from engine.words import SpokenWord
 
 if TYPE_CHECKING:
     from engine.systems.cascade import ServedCascade
+
+Reader = WhiteBoxModel | BehaviourModel
+
+
+def answer_all(
+    system: Reader,
+    given: Sequence[Heard | AudioClip],
+    questions: Sequence[Question],
+    *,
+    batch_size: int = 1,
+    tell: Tell | None = None,
+) -> list[AnyAnswer]:
+    """Return a system's plain answer to each question, whether it runs here or is a service.
+
+    Args:
+        system: who is asked.
+        given: what it heard, one for each question; a service that hears is given the clip itself.
+        questions: what is asked of each.
+        batch_size: prompts to a pass; more than 1 where `engine.checks.check_batches` finds batches equal to singles.
+        tell: see `BehaviourModel.ask`.
+
+    Raises:
+        ServiceError: the service gave no reply.
+    """
+    if not isinstance(system, BehaviourModel):
+        return [*answer_batch(system, cast(Sequence[Heard], given), questions, batch_size)]
+    return [
+        answer_behaviour(system, one.text if isinstance(one, Heard) else one, question, tell)
+        for one, question in zip(given, questions, strict=True)
+    ]
 
 
 def answer_one(system: WhiteBoxModel, heard: Heard, question: Question) -> Answer:
@@ -74,7 +99,7 @@ def answer_batch(
     """Return the answers that `answer_one` gives, several prompts to a forward pass.
 
     Args:
-        system: who is asked; `engine.checks.check_batches` says whether its batches equal its singles here.
+        system: who is asked.
         heard: one for each question, in any order; neighbours of like length waste least.
         questions: what is asked of each.
         batch_size: prompts to a pass; 1 takes the very path of the page.
@@ -277,8 +302,6 @@ def arm_results(
 CONTROL_TRANSCRIPTS = Path(__file__).resolve().parents[1] / "assets" / "text" / "control_transcripts.txt"
 NOT_SAID = "not known: the service sends its answer only"
 
-Reader = WhiteBoxModel | BehaviourModel
-
 
 def speech_lane(
     speech: WhiteBoxSystem,
@@ -417,7 +440,8 @@ def transcript_in(answer: AnyAnswer, seconds: float = 0.0) -> OwnTranscript | No
 
 def served_speech_lane(system: BehaviourModel, clip: AudioClip, question: Question, tell: Tell) -> Lane:
     """Send the clip to a service and return its lane: an answer, and nothing of how it came about."""
-    answer = answer_behaviour(system, clip, question, tell)
+    (answer,) = answer_all(system, [clip], [question], tell=tell)
+    assert isinstance(answer, BehaviourAnswer)
     return Lane(
         key=system.spec.key,
         role="speech_llm",
@@ -444,7 +468,7 @@ def text_lane(reader: Reader, heard: Heard, question: Question, role: Role, wher
         tell: see `BehaviourModel.ask`.
     """
     started = time.perf_counter()
-    answer = read(reader, heard, question, tell)
+    (answer,) = answer_all(reader, [heard], [question], tell=tell)
     spec: SystemSpec = reader.spec
     if isinstance(answer, BehaviourAnswer):
         seconds, revision = answer.seconds, answer.model_version
@@ -462,13 +486,6 @@ def text_lane(reader: Reader, heard: Heard, question: Question, role: Role, wher
         encoder_seconds=heard.seconds,
         revision=revision,
     )
-
-
-def read(reader: Reader, heard: Heard, question: Question, tell: Tell | None = None) -> AnyAnswer:
-    """Return a text LLM's answer from a transcript, whether it runs here or behind a service."""
-    if isinstance(reader, BehaviourModel):
-        return answer_behaviour(reader, heard.text, question, tell)
-    return answer_one(reader, heard, question)
 
 
 def clearest_layer(lens: LensReadout) -> int:

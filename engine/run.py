@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.answers import (
+    answer_all,
     hear,
     own_transcript,
-    read,
     served_speech_lane,
     speech_lane,
     text_lane,
@@ -361,11 +361,9 @@ def ask_lens_text(
     if layer not in lens.layers:
         raise UnknownKeyError(f"The lens has no layer {layer}; choose {lens.layers[0]} to {lens.layers[-1]}.")
     text = lens_text(lens, layer)
-    if get_spec(pair.cascade).is_remote:
-        started = time.perf_counter()
-        answer = read(load_behaviour(pair.cascade), words_alone(text), question, tell)
-    else:
-        cascade = load_cascade(pair.cascade)
-        started = time.perf_counter()
-        answer = read(cascade, cascade.backbone.hear_text(text), question, tell)
+    remote = get_spec(pair.cascade).is_remote
+    reader: Cascade | BehaviourModel = (load_behaviour if remote else load_cascade)(pair.cascade)
+    given = _as_heard(reader, text)
+    started = time.perf_counter()
+    (answer,) = answer_all(reader, [given], [question], tell=tell)
     return ImplicitAnswer(layer, text, pair.cascade, answer, time.perf_counter() - started)
