@@ -1,6 +1,6 @@
 """Items said by voices under noise: the clips of the benchmark, each with the recipe that makes it again.
 
-Nothing is rendered here; `precompute.stages.listen` does that.
+Nothing is rendered here; `precompute.measure_answers` does that.
 """
 
 from __future__ import annotations

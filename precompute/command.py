@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 from engine.errors import EngineError, UnknownKeyError
 from engine.systems.profiles import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
-    from precompute.benchmark import Report
-    from precompute.executors import Executor
-    from precompute.ledger import Ledger
     from precompute.settings import Settings
 
-PlanT = TypeVar("PlanT")
-
 BENCHMARK_JOBS = ("plan", "run", "summarize")
-STAGES = ("behaviour", "mechanism", "interleaved")
+STAGE_NAMES = ("behaviour", "mechanism", "interleaved")  # keys of `precompute.jobs.STAGES`
 RESULTS = Path("results")
 
 
@@ -40,8 +34,8 @@ def add_benchmark_jobs(jobs: argparse._SubParsersAction[argparse.ArgumentParser]
     shared.add_argument("--limit", type=int, help="items a task")
     shared.add_argument(
         "--stage",
-        choices=STAGES,
-        default=STAGES[0],
+        choices=STAGE_NAMES,
+        default=STAGE_NAMES[0],
         help="what is answered, or how: probes, lens, erasure; or the phases of speech-text models",
     )
     shared.add_argument(
@@ -88,135 +82,105 @@ def _list(text: str) -> tuple[str, ...]:
 def run_benchmark_job(arguments: argparse.Namespace) -> int:
     """Run one of the jobs and return its exit code."""
     arguments.out = arguments.out or RESULTS / Path(arguments.profile).stem
+    # Jobs import what they need: summarize loads no model, and the help loads nothing.
     if arguments.job == "summarize":
         from precompute.stages.summary import summarize
 
         summarize(arguments.out, reread=arguments.reread)
         sys.stdout.write(f"Tables written to {arguments.out / 'tables'}.\n")
         return 0
-    from precompute.settings import asks_corpora, take_profile
+    from precompute import jobs
+    from precompute.benchmark import run_plan
+    from precompute.estimate import format_plan
+    from precompute.plan import ready_systems
+    from precompute.settings import Settings, asks_corpora, take_profile
+    from precompute.store import Store
+    from precompute.workers import make_workers, n_workers_of
 
     take_profile(arguments.profile)
-    if arguments.stage == "mechanism":
-        return _run_mechanism_job(arguments)
-    if arguments.stage == "interleaved":
-        return _run_interleaved_job(arguments)
-    from precompute.benchmark import ledger_of, run_plan
-    from precompute.estimate import format_plan
-    from precompute.executors import make_executor, n_workers_of
-    from precompute.plan import make_plan, ready_systems
-    from precompute.recordings import fetch_recordings
-    from precompute.stages.perform import PERFORM
-
+    names = ["profile", "quick", "systems", "tasks", "limit", "corpus", "corpora", "speech", "snapshots"]
+    settings = Settings(**{name: getattr(arguments, name) for name in names})
+    stage, is_answers = arguments.stage, arguments.stage == STAGE_NAMES[0]
     n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
-    settings = _settings(arguments)
-    if asks_corpora(settings):
+    make_plan = jobs.named(jobs.PLANS[stage])
+    if is_answers and asks_corpora(settings):
         if arguments.job == "plan":
-            return _plan_corpora(arguments, settings, n_workers)
+            shown = _load_of_corpora(arguments, settings)
+            try:
+                shown += format_plan(make_plan(settings), Store(arguments.out), n_workers)
+            except EngineError as error:
+                shown += f"It cannot run here yet. {error}"
+            sys.stdout.write(shown + "\n")
+            return 0
         ready_systems(settings)  # hours of recordings are not for a run that cannot start
         fetch_recordings(settings, sys.stderr)
     plan = make_plan(settings)
-    shown = format_plan(plan, ledger_of(arguments.out), n_workers)
-    if arguments.job == "plan":
-        sys.stdout.write(shown + "\n")
+    is_plan = arguments.job == "plan"
+    shown = format_plan(plan, Store(arguments.out), n_workers, whole=is_plan)
+    (sys.stdout if is_plan else sys.stderr).write(shown + "\n")
+    if is_plan:
         return 0
-    sys.stderr.write(shown.rsplit("\n\n", 1)[1] + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
-    report = run_plan(plan, arguments.out, executor, sys.stderr)
-    failed = f"; {report.n_failed:,} failed, each with its reason in the table" if report.n_failed else ""
+    workers = make_workers(arguments.executor, n_workers, jobs.PERFORM, arguments.address)
+    report = run_plan(plan, arguments.out, workers, sys.stderr)
+    made, where = ("answers", jobs.ANSWERS) if is_answers else ("measurements", stage)
+    told_in = "the table" if is_answers else f"{stage}.json"
+    failed = f"; {report.n_failed:,} failed, each with its reason in {told_in}" if report.n_failed else ""
     sys.stdout.write(
-        f"{report.n_rows:,} answers in {arguments.out / 'answers.parquet'}{failed}. "
+        f"{report.n_rows:,} {made} in {arguments.out / where}{failed}. "
         f"Next: python -m precompute summarize --out {arguments.out}\n"
     )
     return 0
 
 
-def _plan_corpora(arguments: argparse.Namespace, settings: Settings, n_workers: int) -> int:
-    """Write what asking the paper's corpora takes, and what is left of it where all is there to run it."""
-    from precompute.benchmark import ledger_of
-    from precompute.estimate import format_plan
-    from precompute.load import GPUS, Prices
-    from precompute.load_text import format_load
-    from precompute.plan import make_plan
+def _load_of_corpora(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Return what asking the paper's corpora takes, whether or not it can run here."""
+    from precompute.estimate import GPUS, Prices, format_load
+    from precompute.store import Store
 
     if arguments.gpu not in GPUS:
         raise UnknownKeyError(f'There is no GPU "{arguments.gpu[:20]}" here. Choose: {", ".join(GPUS)}.')
-    gpu, ledger = GPUS[arguments.gpu], ledger_of(arguments.out)
+    gpu = GPUS[arguments.gpu]
     prices = Prices(arguments.usd_gpu_hour or gpu.usd_an_hour)
     if arguments.usd_audio_tokens is not None:
         prices = replace(prices, usd_audio_m=arguments.usd_audio_tokens, gemini_source="as given")
-    sys.stdout.write(format_load(settings, ledger, gpu, prices) + "\n\n")
+    return format_load(settings, Store(arguments.out), gpu, prices) + "\n\n"
+
+
+def fetch_recordings(settings: Settings, stream: TextIO) -> None:
+    """Let Edge-TTS say what is not recorded yet, where it is who speaks; a break loses nothing.
+
+    Raises:
+        VoiceError: recordings are missing and the package is not installed.
+        CorpusError: corpora are not as published, the service failed, or the folder cannot be written.
+    """
+    from precompute.benchmark import Progress
+    from precompute.corpora.edge_speech import PAUSE_S, VOICES, count_missing, fetch_speech
+    from precompute.corpora.folder import (
+        EDGE,
+        PAPER_VOICES,
+        SPEECH_FOLDER,
+        open_corpora,
+        open_speech,
+        text_items,
+    )
+    from precompute.corpora.source import CorpusError
+    from precompute.settings import corpora_keys, items_a_corpus
+
+    if settings.corpora is None or settings.speech != EDGE:
+        return
+    opened = open_corpora(settings.corpora, corpora_keys(settings, texts_only=True), items_a_corpus(settings))
+    items = text_items(opened)
+    if not items:
+        return
+    n_voices = 1 if settings.quick else PAPER_VOICES
     try:
-        shown = format_plan(make_plan(settings), ledger, n_workers)
-    except EngineError as error:
-        shown = f"It cannot run here yet. {error}"
-    sys.stdout.write(shown + "\n")
-    return 0
-
-
-def _run_mechanism_job(arguments: argparse.Namespace) -> int:
-    from precompute.mechanism.estimate import format_mechanism_plan
-    from precompute.mechanism.plan import make_mechanism_plan
-    from precompute.mechanism.run import run_mechanism
-
-    return _run_stage(
-        arguments,
-        make_mechanism_plan(_settings(arguments)),
-        format_mechanism_plan,
-        run_mechanism,
-    )
-
-
-def _run_interleaved_job(arguments: argparse.Namespace) -> int:
-    from precompute.interleaved.plan import SNAPSHOTS, make_interleaved_plan
-    from precompute.interleaved.run import format_interleaved_plan, run_interleaved
-
-    return _run_stage(
-        arguments,
-        make_interleaved_plan(_settings(arguments), arguments.snapshots or SNAPSHOTS),
-        lambda plan, ledger, _: format_interleaved_plan(plan, ledger),
-        run_interleaved,
-    )
-
-
-def _run_stage(
-    arguments: argparse.Namespace,
-    plan: PlanT,
-    shown_of: Callable[[PlanT, Ledger, int], str],
-    run: Callable[[PlanT, Path, Executor, TextIO], Report],
-) -> int:
-    """Show a stage's plan and, unless only the plan was asked for, work through it; its tables bear its name."""
-    from precompute.benchmark import ledger_of
-    from precompute.executors import make_executor, n_workers_of
-    from precompute.stages.perform import PERFORM
-
-    n_workers = n_workers_of(arguments.executor, arguments.workers, arguments.address)
-    shown = shown_of(plan, ledger_of(arguments.out), n_workers)
-    if arguments.job == "plan":
-        sys.stdout.write(shown + "\n")
-        return 0
-    sys.stderr.write(shown + "\n")
-    executor = make_executor(arguments.executor, n_workers, PERFORM, arguments.address)
-    report = run(plan, arguments.out, executor, sys.stderr)
-    stage = arguments.stage
-    failed = f"; {report.n_failed:,} failed, each with its reason in {stage}.json" if report.n_failed else ""
-    sys.stdout.write(
-        f"{report.n_rows:,} measurements in {arguments.out / stage}{failed}. "
-        f"Next: python -m precompute summarize --out {arguments.out}\n"
-    )
-    return 0
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    from precompute.settings import Settings
-
-    return Settings(
-        profile=arguments.profile,
-        quick=arguments.quick,
-        systems=arguments.systems,
-        tasks=arguments.tasks,
-        limit=arguments.limit,
-        corpus=arguments.corpus,
-        corpora=arguments.corpora,
-        speech=arguments.speech,
-    )
+        open_speech(opened, EDGE, n_voices)
+        return  # all are there, in whatever format
+    except CorpusError:
+        pass
+    folder, voices = opened.folder / SPEECH_FOLDER, VOICES[:n_voices]
+    n_missing = count_missing(items, folder, voices)
+    stream.write(f"{n_missing:,} recordings are fetched from Edge-TTS, with {PAUSE_S:g} s between two.\n")
+    progress = Progress(stream, "recordings fetched", n_missing)
+    fetch_speech(items, folder, voices, progress=lambda *_: progress.add(1, 0))
+    progress.finish()

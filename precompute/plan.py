@@ -1,18 +1,20 @@
-"""What a benchmark consists of: systems, clips, and the units of work that are still to be done.
+"""What a benchmark of answers consists of: systems, clips, and the jobs that are still to be done.
 
-Nothing is computed and no model is loaded here; `precompute.benchmark` works through the units.
+Nothing is computed and no model is loaded here; `precompute.benchmark` works through the batches.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar
 
 from engine.errors import UnknownKeyError
+from engine.request import Question
 from engine.systems.catalogue import (
     FASTER_WHISPERS,
     MINI_SYSTEMS,
@@ -25,13 +27,14 @@ from engine.systems.catalogue import (
 )
 from engine.systems.profiles import USUAL, WhisperSettings, read_profile
 from engine.systems.weights import STANDS_ON, folder_of
+from engine.voice import Recipe
 from precompute import keys
 from precompute.clips import Clip, recorded_clips
 from precompute.corpora.folder import open_corpora, require
 from precompute.corpora.manifest import read_manifest
 from precompute.corpora.mini_world import TASKS
 from precompute.corpora_clips import clips_of_corpora, musan_place
-from precompute.ledger import Ledger, LedgerRow
+from precompute.jobs import Batch, Job, batches_of, portions
 from precompute.mini_clips import FESTIVAL, mini_clips
 from precompute.settings import (
     Settings,
@@ -41,26 +44,54 @@ from precompute.settings import (
     corpora_keys,
     items_a_corpus,
 )
-from precompute.units import ClipWork, ListenUnit, MemoryUnit, Need, Prompt, ReadUnit, split_off_requests
-
-__all__ = [
-    "Plan",
-    "Settings",
-    "fingerprint_of_service",
-    "listen_units",
-    "make_plan",
-    "memory_units",
-    "read_units",
-    "ready_systems",
-    "wanted_prompts",
-]
+from precompute.store import ResultRow, Store
 
 # What a kill may cost, and how long progress stands still: seconds of the minis' work, a minute of real models'.
-CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT = 32, 2
-PROMPTS_IN_UNIT, LARGE_PROMPTS_IN_UNIT = 128, 16
-REQUESTS_IN_UNIT = 1  # of a service: each reply is paid for, and a kill may cost one
+CLIPS_IN_BATCH, LARGE_CLIPS_IN_BATCH = 32, 2
+PROMPTS_IN_BATCH, LARGE_PROMPTS_IN_BATCH = 128, 16
+REQUESTS_IN_BATCH = 1  # to a service: each reply is paid for, and a kill may cost one
+NEW_PROMPTS_SHARE = 0.7  # of transcripts that are not done yet: the rest will repeat a prompt
 
-_Thing = TypeVar("_Thing")
+
+@dataclass(frozen=True)
+class ClipQuestion:
+    """What a job on sound is about: a clip, and what is asked of it."""
+
+    recipe: Recipe
+    question: Question
+
+
+@dataclass(frozen=True)
+class SoundPlace:
+    """What jobs on sound share.
+
+    Attributes:
+        folder: of the clips' recordings.
+        models: folder of the models.
+        musan: folder of MUSAN, where its babble is wanted.
+        hearing: how published transcribers are run: the keys hold it, so the batch brings it to whatever process.
+    """
+
+    folder: Path
+    models: Path
+    musan: Path | None = None
+    hearing: WhisperSettings = USUAL
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a job on text is about: a text, and what is asked of it."""
+
+    heard: str
+    question: Question
+
+
+@dataclass(frozen=True)
+class ReaderPlace:
+    """What jobs on text share: a system that has their text LLM, for loading, and the folder of the models."""
+
+    via: str
+    models: Path
 
 
 @dataclass(frozen=True)
@@ -74,6 +105,8 @@ class Plan:
         hearing: how published transcribers are run.
     """
 
+    kind: ClassVar[str] = "behaviour"
+
     settings: Settings
     systems: tuple[SystemSpec, ...]
     clips: tuple[Clip, ...]
@@ -81,6 +114,11 @@ class Plan:
     folders: Mapping[str, Path]
     musan: Path | None = None
     hearing: WhisperSettings = USUAL
+
+    @property
+    def behaviour(self) -> Plan:
+        """The plan of answers, which this one is."""
+        return self
 
     def cells(self) -> Iterator[tuple[SystemSpec, Clip]]:
         """Yield every row of the answers: a system and a clip. An oracle needs the true words."""
@@ -131,11 +169,50 @@ class Plan:
         asked = spec.key if spec.kind == "speech_llm" else self.reader(spec)
         return (*self.folders_of(spec), fingerprint_of_service(asked))
 
-    def heard(self, spec: SystemSpec, clip: Clip, ledger: Ledger) -> LedgerRow | str | None:
+    def table(self, store: Store) -> list[str]:
+        """Return a line for each system, task and noise, with how many of its clips are answered."""
+        width = max(18, *(len(spec.key) for spec in self.systems)) + 2
+        lines = [f"{'system':{width}}{'task':14}{'noise':14}{'voices':>7}{'items':>7}{'clips':>7}{'done':>7}"]
+        for spec in self.systems:
+            cells: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+            for _, clip in (cell for cell in self.cells() if cell[0] is spec):
+                cells[clip.item.task, clip.condition.name].append(clip)
+            for (task, noise), clips in cells.items():
+                n_voices = len({clip.voice for clip in clips})
+                n_items = len({clip.item.item_id for clip in clips})
+                n_done = sum(self._is_answered(spec, clip, store) for clip in clips)
+                lines.append(
+                    f"{spec.key:{width}}{task:14}{noise:14}{n_voices:7}{n_items:7}{len(clips):7}{n_done:7}"
+                )
+        return lines
+
+    def headline(self) -> str:
+        """Return what is wanted, in one sentence."""
+        n_answers = sum(1 for _ in self.cells())
+        return f"{n_answers:,} answers of {len(self.systems)} systems on {len(self.clips):,} clips."
+
+    def later(self, store: Store) -> Counter[tuple[str, str]]:
+        """Return about how many prompts, by kind of job and model, will be known when the clips are heard."""
+        expected: Counter[tuple[str, str]] = Counter()
+        for spec in self.systems:
+            if spec.transcriber:
+                n_unheard = sum(not isinstance(self.heard(spec, clip, store), str) for clip in self.clips)
+                expected["read", self.reader(spec)] += round(NEW_PROMPTS_SHARE * n_unheard)
+        return expected
+
+    def _is_answered(self, spec: SystemSpec, clip: Clip, store: Store) -> bool:
+        if not store.is_done(keys.render_key(clip.recipe)):
+            return False
+        if spec.kind == "speech_llm":
+            return store.is_done(self.listen_key(spec, clip))
+        heard = self.heard(spec, clip, store)
+        return isinstance(heard, str) and store.is_done(self.read_key(spec, clip, heard))
+
+    def heard(self, spec: SystemSpec, clip: Clip, store: Store) -> ResultRow | str | None:
         """Return what a text LLM is given: the words, the row of a failed transcript, or None: not done yet."""
         if spec.kind == "text_llm":
             return clip.item.text
-        row = ledger.rows.get(self.transcribe_key(spec, clip))
+        row = store.rows.get(self.transcribe_key(spec, clip))
         return row if row is None or row.failed else row.text
 
 
@@ -162,6 +239,11 @@ def _service_reader(spec: SystemSpec) -> str:
         for row in SYSTEMS.values()
         if row.kind == "text_llm" and (row.service, row.variables) == (spec.service, spec.variables)
     )
+
+
+def reader_name(backbone: str) -> str:
+    """Return what a text LLM is called in findings: a speech LLM may lie in the same folder."""
+    return f"{backbone}, reading"
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -221,87 +303,83 @@ def ready_systems(settings: Settings) -> tuple[tuple[SystemSpec, ...], list[str]
     return tuple(map(get_spec, ready)), notes
 
 
-def listen_units(plan: Plan, ledger: Ledger) -> list[ListenUnit]:
-    """Return the work on sound that is not done.
+def listen_batches(plan: Plan, store: Store) -> list[Batch]:
+    """Return the work on sound that is not done: facts of the sound, transcripts, and answers of who hears.
 
-    Every clip is in one unit, with all that is wanted of it here, and in one more for each service that hears it.
+    What is made of a few clips stands together, so that a process that does it in turn renders them once. A batch
+    keeps to one task: its questions have as many labels, and its batches of prompts fill up well.
     """
-    works = [(clip.item.task, work) for clip in plan.clips if (work := _clip_work(plan, clip, ledger)).needs]
-    units: list[ListenUnit] = []
-    size = in_unit(plan.systems, CLIPS_IN_UNIT, LARGE_CLIPS_IN_UNIT)
-    # A unit keeps to one task: its questions have as many labels, and its batches fill up well.
-    for task, group in groupby(works, key=lambda one: one[0]):
-        folder = plan.folder_of_task(task)
-        for part in _portions([work for _, work in group], size):
-            here, requests = split_off_requests(part)
-            # Requests follow the clips that they are about: the pace, which tells what is left, stays even.
-            for wanted in (here, *_portions(requests, REQUESTS_IN_UNIT)):
-                if wanted:
-                    units.append(ListenUnit(wanted, folder, plan.settings.models, plan.musan, plan.hearing))
-    return units
+    size = batch_size_for(plan.systems, CLIPS_IN_BATCH, LARGE_CLIPS_IN_BATCH)
+    batches: list[Batch] = []
+    for task, group in groupby(plan.clips, key=lambda clip: clip.item.task):
+        place = SoundPlace(plan.folder_of_task(task), plan.settings.models, plan.musan, plan.hearing)
+        # Clips that are done are left out before the rest is portioned.
+        left = [jobs for clip in group if (jobs := _undone(_clip_jobs(plan, clip), store))]
+        for part in portions(left, size):
+            by_service = [job for jobs in part for job in jobs if is_service(job.model)]
+            here = [job for jobs in part for job in jobs if not is_service(job.model)]
+            batches += batches_of(here, store, size, place)
+            batches += batches_of(by_service, store, REQUESTS_IN_BATCH, place)
+    return batches
 
 
-def in_unit(systems: Sequence[SystemSpec], small: int, large: int) -> int:
-    """Return how much a unit of work holds: `small` where the minis alone work on it here, else `large`."""
+def batch_size_for(systems: Sequence[SystemSpec], small: int, large: int) -> int:
+    """Return how much a batch holds: `small` where the minis alone work on it here, else `large`."""
     return small if all(spec.key in MINI_SYSTEMS or spec.is_remote for spec in systems) else large
 
 
-def _portions(things: Sequence[_Thing], size: int) -> list[tuple[_Thing, ...]]:
-    return [tuple(things[start : start + size]) for start in range(0, len(things), size)]
+def _undone(jobs: list[Job], store: Store) -> list[Job]:
+    return [job for job in jobs if not store.is_done(job.key)]
 
 
-def _clip_work(plan: Plan, clip: Clip, ledger: Ledger) -> ClipWork:
-    needs = [Need(keys.render_key(clip.recipe), "render")]
+def _clip_jobs(plan: Plan, clip: Clip) -> list[Job]:
+    """Return all that is wanted of a clip's sound."""
+    asked = ClipQuestion(clip.recipe, clip.item.question)
+    jobs = [Job("render", keys.render_key(clip.recipe), "", asked)]
     for spec in plan.systems:
         if spec.kind == "speech_llm":
-            needs.append(Need(plan.listen_key(spec, clip), "listen", spec.key))
+            jobs.append(Job("listen", plan.listen_key(spec, clip), spec.key, asked))
         elif spec.transcriber:
-            needs.append(Need(plan.transcribe_key(spec, clip), "transcribe", spec.transcriber))
-    new = tuple(need for need in dict.fromkeys(needs) if not ledger.is_done(need.key))
-    return ClipWork(clip.recipe, clip.item.question, new)
+            jobs.append(Job("transcribe", plan.transcribe_key(spec, clip), spec.transcriber, asked))
+    return jobs
 
 
-def read_units(plan: Plan, ledger: Ledger) -> list[ReadUnit]:
+def read_batches(plan: Plan, store: Store) -> list[Batch]:
     """Return the prompts that no text LLM has answered yet, each once; transcripts must be done before."""
-    units: list[ReadUnit] = []
-    for (via, backbone), prompts in wanted_prompts(plan, ledger).items():
-        ordered = sorted(prompts, key=_like_length)
-        size = in_unit([get_spec(via)], PROMPTS_IN_UNIT, LARGE_PROMPTS_IN_UNIT)
-        for part in _portions(ordered, REQUESTS_IN_UNIT if is_service(via) else size):
-            units.append(ReadUnit(via, backbone, part, plan.settings.models))
-    return units
-
-
-def wanted_prompts(plan: Plan, ledger: Ledger) -> dict[tuple[str, str], list[Prompt]]:
-    """Return for each text LLM (a system that has it, its folder) the prompts that are known and not done."""
     via: dict[str, str] = {}
-    found: dict[str, dict[str, Prompt]] = {}
+    found: dict[str, dict[str, Job]] = {}
     for spec, clip in plan.cells():
-        if spec.kind == "speech_llm":
-            continue
-        heard = plan.heard(spec, clip, ledger)
+        heard = None if spec.kind == "speech_llm" else plan.heard(spec, clip, store)
         if not isinstance(heard, str):
             continue
         key = plan.read_key(spec, clip, heard)
-        if not ledger.is_done(key):
-            backbone = plan.reader(spec)
+        if not store.is_done(key):
+            reader = plan.reader(spec)
             # A service is asked as the row that reads for it; weights are loaded by any system that has them.
-            via.setdefault(backbone, backbone if spec.is_remote else spec.key)
-            found.setdefault(backbone, {}).setdefault(key, Prompt(key, heard, clip.item.question))
-    return {(via[backbone], backbone): list(prompts.values()) for backbone, prompts in found.items()}
+            via.setdefault(reader, reader if spec.is_remote else spec.key)
+            prompt = Prompt(heard, clip.item.question)
+            found.setdefault(reader, {}).setdefault(key, Job("read", key, reader, prompt))
+    batches: list[Batch] = []
+    for reader, jobs in found.items():
+        size = batch_size_for([get_spec(via[reader])], PROMPTS_IN_BATCH, LARGE_PROMPTS_IN_BATCH)
+        place = ReaderPlace(via[reader], plan.settings.models)
+        size = REQUESTS_IN_BATCH if is_service(reader) else size
+        batches += batches_of(sorted(jobs.values(), key=like_length), store, size, place)
+    return batches
 
 
-def _like_length(prompt: Prompt) -> tuple[int, int, str]:
-    return len(prompt.question.labels), len(prompt.question.instruction) + len(prompt.heard), prompt.key
+def like_length(job: Job) -> tuple[int, int, str]:
+    """Return what prompts are sorted by, so that those of one batch are alike: labels, characters, key."""
+    asked: Prompt = job.payload
+    question = asked.question
+    return len(question.labels), len(question.instruction) + len(asked.heard), job.key
 
 
-def memory_units(plan: Plan, ledger: Ledger) -> list[MemoryUnit]:
+def memory_batches(plan: Plan, store: Store) -> list[Batch]:
     """Return the systems whose memory was not measured yet; a service's is not ours to measure."""
-    wanted: Sequence[tuple[str, SystemSpec]] = [
-        (keys.memory_key(spec.key, plan.folders_of(spec)), spec)
+    jobs = [
+        Job("memory", keys.memory_key(spec.key, plan.folders_of(spec)), spec.key)
         for spec in plan.systems
         if not spec.is_remote
     ]
-    return [
-        MemoryUnit(key, spec.key, plan.settings.models) for key, spec in wanted if not ledger.is_done(key)
-    ]
+    return batches_of(jobs, store, 1, plan.settings.models)

@@ -25,6 +25,7 @@ class Settings:
         corpus: manifest of an own corpus; it then stands alone unless tasks are named too.
         corpora: folder of the paper's corpora; they then stand in the place of the mini world.
         speech: who says the text corpora: "edge", "espeak", or a folder of recordings.
+        snapshots: of the trainings of interleaved models; None for where the trainings leave them.
     """
 
     profile: str = "mini"
@@ -36,6 +37,7 @@ class Settings:
     models: Path = MODELS
     corpora: Path | None = None
     speech: str = EDGE
+    snapshots: Path | None = None
 
 
 def take_profile(named: str) -> None:

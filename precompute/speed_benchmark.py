@@ -10,15 +10,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.answers import answer_one
+from engine.answers import answer_all
 from engine.systems.catalogue import SystemSpec
 from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
 from engine.voice import say_recipe, spoil
 from precompute.clips import Clip
-from precompute.executors import make_executor
-from precompute.ledger import Ledger
-from precompute.plan import Plan, Settings, listen_units, make_plan, read_units
-from precompute.stages.perform import PERFORM
+from precompute.jobs import PERFORM
+from precompute.plan import Plan, listen_batches, make_plan, read_batches
+from precompute.settings import Settings
+from precompute.store import Store
+from precompute.workers import InlineWorkers
 
 ITEMS_A_TASK = 3
 
@@ -42,31 +43,31 @@ def _answer(spec: SystemSpec, clip: Clip, plan: Plan) -> str:
     models, question = plan.settings.models, clip.item.question
     if spec.kind == "text_llm":
         oracle = load_text_llm(spec.key, models)
-        return answer_one(oracle, oracle.hear_text(clip.item.text), question).text
+        return answer_all(oracle, [oracle.hear_text(clip.item.text)], [question])[0].text
     clean = say_recipe(clip.recipe, plan.folder_of_task(clip.item.task)).clip
     noisy = spoil(clean, clip.recipe, plan.musan)
     load = load_speech_llm if spec.kind == "speech_llm" else load_cascade
     system = load(spec.key, models)
-    return answer_one(system, system.hear(noisy.clip if noisy else clean), question).text
+    return answer_all(system, [system.hear(noisy.clip if noisy else clean)], [question])[0].text
 
 
 def answer_in_stages(plan: Plan) -> dict[tuple[str, str], str]:
-    """Return the same by the benchmark's own stages, in a ledger that is thrown away."""
+    """Return the same by the benchmark's own stages, in a store that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        ledger, executor = Ledger(Path(folder)), make_executor("inline", 1, PERFORM)
-        with ledger.writing() as writing, executor:
+        store, workers = Store(Path(folder)), InlineWorkers(PERFORM)
+        with store.writing() as writing, workers:
             # Prompts of cascades are known only when the transcripts are.
-            for units_of in (listen_units, read_units):
-                for outcome in executor.run(units_of(plan, writing)):
+            for batches in (listen_batches, read_batches):
+                for outcome in workers.run(batches(plan, writing)):
                     writing.add(outcome.rows)
             return {
                 (spec.key, clip.clip_id): _stored(spec, clip, plan, writing) for spec, clip in plan.cells()
             }
 
 
-def _stored(spec: SystemSpec, clip: Clip, plan: Plan, ledger: Ledger) -> str:
+def _stored(spec: SystemSpec, clip: Clip, plan: Plan, store: Store) -> str:
     if spec.kind == "speech_llm":
-        return ledger.rows[plan.listen_key(spec, clip)].text
-    heard = plan.heard(spec, clip, ledger)
+        return store.rows[plan.listen_key(spec, clip)].text
+    heard = plan.heard(spec, clip, store)
     assert isinstance(heard, str)
-    return ledger.rows[plan.read_key(spec, clip, heard)].text
+    return store.rows[plan.read_key(spec, clip, heard)].text

@@ -28,9 +28,9 @@ from engine.systems.catalogue import get_spec
 from engine.systems.loading import GIB, LOADED, load_speech_llm, using
 from engine.tasks import TASKS
 from engine.words import SpokenWord
+from precompute.measure_answers import peak_memory_mb_here
 from precompute.random_checkpoints import WRITERS, Scale, draw_weights
 from precompute.speed import generation_row, time_in_turn
-from precompute.stages.memory import peak_memory_mb_here
 
 SYSTEMS = ("ultravox-v0.6-8b", "qwen2-audio-7b-instruct", "phi-4-multimodal")
 NEEDS_GPU = (

@@ -19,10 +19,11 @@ from engine.systems.profiles import PAPER_SYSTEMS
 from engine.tables import file_of, read_table
 from engine.tasks import CORPUS_TASKS
 from precompute.benchmark import run_plan
-from precompute.executors import InlineExecutor
-from precompute.plan import Settings, make_plan
-from precompute.stages.perform import PERFORM
+from precompute.jobs import PERFORM
+from precompute.plan import make_plan
+from precompute.settings import Settings
 from precompute.stages.summary import summarize
+from precompute.workers import InlineWorkers
 from tests.engine.fake_service import Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, point_to
 from tests.engine.tiny_models_folder import write_models_folder
@@ -50,7 +51,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         # What a system holds is measured in a process of its own, ten seconds each; nothing here asks for it.
         done = subprocess.CompletedProcess([], 0, stdout="123.4\n", stderr="")
-        patch.setattr("precompute.stages.memory.subprocess.run", lambda *_, **__: done)
+        patch.setattr("precompute.measure_answers.subprocess.run", lambda *_, **__: done)
         settings = Settings(
             profile="paper",
             quick=True,
@@ -66,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             serving(Sent(ENDPOINT_SAYS)) as audio,
         ):
             point_to(patch, gemini=gemini.url, text=text.url, audio=audio.url)
-            run_plan(make_plan(settings), folder / "out", InlineExecutor(PERFORM), io.StringIO())
+            run_plan(make_plan(settings), folder / "out", InlineWorkers(PERFORM), io.StringIO())
             summarize(folder / "out")
         assert use_results(folder / "out") == ""
         yield folder / "out"

@@ -13,8 +13,7 @@ from dashboard.tables import SHIPPED
 from engine.columns import RECALL, TEXT_SHARE
 from engine.tables import file_of, read_table
 from precompute.interleaved.plan import CONTINUOUS, FINAL_STEP, MAIN, UNTRAINED
-from precompute.interleaved.tables import interleaved_tables
-from precompute.interleaved.units import RECORD
+from precompute.interleaved.tables import RECORD, interleaved_tables
 from precompute.stages.summary import BOOTSTRAP_SEED
 
 

@@ -9,14 +9,14 @@ from tests.sizes import COUNTED, PACKAGES, circles, figures, imports_within, lon
 # Name in COUNTED: (lines, files). Lower a figure here whenever the folder has become smaller.
 BUDGET = {
     "engine": (20_550, 55),
-    "precompute": (21_450, 154),
+    "precompute": (20_900, 128),
     "dashboard": (16_300, 116),
     "dashboard JS and CSS": (2_900, 30),
-    "tests": (40_900, 281),
+    "tests": (40_760, 272),
 }
 # Groups of modules that import each other, and modules in the longest chain of imports; aims are 0 and 8.
-CIRCLES = {"engine": 0, "precompute": 1, "dashboard": 0}
-LAYERS = {"engine": 11, "precompute": 16, "dashboard": 18}
+CIRCLES = {"engine": 0, "precompute": 0, "dashboard": 0}
+LAYERS = {"engine": 11, "precompute": 14, "dashboard": 18}
 RULE = (
     "tests/test_size.py holds a budget of {} for {}, and there are {}. Make two things one, or delete what no feature "
     "needs; only then raise the budget, with the reason in the commit."

@@ -220,21 +220,13 @@ class Turns:
             return start - now
 
 
-_ELSEWHERE: list[TakeTurn] = []
-
-
-def take_turns_at(take_turn: TakeTurn) -> None:
-    """Let callers made from now on take their turns where other processes of the run take theirs."""
-    _ELSEWHERE[:] = [take_turn]
-
-
 class Caller:
     """Calls one service: spaces its requests and tries again what may pass. Safe for several threads.
 
     Args:
         name: of the service, for sentences.
         patience: how long and how often.
-        take_turn: takes the next turn at the service; by default as `take_turns_at` says, else a turn of its own.
+        take_turn: takes the next turn at the service, where several callers share its rate; by default its own.
         sleep, clock: of the process; a test hands in its own.
         jitter: draws the part of each wait, so that many processes do not come back at the same moment; it
             plays no part in any answer.
@@ -255,7 +247,7 @@ class Caller:
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter or random.Random()
-        self._take_turn = take_turn or (_ELSEWHERE[0] if _ELSEWHERE else Turns(clock).take)
+        self._take_turn = take_turn or Turns(clock).take
 
     def call(self, attempt: Callable[[], Value | Failure], tell: Tell | None = None) -> Called[Value]:
         """Return the value of the first attempt that gives one.

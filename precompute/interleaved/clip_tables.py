@@ -1,4 +1,4 @@
-"""From the ledger to the tables of clips and facts: what summarize sums up.
+"""From the store to the tables of clips and facts: what summarize sums up.
 
 A measurement that failed is left out, counted, and named in interleaved.json with its reason.
 """
@@ -17,33 +17,41 @@ from engine.lens import TOPS
 from engine.tables import write_table, write_whole
 from precompute import keys
 from precompute.clips import Clip
-from precompute.interleaved.plan import PATCH_SEED, InterleavedPlan
-from precompute.interleaved.units import FOLDER, RECORD, Checkpoint, ClipJob, FactJob, Phases
-from precompute.interleaved.work import erase_jobs, interventions
-from precompute.ledger import Ledger
-from precompute.mechanism.layer_tables import found_in
+from precompute.interleaved.plan import (
+    PATCH_SEED,
+    Checkpoint,
+    InterleavedPlan,
+    Phases,
+    ReadClip,
+    ScoredFact,
+    erase_jobs,
+    interventions,
+)
+from precompute.interleaved.tables import FOLDER, RECORD
+from precompute.mechanism.clip_tables import found_in
 from precompute.stages.assemble import MANIFEST
+from precompute.store import Store
 
 FOLLOWS = "next word follows"
 Row = dict[str, Any]
 
 
-def write_interleaved_clips(plan: InterleavedPlan, ledger: Ledger, out: Path) -> tuple[int, int]:
+def write_interleaved_clips(plan: InterleavedPlan, store: Store, out: Path) -> tuple[int, int]:
     """Write the tables and interleaved.json; return the number of rows, and of measurements that failed.
 
     Raises:
         TableError: a file cannot be written.
     """
     missed: dict[str, str] = {}
-    found = list(interventions(plan, ledger))
+    found = list(interventions(plan, store))
     tables = {
-        "interleaved_clips": list(_reading_rows(plan, ledger, missed)),
-        "knowledge_facts": list(_fact_rows(plan, ledger, missed)),
+        "interleaved_clips": list(_reading_rows(plan, store, missed)),
+        "knowledge_facts": list(_fact_rows(plan, store, missed)),
         "causal_clips": [
             row
             for checkpoint, phases in found
             for rows in (_erased_rows, _patched_rows)
-            for row in rows(plan, checkpoint, phases, ledger, missed)
+            for row in rows(plan, checkpoint, phases, store, missed)
         ],
     }
     (out / MANIFEST).unlink(missing_ok=True)  # of older tables; summarize writes it anew
@@ -82,10 +90,10 @@ def _about(checkpoint: Checkpoint, clip: Clip) -> Row:
     }
 
 
-def _reading_rows(plan: InterleavedPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+def _reading_rows(plan: InterleavedPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
     for checkpoint in plan.checkpoints:
         for number, clip in enumerate(plan.clips):
-            found = found_in(ledger, plan.read_key(checkpoint, number), missed)
+            found = found_in(store, plan.read_key(checkpoint, number), missed)
             for d, read in (found or {"d": {}})["d"].items():
                 for layer, (hits, control) in enumerate(zip(read["hits"], read["control"], strict=True)):
                     yield _about(checkpoint, clip) | {
@@ -99,47 +107,48 @@ def _reading_rows(plan: InterleavedPlan, ledger: Ledger, missed: dict[str, str])
                     }
 
 
-def _fact_rows(plan: InterleavedPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+def _fact_rows(plan: InterleavedPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
     for checkpoint in plan.unit_models:
         for fact in plan.facts:
-            found = found_in(ledger, plan.fact_key(checkpoint, fact), missed)
+            found = found_in(store, plan.fact_key(checkpoint, fact), missed)
             if found is not None:
                 about = {"model": checkpoint.model, "step": checkpoint.step}
                 yield about | {"item_id": fact.key, "group": fact.key} | found
 
 
 def _erased_rows(
-    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, ledger: Ledger, missed: dict[str, str]
+    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, store: Store, missed: dict[str, str]
 ) -> Iterator[Row]:
     clips = {clip.recipe: clip for clip in plan.clips}
     for job in erase_jobs(plan, checkpoint, phases):
-        for arm in found_in(ledger, job.key, missed) or ():
+        for arm in found_in(store, job.key, missed) or ():
             for outcome, (total, n) in arm["outcomes"].items():
                 yield (
-                    _about_job(checkpoint, job, clips)
+                    _about_erased(checkpoint, job.payload, clips)
                     | {name: arm[name] for name in ("arm", "seed", "kept_rank", "relative_change")}
                     | {"outcome": outcome, "layers": _named(phases.first), "total": total, "n": n}
                 )
 
 
-def _about_job(checkpoint: Checkpoint, job: ClipJob | FactJob, clips: dict[Any, Clip]) -> Row:
-    if isinstance(job, ClipJob):
-        return _about(checkpoint, clips[job.recipe])
-    names = dict.fromkeys(("item_id", "group", "clip_id"), job.fact)
+def _about_erased(checkpoint: Checkpoint, about: ReadClip | ScoredFact, clips: dict[Any, Clip]) -> Row:
+    if isinstance(about, ReadClip):
+        return _about(checkpoint, clips[about.recipe])
+    names = dict.fromkeys(("item_id", "group", "clip_id"), about.fact)
     return {"model": checkpoint.model, "step": checkpoint.step, **names}
 
 
 def _patched_rows(
-    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, ledger: Ledger, missed: dict[str, str]
+    plan: InterleavedPlan, checkpoint: Checkpoint, phases: Phases, store: Store, missed: dict[str, str]
 ) -> Iterator[Row]:
     clips = {clip.recipe: clip for clip in plan.clips}
     for job in plan.patches(checkpoint, phases):
-        about = _about(checkpoint, clips[job.recipient.recipe])
-        for arm in found_in(ledger, job.key, missed) or ():
+        recipient = job.payload.recipient
+        about = _about(checkpoint, clips[recipient.recipe])
+        for arm in found_in(store, job.key, missed) or ():
             yield about | {
                 "arm": arm["arm"],
                 "outcome": FOLLOWS,
-                "item_id": f"{about['item_id']} word {job.recipient.place}",
+                "item_id": f"{about['item_id']} word {recipient.place}",
                 "seed": 0,
                 "layers": _named((phases.current,)),
                 "kept_rank": 0,

@@ -18,12 +18,12 @@ from engine.stats.intervals import Estimate, bootstrap, bootstrap_mean, bootstra
 from engine.tables import read_table
 from precompute.interleaved.causal_tables import causal_rows
 from precompute.interleaved.knowledge_tables import knowledge_rows
-from precompute.interleaved.units import FOLDER, RECORD
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TOPS = (1, 5, 10)
+FOLDER, RECORD = "interleaved", "interleaved.json"  # of the tables of clips
 INPUTS = ("interleaved_clips", "knowledge_facts", "causal_clips")
 NO_UNITS = "All of the model's head is text, so there is no share of it."
 EVERY_UNIT_HEARS = "The encoder hears the whole clip, the next word too."

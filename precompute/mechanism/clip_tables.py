@@ -1,4 +1,4 @@
-"""From the ledger to the tables of clips: what summarize sums up, and what a point of a figure opens.
+"""From the store to the tables of clips and of layers: what summarize sums up, and what a point of a figure opens.
 
 A measurement that failed is left out, counted, and named in mechanism.json with its reason.
 """
@@ -11,25 +11,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.columns import NOT_PROVEN
+from engine.columns import NOT_PROVEN, PROBE_TARGETS
 from engine.stats.intervals import N_RESAMPLES
 from engine.systems.catalogue import SystemSpec, revision_of
 from engine.tables import write_table, write_whole
 from engine.tasks import is_right
 from precompute import keys
 from precompute.clips import Clip
-from precompute.ledger import Ledger, LedgerRow
 from precompute.mechanism.grid import CHANGE_SEEDS, GRID, SEEDS
-from precompute.mechanism.layer_tables import (
-    damage_rows,
-    found_in,
-    probe_clip_rows,
-    probe_rows,
-    probe_score_rows,
+from precompute.mechanism.plan import (
+    FOLD_SEED,
+    HOP_S,
+    INPUT,
+    MechanismPlan,
+    clips_with_pitch,
+    erased_clips,
+    implicit_jobs,
+    layers_damaged,
+    layers_probed,
 )
-from precompute.mechanism.plan import FOLD_SEED, MechanismPlan
-from precompute.mechanism.work import erased_clips, implicit_prompts
-from precompute.stages.assemble import MANIFEST
+from precompute.stages.assemble import MANIFEST, clip_row
+from precompute.store import ResultRow, Store
 
 FOLDER, RECORD = "mechanism", "mechanism.json"
 # What follows keeps a run small enough to ship; no figure of the tables changes in a digit that is shown.
@@ -47,10 +49,12 @@ _AS_FOUND = (
     "label_status",
     "correct",
 )
+UNITS = {"text": "1 - CER", "speaker": "accuracy", "emotion": "accuracy"}
+R2 = "R2"
 Row = dict[str, Any]
 
 
-def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[int, int]:
+def write_clip_tables(plan: MechanismPlan, store: Store, out: Path) -> tuple[int, int]:
     """Write the tables and mechanism.json; return the number of rows, and of measurements that failed.
 
     Raises:
@@ -58,13 +62,13 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
     """
     missed: dict[str, str] = {}
     tables = {
-        "lens_clips": list(_lens_rows(plan, ledger, missed)),
-        "implicit_clips": list(_implicit_rows(plan, ledger)),
-        "erasure_clips": list(_erasure_rows(plan, ledger, missed)),
-        "probe_clips": list(probe_clip_rows(plan, ledger)),
-        "probe_scores": list(probe_score_rows(plan, ledger)),
-        "probes": list(probe_rows(plan, ledger, missed)),
-        "damage": list(damage_rows(plan, ledger, missed)),
+        "lens_clips": list(_lens_rows(plan, store, missed)),
+        "implicit_clips": list(_implicit_rows(plan, store)),
+        "erasure_clips": list(_erasure_rows(plan, store, missed)),
+        "probe_clips": list(probe_clip_rows(plan, store)),
+        "probe_scores": list(probe_score_rows(plan, store)),
+        "probes": list(probe_rows(plan, store, missed)),
+        "damage": list(damage_rows(plan, store, missed)),
     }
     (out / MANIFEST).unlink(missing_ok=True)  # of older tables; summarize writes it anew
     for name, rows in tables.items():
@@ -78,7 +82,7 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
         "control_seeds": {"rank_matched": SEEDS, "change_matched": CHANGE_SEEDS},
         "fold_seed": FOLD_SEED,
         "code_versions": keys.CODE_VERSION,
-        "seconds": _seconds(ledger),
+        "seconds": _seconds(store),
         "resamples": N_RESAMPLES,  # of the intervals of probes and damage, which are taken inside the run
         "notes": plan.notes,
         "failed": dict(sorted(missed.items())),
@@ -87,10 +91,10 @@ def write_clip_tables(plan: MechanismPlan, ledger: Ledger, out: Path) -> tuple[i
     return sum(map(len, tables.values())), len(missed)
 
 
-def _seconds(ledger: Ledger) -> dict[str, dict[str, float]]:
-    """Return stage and system -> results in the ledger and their mean time, one process each."""
+def _seconds(store: Store) -> dict[str, dict[str, float]]:
+    """Return stage and system -> results in the store and their mean time, one process each."""
     spent: dict[str, list[float]] = {}
-    for row in ledger.rows.values():
+    for row in store.rows.values():
         if not row.failed and row.stage in ("pitch", "lens", "erase", "probe", "damage"):
             spent.setdefault(f"{row.stage} {row.who}".strip(), []).append(row.seconds)
     return {
@@ -109,10 +113,10 @@ def _about(spec: SystemSpec, clip: Clip) -> Row:
     }
 
 
-def _lens_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+def _lens_rows(plan: MechanismPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
     for spec in plan.speech_llms:
         for clip in (*plan.behaviour.clips, *plan.noisy):
-            found = found_in(ledger, plan.lens_key(spec, clip), missed)
+            found = found_in(store, plan.lens_key(spec, clip), missed)
             for layer, text in (found or {"texts": {}})["texts"].items():
                 yield _about(spec, clip) | {
                     "layer": int(layer),
@@ -133,27 +137,27 @@ def _hits(name: str, counts: list[int]) -> Row:
     return dict(zip((f"n_{name}", f"{name}_1", f"{name}_5", f"{name}_10"), counts, strict=True))
 
 
-def _implicit_rows(plan: MechanismPlan, ledger: Ledger) -> Iterator[Row]:
+def _implicit_rows(plan: MechanismPlan, store: Store) -> Iterator[Row]:
     for spec in plan.speech_llms:
         cascade = plan.cascade_of(spec)
         if cascade is None:
             continue
         for clip in plan.behaviour.clips:
-            speech = ledger.rows.get(plan.behaviour.listen_key(spec, clip))
-            heard = plan.behaviour.heard(cascade, clip, ledger)
+            speech = store.rows.get(plan.behaviour.listen_key(spec, clip))
+            heard = plan.behaviour.heard(cascade, clip, store)
             if speech is None or speech.failed or not isinstance(heard, str):
                 continue
-            other = ledger.rows.get(plan.behaviour.read_key(cascade, clip, heard))
+            other = store.rows.get(plan.behaviour.read_key(cascade, clip, heard))
             if other is None or other.failed:
                 continue
-            for layer, prompt in implicit_prompts(plan, spec, clip, ledger).items():
-                row = ledger.rows.get(prompt.key)
+            for layer, job in implicit_jobs(plan, spec, clip, store).items():
+                row = store.rows.get(job.key)
                 if row is not None and not row.failed:
                     yield _about(spec, clip) | {
                         "layer": layer,
                         "gold": clip.gold,
                         "choices": "|".join(clip.item.question.labels),
-                        "heard": prompt.heard,
+                        "heard": job.payload.heard,
                         "label": row.label,
                         "label_status": row.status,
                         "correct": _right(clip, row),
@@ -164,15 +168,15 @@ def _implicit_rows(plan: MechanismPlan, ledger: Ledger) -> Iterator[Row]:
                     }
 
 
-def _right(clip: Clip, row: LedgerRow) -> bool:
+def _right(clip: Clip, row: ResultRow) -> bool:
     return is_right(clip.item.question.task, row.label, clip.gold, clip.item.aliases, text=row.text)
 
 
-def _erasure_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -> Iterator[Row]:
+def _erasure_rows(plan: MechanismPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
     seen: set[str] = set()
     for spec, setting, clips in erased_clips(plan):
         for clip in clips:
-            for arm in found_in(ledger, plan.erase_key(spec, clip, setting), missed) or ():
+            for arm in found_in(store, plan.erase_key(spec, clip, setting), missed) or ():
                 plain = arm["arm"] == "plain"
                 if plain and f"{spec.key} {clip.clip_id}" in seen:
                     continue
@@ -188,3 +192,70 @@ def _erasure_rows(plan: MechanismPlan, ledger: Ledger, missed: dict[str, str]) -
                     "scope": "none" if plain else GRID[setting].scope,
                     **(arm["proof"] or NOT_PROVEN),
                 }
+
+
+# --- what was measured layer by layer over all probe clips ---
+
+
+def found_in(store: Store, key: str, missed: dict[str, str]) -> Any:
+    """Return a measurement, None where it failed or is not there."""
+    row = store.rows.get(key)
+    if row is None or row.failed:
+        missed[key] = row.reason if row else "this result is missing from the store"
+        return None
+    return json.loads(row.text)
+
+
+def probe_clip_rows(plan: MechanismPlan, store: Store) -> Iterator[Row]:
+    """Yield the clips that probes are fitted and scored on."""
+    for one, clip in clips_with_pitch(plan, store):
+        yield clip_row(clip, None, round((len(one.pitch_hz) - 1) * HOP_S, 2))
+
+
+def probe_score_rows(plan: MechanismPlan, store: Store) -> Iterator[Row]:
+    """Yield each clip's own score at every layer; what failed is missing from the table of probes, too."""
+    clips = [clip for _, clip in clips_with_pitch(plan, store)]
+    for who, layers in layers_probed(plan):
+        for layer in layers:
+            read = None if layer == INPUT else found_in(store, plan.layer_key("probe", who, layer), {})
+            for target, reading in read["trained"].items() if read else ():
+                scores = reading["by_clip"]
+                for clip, score in zip(clips, scores, strict=False):  # a target that cannot be read has none
+                    if score is not None:
+                        yield {
+                            "system": who,
+                            "layer": layer,
+                            "target": target,
+                            "clip_id": clip.clip_id,
+                            "score": score,
+                        }
+
+
+def probe_rows(plan: MechanismPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
+    """Yield the table of probes; `missed` gains what failed, with its reason."""
+    for who, layers in layers_probed(plan):
+        found = {layer: found_in(store, plan.layer_key("probe", who, layer), missed) for layer in layers}
+        given = found.pop(INPUT) or {"trained": {}}
+        for layer, read in found.items():
+            for target in PROBE_TARGETS if read else ():
+                trained = read["trained"][target]
+                score, shuffled = trained["score"], trained["shuffled"]
+                yield {
+                    "system": who,
+                    "layer": layer,
+                    "target": target,
+                    "unit": UNITS.get(target, R2),
+                    **{name: trained[name] for name in ("score", "low", "high", "shuffled")},
+                    "random_model": read["untrained"][target]["score"],
+                    "input_features": given["trained"].get(target, {}).get("score"),
+                    "selectivity": None if score is None or shuffled is None else score - shuffled,
+                    **{name: trained[name] for name in ("n_groups", "n_clips", "n_frames", "note")},
+                }
+
+
+def damage_rows(plan: MechanismPlan, store: Store, missed: dict[str, str]) -> Iterator[Row]:
+    """Yield the table of damage; `missed` gains what failed, with its reason."""
+    for who, layers in layers_damaged(plan):
+        for layer in layers:
+            for row in found_in(store, plan.layer_key("damage", who, layer), missed) or ():
+                yield {"system": who, "layer": layer, "unit": UNITS.get(row["target"], R2), **row}

@@ -1,28 +1,33 @@
-"""What is measured of the mechanism: which systems, on which clips, and the key of every result.
+"""What is measured of the mechanism: which systems, on which clips, the key of every result, and what is left to do.
 
 Lens, implicit cascade and erasure run on clean clips of the benchmark, one voice an item, so that answers
-that a run of behaviour has made are taken from the ledger. Nothing is computed and no model is loaded here.
+that a run of behaviour has made are taken from the store. Nothing is computed and no model is loaded here.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from engine.ctranslate2_file import n_layers, read_arrays
 from engine.errors import ModelFilesError, UnknownKeyError
-from engine.request import CONDITIONS, erasers_folder
+from engine.request import CONDITIONS, Question, erasers_folder, preset_layers
 from engine.stats.scores import assign_folds
 from engine.systems.catalogue import SYSTEMS, SystemSpec, n_layers_of
+from engine.voice import Recipe
 from precompute import keys
 from precompute.clips import FULL_NOISE, Clip, spoken_clips
 from precompute.corpora.mini_world import WORDS_TASKS, mini_items
+from precompute.jobs import Batch, Job, batches_of
 from precompute.mechanism.grid import GRID
-from precompute.mechanism.units import ProbeClip, Stage
 from precompute.mini.voices import Voice, test_voices
-from precompute.plan import Plan, Settings, make_plan
+from precompute.plan import Plan, Prompt, ReaderPlace, like_length, make_plan
+from precompute.settings import Settings
+from precompute.store import Store
 
 FULL_ITEMS, QUICK_ITEMS = 100, 10
 NOISY_SHARE = 0.3  # of the items: six noise conditions each
@@ -31,6 +36,52 @@ N_FOLDS = 3
 FOLD_SEED = 71
 EMOTION_SHARE, WORDS_SHARE = 2, 1  # probe clips an item: emotional lines, and sentences of two tasks
 PROBE_TASKS = ("topic", "sentiment")
+HOP_S = 0.02  # of a clip's pitch
+INPUT = -1  # stands for a layer: what the model is given, log-mel features
+CLIPS_IN_BATCH = {"pitch": 16, "lens": 16, "erase": 4}
+PROMPTS_IN_BATCH = 128
+NEW_TEXTS_SHARE = 0.9  # of layers' texts that are not read yet: the rest will repeat one
+
+
+@dataclass(frozen=True)
+class MeasuredClip:
+    """What a measurement of one clip is about.
+
+    Attributes:
+        setting: name of a setting of the erasure grid, "" elsewhere.
+    """
+
+    recipe: Recipe
+    question: Question
+    gold: str = ""
+    aliases: tuple[str, ...] = ()
+    setting: str = ""
+
+
+@dataclass(frozen=True)
+class ProbeClip:
+    """A clip that probes are fitted or scored on.
+
+    Attributes:
+        fold: of its sentence and of its voice, which are the same.
+        sex: of the voice.
+        emotion: label of the way it is said, "" for a sentence that has none.
+        pitch_hz: every 20 ms, 0 where nothing is voiced; empty until it is measured.
+    """
+
+    recipe: Recipe
+    fold: int
+    sex: str
+    emotion: str
+    pitch_hz: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProbePlace:
+    """What jobs on one layer share, whose payload is the layer: the folder of the models, and the probe clips."""
+
+    models: Path
+    clips: tuple[ProbeClip, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +96,8 @@ class MechanismPlan:
         ears: the transcriber whose encoder is the control, None where it cannot be read.
         notes: what a reader should know before it runs.
     """
+
+    kind: ClassVar[str] = "mechanism"
 
     behaviour: Plan
     n_items: int
@@ -107,15 +160,36 @@ class MechanismPlan:
         """Return the key of a clip's pitch."""
         return keys.measurement_key("pitch", (), keys.render_key(clip.recipe))
 
-    def layer_key(self, stage: Stage, who: str, layer: int) -> str:
+    def table(self, store: Store) -> list[str]:
+        """Return []: one sentence tells what is wanted."""
+        return []
+
+    def headline(self) -> str:
+        """Return what is wanted, in one sentence."""
+        systems = ", ".join([spec.key for spec in self.speech_llms] + ([self.ears] if self.ears else []))
+        return (
+            f"{self.n_items} items a task: {len(self.behaviour.clips):,} clean clips, {len(self.noisy):,} noisy ones, "
+            f"{len(self.probed):,} for probes, of {systems}."
+        )
+
+    def later(self, store: Store) -> Counter[tuple[str, str]]:
+        """Return about how many prompts of layers' texts, by kind and model, will be known when clips are read."""
+        expected = self.behaviour.later(store)
+        for spec in self.speech_llms:
+            n_unread = sum(not store.is_done(self.lens_key(spec, clip)) for clip in self.behaviour.clips)
+            n_texts = n_unread * (self.n_layers(spec.key) + 1)
+            expected["read", self.behaviour.backbone(spec)] += round(NEW_TEXTS_SHARE * n_texts)
+        return expected
+
+    def layer_key(self, kind: str, who: str, layer: int) -> str:
         """Return the key of one layer's probes, or of what erasing does to them."""
         folders = [self.models / who] if who == self.ears else [*self.behaviour.folders_of(SYSTEMS[who])]
-        if stage == "damage":
+        if kind == "damage":
             folders.append(erasers_folder(who, self.models))
         clips = json.dumps(
             [[clip.recipe.to_json(), clip.fold, clip.sex, clip.emotion] for clip in self.probed]
         )
-        return keys.measurement_key(stage, folders, who, str(layer), clips)
+        return keys.measurement_key(kind, folders, who, str(layer), clips)
 
 
 def make_mechanism_plan(settings: Settings) -> MechanismPlan:
@@ -198,3 +272,129 @@ def _probe_clips(n_items: int) -> Iterator[tuple[ProbeClip, Clip]]:
 def _voice_pairs() -> list[tuple[Voice, Voice]]:
     women, men = ([v for v in test_voices() if v.sex == sex] for sex in ("woman", "man"))
     return list(zip(women, men, strict=False))[:N_FOLDS]
+
+
+# --- what is left to do; a stage's jobs may need the rows of those before ---
+
+
+def pitch_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the probe clips whose pitch is not known."""
+    question = plan.behaviour.clips[0].item.question  # a clip's pitch answers none
+    jobs = [
+        Job("pitch", plan.pitch_key(clip), "", MeasuredClip(clip.recipe, question)) for clip in plan.probed
+    ]
+    return batches_of(jobs, store, CLIPS_IN_BATCH["pitch"], plan.models)
+
+
+def lens_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the clips that are not read layer by layer yet."""
+    jobs = [
+        Job("lens", plan.lens_key(spec, clip), spec.key, _about(clip))
+        for spec in plan.speech_llms
+        for clip in (*plan.behaviour.clips, *plan.noisy)
+    ]
+    return batches_of(jobs, store, CLIPS_IN_BATCH["lens"], plan.models)
+
+
+def sufficiency_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the prompts of the implicit cascade that its LLM has not answered yet; readings must be done."""
+    batches: list[Batch] = []
+    for spec in plan.speech_llms:
+        backbone = plan.behaviour.backbone(spec)
+        via = next(s.key for s in SYSTEMS.values() if s.kind == "text_llm" and s.folder == backbone)
+        jobs = [
+            job for clip in plan.behaviour.clips for job in implicit_jobs(plan, spec, clip, store).values()
+        ]
+        place = ReaderPlace(via, plan.models)
+        batches += batches_of(sorted(jobs, key=like_length), store, PROMPTS_IN_BATCH, place)
+    return batches
+
+
+def implicit_jobs(plan: MechanismPlan, spec: SystemSpec, clip: Clip, store: Store) -> dict[int, Job]:
+    """Return layer -> the job that hands the layer's text to the LLM; {} while the clip is not read."""
+    row = store.rows.get(plan.lens_key(spec, clip))
+    if row is None or row.failed:
+        return {}
+    backbone, question = plan.behaviour.backbone(spec), clip.item.question
+    return {
+        int(layer): Job(
+            "read", keys.read_key(text, question, plan.models / backbone), backbone, Prompt(text, question)
+        )
+        for layer, text in json.loads(row.text)["texts"].items()
+    }
+
+
+def erase_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the clips that are not answered under every setting of the grid yet."""
+    batches: list[Batch] = []
+    for spec, setting, clips in erased_clips(plan):
+        jobs = [
+            Job("erase", plan.erase_key(spec, clip, setting), spec.key, _about(clip, setting))
+            for clip in clips
+        ]
+        batches += batches_of(jobs, store, CLIPS_IN_BATCH["erase"], plan.models)
+    return batches
+
+
+def _about(clip: Clip, setting: str = "") -> MeasuredClip:
+    return MeasuredClip(clip.recipe, clip.item.question, clip.gold, clip.item.aliases, setting)
+
+
+def erased_clips(plan: MechanismPlan) -> Iterator[tuple[SystemSpec, str, list[Clip]]]:
+    """Yield each system that has erasers, with each setting and its clips: the first of every task."""
+    by_task: dict[str, list[Clip]] = {}
+    for clip in plan.behaviour.clips:
+        by_task.setdefault(clip.item.task, []).append(clip)
+    for spec in plan.speech_llms:
+        if plan.erasers_of(spec) is not None:
+            for name, setting in GRID.items():
+                yield (
+                    spec,
+                    name,
+                    [c for clips in by_task.values() for c in clips[: setting.n_items(len(clips))]],
+                )
+
+
+def layers_probed(plan: MechanismPlan) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield each speech LLM and the control's encoder with its layers, the input features among them."""
+    for who in (*(spec.key for spec in plan.speech_llms), *([plan.ears] if plan.ears else [])):
+        yield who, (INPUT, *range(plan.n_layers(who) + 1))
+
+
+def layers_damaged(plan: MechanismPlan) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield each system that has erasers with the nine layers at which their damage is measured."""
+    for spec in plan.speech_llms:
+        if plan.erasers_of(spec) is not None:
+            yield spec.key, preset_layers(plan.n_layers(spec.key))
+
+
+def probe_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the layers that are not probed yet; pitch must be tracked."""
+    return _layer_batches(plan, "probe", layers_probed(plan), store)
+
+
+def damage_batches(plan: MechanismPlan, store: Store) -> list[Batch]:
+    """Return the layers at which it is not known what an erasure does to other probes; pitch must be tracked."""
+    return _layer_batches(plan, "damage", layers_damaged(plan), store)
+
+
+def _layer_batches(
+    plan: MechanismPlan, kind: str, wanted: Iterable[tuple[str, Sequence[int]]], store: Store
+) -> list[Batch]:
+    """Return one batch a layer: states of all clips are heard once in each process and kept there."""
+    place = ProbePlace(plan.models, tuple(clip for clip, _ in clips_with_pitch(plan, store)))
+    jobs = [
+        Job(kind, plan.layer_key(kind, who, layer), who, layer) for who, layers in wanted for layer in layers
+    ]
+    return batches_of(jobs, store, 1, place)
+
+
+def clips_with_pitch(plan: MechanismPlan, store: Store) -> list[tuple[ProbeClip, Clip]]:
+    """Return the clips that probes are fitted on, in their order: those whose pitch is known."""
+    tracked = (replace(clip, pitch_hz=_pitch(plan, clip, store)) for clip in plan.probed)
+    return [(one, clip) for one, clip in zip(tracked, plan.probe_clips, strict=True) if one.pitch_hz]
+
+
+def _pitch(plan: MechanismPlan, clip: ProbeClip, store: Store) -> tuple[float, ...]:
+    row = store.rows.get(plan.pitch_key(clip))
+    return () if row is None or row.failed else tuple(json.loads(row.text))

@@ -1,4 +1,4 @@
-"""From the ledger to the tables: a row for each system and clip, and what the run has to say about itself."""
+"""From the store to the tables: a row for each system and clip, and what the run has to say about itself."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from precompute import keys
 from precompute.clips import CLIP_SEED, Clip
 from precompute.corpora.clip_flags import UNUSABLE
 from precompute.corpora.mini_world import ITEM_SEED
-from precompute.ledger import Ledger, LedgerRow
-from precompute.plan import Plan
-from precompute.units import reader_name
+from precompute.plan import Plan, reader_name
+from precompute.store import ResultRow, Store
 
 LIBRARIES = ("torch", "transformers", "ctranslate2", "faster-whisper", "espeakng-loader", "numpy", "pyarrow")
 RUN_RECORD = "run.json"
 MANIFEST = "manifest.json"
-NOT_MADE = "this result is missing from the ledger"
+NOT_MADE = "this result is missing from the store"
 FORCED_DIGITS = 3  # of a probability; batches agree to this
 SECONDS_DIGITS = 4  # no clock here tells more, and noise in the last digits does not pack
 
 
-def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str]) -> tuple[int, int]:
+def write_results(plan: Plan, store: Store, out: Path, findings: Mapping[str, str]) -> tuple[int, int]:
     """Write clips.parquet, answers.parquet and run.json; return the number of answers, and of failed ones.
 
     A manifest of older tables is taken away first: `summarize` writes it anew.
@@ -40,22 +39,22 @@ def write_results(plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, 
     Raises:
         TableError: a file cannot be written.
     """
-    rows = list(_answers(plan, ledger))
+    rows = list(_answers(plan, store))
     try:
         (out / MANIFEST).unlink(missing_ok=True)
-        write_table(_clips(plan, ledger), out / "clips.parquet", "clips")
+        write_table(_clips(plan, store), out / "clips.parquet", "clips")
         write_table(rows, out / "answers.parquet", "answers")
         n_failed = sum(row["label_status"] == "failed" for row in rows)
-        _write_json(out / RUN_RECORD, _record(plan, ledger, out, findings, rows))
+        _write_json(out / RUN_RECORD, _record(plan, store, out, findings, rows))
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise TableError(f"The tables cannot be written ({why}); make room, then run again.") from error
     return len(rows), n_failed
 
 
-def _clips(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
+def _clips(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     for clip in plan.clips:
-        sound = ledger.rows[keys.render_key(clip.recipe)]
+        sound = store.rows[keys.render_key(clip.recipe)]
         is_lost = sound.failed and bool(clip.recipe.file)
         row = clip_row(clip, sound.snr_db_achieved, sound.audio_s or 0.0)
         yield row | {"flags": UNUSABLE if is_lost else sound.flags or ""}
@@ -81,10 +80,10 @@ def clip_row(clip: Clip, snr_db_achieved: float | None, audio_s: float) -> dict[
     }
 
 
-def _answers(plan: Plan, ledger: Ledger) -> Iterator[dict[str, Any]]:
+def _answers(plan: Plan, store: Store) -> Iterator[dict[str, Any]]:
     for spec, clip in plan.cells():
-        sound = ledger.rows[keys.render_key(clip.recipe)]
-        answer, heard, heard_s = _result(plan, ledger, spec, clip)
+        sound = store.rows[keys.render_key(clip.recipe)]
+        answer, heard, heard_s = _result(plan, store, spec, clip)
         forced: dict[str, float] = json.loads(answer.forced_choice)
         yield {
             "item_id": clip.item.item_id,
@@ -121,20 +120,20 @@ def _rounded(forced: dict[str, float]) -> str:
     return json.dumps({label: round(share, FORCED_DIGITS) for label, share in forced.items()})
 
 
-def _result(plan: Plan, ledger: Ledger, spec: SystemSpec, clip: Clip) -> tuple[LedgerRow, str, float]:
+def _result(plan: Plan, store: Store, spec: SystemSpec, clip: Clip) -> tuple[ResultRow, str, float]:
     """Return the answer's row, the text it was made from ("" for a speech LLM), and the seconds of hearing it."""
     if spec.kind == "speech_llm":
-        return ledger.rows[plan.listen_key(spec, clip)], "", 0.0
-    heard = plan.heard(spec, clip, ledger)
-    if isinstance(heard, LedgerRow):
+        return store.rows[plan.listen_key(spec, clip)], "", 0.0
+    heard = plan.heard(spec, clip, store)
+    if isinstance(heard, ResultRow):
         return heard, "", 0.0
     assert heard is not None, NOT_MADE
-    heard_s = ledger.rows[plan.transcribe_key(spec, clip)].seconds if spec.transcriber else 0.0
-    return ledger.rows[plan.read_key(spec, clip, heard)], heard, heard_s
+    heard_s = store.rows[plan.transcribe_key(spec, clip)].seconds if spec.transcriber else 0.0
+    return store.rows[plan.read_key(spec, clip, heard)], heard, heard_s
 
 
 def _record(
-    plan: Plan, ledger: Ledger, out: Path, findings: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
+    plan: Plan, store: Store, out: Path, findings: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     settings = plan.settings
     n_failed = sum(row["label_status"] == "failed" for row in rows)
@@ -163,7 +162,7 @@ def _record(
                 "model_versions": versions[spec.key],
             }
             continue
-        memory = ledger.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
+        memory = store.rows[keys.memory_key(spec.key, plan.folders_of(spec))]
         if memory.peak_memory_mb is not None:
             systems[spec.key]["peak_memory_mb"] = memory.peak_memory_mb
     return {

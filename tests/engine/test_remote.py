@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import ServiceError
-from engine.systems import remote
 from engine.systems.remote import (
     TELL_EVERY_S,
     Caller,
@@ -22,7 +21,6 @@ from engine.systems.remote import (
     Patience,
     Turns,
     fingerprint_of,
-    take_turns_at,
 )
 from tests.engine.fake_service import QUICK, Waits, caller
 
@@ -138,16 +136,13 @@ def test_threads_share_one_spacing() -> None:
     assert sorted(slept) == [float(slot) for slot in range(1, 40)]
 
 
-def test_callers_that_take_turns_at_one_place_share_a_rate_and_each_service_has_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(remote, "_ELSEWHERE", [])
+def test_callers_that_take_turns_at_one_place_share_a_rate_and_each_service_has_its_own() -> None:
     turns = Turns(clock=lambda: 0.0)
-    take_turns_at(turns.take)
     slept: list[float] = []
     for name, n_callers in (("Gemini", 3), ("The endpoint", 2)):
-        for _ in range(n_callers):  # as many as there are processes
-            caller = Caller(name, replace(QUICK, requests_per_minute=30.0), sleep=slept.append)
+        for _ in range(n_callers):
+            patience = replace(QUICK, requests_per_minute=30.0)
+            caller = Caller(name, patience, take_turn=turns.take, sleep=slept.append)
             caller.call(lambda: "yes")
     assert slept == [2.0, 4.0, 2.0]
 

@@ -20,7 +20,7 @@ from precompute.mini.world import build_world
 from precompute.stages.summary import summarize
 from tests.precompute.fake_cluster import cluster_of
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
-from tests.precompute.test_executors import LLAMA
+from tests.precompute.test_workers import LLAMA
 
 torch.set_num_threads(1)
 
@@ -87,7 +87,7 @@ def make_batches_small(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A cluster of one node with two cores, for every test that needs no more."""
-    with cluster_of({"num_cpus": 2, "resources": {"api": 2}}) as cluster:
+    with cluster_of({"num_cpus": 2}) as cluster:
         yield cluster.address
 
 

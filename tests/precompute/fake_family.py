@@ -1,6 +1,6 @@
 """Systems that answer at once from what they are asked: for tests of the machinery around the models.
 
-`python -m tests.precompute.fake_family OUT MODELS EXECUTOR ADDRESS` runs a small plan with them.
+`python -m tests.precompute.fake_family OUT MODELS WORKERS ADDRESS` runs a small plan with them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from engine.tasks import parse_answer
 from precompute.benchmark import Report, run_plan
 from precompute.clips import Condition, spoken_clips
 from precompute.corpora.item import Item, item_key, question_of
-from precompute.executors import make_executor
-from precompute.ledger import LedgerRow
+from precompute.jobs import Batch, Job, Outcome
 from precompute.mini.voices import Voice
-from precompute.plan import Plan, Settings
-from precompute.units import ListenUnit, MemoryUnit, Outcome, Prompt, ReadUnit, Unit
+from precompute.plan import Plan, Prompt
+from precompute.settings import Settings
+from precompute.store import ResultRow
+from precompute.workers import make_workers
 
 PERFORM = "tests.precompute.fake_family:perform"
 VOICES = (Voice("espeak", "en-us+f3", "woman"), Voice("espeak", "en-us+m4", "man"))
 NOISES = (Condition("babble", 5.0), Condition("room"))
 SYSTEM_KEYS = ("mini-ultravox", "mini-cascade", "mini-llama")
-SECONDS_A_RESULT = 0.0005
+SECONDS_A_RESULT = 0.002
 N_ITEMS = 60
 
 
@@ -62,23 +63,11 @@ def fake_plan(models: Path, n_items: int = N_ITEMS, words: str = "the match") ->
     return Plan(Settings(models=models), tuple(map(get_spec, SYSTEM_KEYS)), clips, (), {})
 
 
-def perform(unit: Unit) -> Outcome:
+def perform(batch: Batch) -> Outcome:
     """Answer from a hash of the question; sentences with certain words raise, or end the process."""
-    rows: list[LedgerRow] = []
-    if isinstance(unit, ListenUnit):
-        for work in unit.works:
-            _misbehave(work.recipe.text)
-            for need in work.needs:
-                rows.append(_row(need.key, need.stage, need.who, work.recipe.text, work.recipe.noise))
-    elif isinstance(unit, ReadUnit):
-        for prompt in unit.prompts:
-            _misbehave(prompt.heard)
-            rows.append(_read(prompt, unit.backbone))
-    else:
-        assert isinstance(unit, MemoryUnit)
-        rows.append(LedgerRow(unit.key, "memory", unit.system, peak_memory_mb=1.0))
+    rows = tuple(_row(job) for job in batch.jobs)
     time.sleep(SECONDS_A_RESULT * len(rows))
-    return Outcome(tuple(rows), {"fake": "answers come from a hash"})
+    return Outcome(rows, {"fake": "answers come from a hash"})
 
 
 def _misbehave(text: str) -> None:
@@ -88,33 +77,35 @@ def _misbehave(text: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _row(key: str, stage: str, who: str, text: str, noise: str) -> LedgerRow:
-    if stage == "render":
-        return LedgerRow(key, stage, who, audio_s=1.5, seconds=time.perf_counter() % 1)
-    if stage == "transcribe":
+def _row(job: Job) -> ResultRow:
+    seconds, about = time.perf_counter() % 1, job.payload
+    if job.kind == "memory":
+        return job.row(peak_memory_mb=1.0)
+    if isinstance(about, Prompt):
+        _misbehave(about.heard)
+        return _answer(job, about.heard)
+    text, noise = about.recipe.text, about.recipe.noise
+    _misbehave(text)
+    if job.kind == "render":
+        return job.row(audio_s=1.5, seconds=seconds)
+    if job.kind == "transcribe":
         heard = text if noise == "clean" else text.replace("match", "patch")
-        return LedgerRow(key, stage, who, text=heard, seconds=time.perf_counter() % 1)
-    return _answer(key, stage, who, f"{text}|{noise}")
+        return job.row(text=heard, seconds=seconds)
+    return _answer(job, f"{text}|{noise}")
 
 
-def _read(prompt: Prompt, backbone: str) -> LedgerRow:
-    return _answer(prompt.key, "read", backbone, prompt.heard)
-
-
-def _answer(key: str, stage: str, who: str, seed: str) -> LedgerRow:
+def _answer(job: Job, seed: str) -> ResultRow:
     question = question_of("topic")
     draw = int(hashlib.sha256(seed.encode()).hexdigest(), 16)
     said = [*question.labels, "i do not know that word"][draw % (len(question.labels) + 1)]
     label, status = parse_answer(question.task, said, question.labels)
     shares = json.dumps(dict.fromkeys(sorted(question.labels), 0.25))
-    return LedgerRow(
-        key, stage, who, status=status, text=said, label=label, forced_choice=shares,
-        seconds=time.perf_counter() % 1,
-    )  # fmt: skip
+    seconds = time.perf_counter() % 1
+    return job.row(status=status, text=said, label=label, forced_choice=shares, seconds=seconds)
 
 
-def run_fake(plan: Plan, out: Path, executor: str = "inline", address: str | None = None) -> Report:
-    return run_plan(plan, out, make_executor(executor, 2, PERFORM, address), sys.stderr)
+def run_fake(plan: Plan, out: Path, workers: str = "inline", address: str | None = None) -> Report:
+    return run_plan(plan, out, make_workers(workers, 2, PERFORM, address), sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from engine.interventions import CHANGE_MATCHED, ERASED, PLAIN, RANK_MATCHED
-from precompute.benchmark import Report
-from precompute.executors import make_executor
-from precompute.interleaved.plan import InterleavedPlan, make_interleaved_plan
-from precompute.interleaved.run import run_interleaved
-from precompute.interleaved.units import FactJob, InterleavedUnit, Job, PatchJob
-from precompute.ledger import LedgerRow
+from precompute.benchmark import Report, run_plan
+from precompute.interleaved.plan import (
+    CheckpointPlace,
+    InterleavedPlan,
+    PatchedWord,
+    ReadClip,
+    ScoredFact,
+    make_interleaved_plan,
+)
+from precompute.jobs import Batch, Job, Outcome
 from precompute.settings import Settings
-from precompute.units import Outcome, Unit
-from tests.precompute.fake_family import perform as perform_behaviour
+from precompute.workers import make_workers
+from tests.precompute.fake_family import perform as perform_answers
 from tests.precompute.fake_family import write_models
 
 PERFORM = "tests.precompute.fake_interleaved:perform"
@@ -39,42 +43,33 @@ def write_unit_models(folder: Path) -> tuple[Path, Path]:
 
 
 def fake_interleaved_plan(models: Path, snapshots: Path, **settings: Any) -> InterleavedPlan:
-    return make_interleaved_plan(Settings(models=models, quick=True, **settings), snapshots)
+    return make_interleaved_plan(Settings(models=models, quick=True, snapshots=snapshots, **settings))
 
 
-def perform(unit: Unit) -> Outcome:
+def perform(batch: Batch) -> Outcome:
     """Measure by the job's key."""
-    if not isinstance(unit, InterleavedUnit):
-        return perform_behaviour(unit)
-    return Outcome(
-        tuple(
-            LedgerRow(job.key, unit.stage, unit.checkpoint.name, text=json.dumps(measured(unit, job)))
-            for job in unit.jobs
-        )
-    )
+    if batch.kind not in ("phases", "knowledge", "erase_word", "patch_word"):
+        return perform_answers(batch)
+    return Outcome(tuple(job.row(text=json.dumps(measured_by_key(job, batch.shared))) for job in batch.jobs))
 
 
-def measured(unit: InterleavedUnit, job: Job) -> Any:
-    if isinstance(job, PatchJob):
-        return [{"arm": arm, "total": 1.0 if arm == "patched" else 0.25} for arm, _ in job.donors]
-    if unit.stage == "erase_word":
+def measured_by_key(job: Job, place: CheckpointPlace) -> Any:
+    about = job.payload
+    if isinstance(about, PatchedWord):
+        return [{"arm": arm, "total": 1.0 if arm == "patched" else 0.25} for arm, _ in about.donors]
+    if job.kind == "erase_word":
+        arms = ((PLAIN, 0), (ERASED, 0), (RANK_MATCHED, 0), (RANK_MATCHED, 1), (CHANGE_MATCHED, 0))
         return [
             {
                 "arm": arm,
                 "seed": seed,
                 "kept_rank": 3,
                 "relative_change": 0.2,
-                "outcomes": _outcomes(arm, job),
+                "outcomes": _outcomes(arm, about),
             }
-            for arm, seed in (
-                (PLAIN, 0),
-                (ERASED, 0),
-                (RANK_MATCHED, 0),
-                (RANK_MATCHED, 1),
-                (CHANGE_MATCHED, 0),
-            )
+            for arm, seed in arms
         ]
-    if isinstance(job, FactJob):
+    if isinstance(about, ScoredFact):
         share = int(job.key[:4], 16) / 65536
         return {"right": -1.0, "wrong": -1.0 - share, "right_sum": -3.0, "wrong_sum": -2.0}
     words = {
@@ -85,16 +80,16 @@ def measured(unit: InterleavedUnit, job: Job) -> Any:
         }
         for d, peak in PEAKS.items()
     }
-    text_share = None if unit.checkpoint.folder is None else [0.1, 0.5, 0.9, 0.9, 0.2]
+    text_share = None if place.checkpoint.folder is None else [0.1, 0.5, 0.9, 0.9, 0.2]
     return {"d": words, "share": text_share, "n_positions": 12}
 
 
-def _outcomes(arm: str, job: Job) -> dict[str, list[float]]:
+def _outcomes(arm: str, about: ReadClip | ScoredFact) -> dict[str, list[float]]:
     lost = 2.0 if arm == ERASED else 0.0
-    if isinstance(job, FactJob):
+    if isinstance(about, ScoredFact):
         return {"spoken knowledge": [0.0 if arm == ERASED else 1.0, 1]}
     return {"current word": [3.0 - lost, 4], "next word": [2.0 - lost, 3], "next unit": [-20.0 - lost, 11]}
 
 
 def run_fake_interleaved(plan: InterleavedPlan, out: Path) -> Report:
-    return run_interleaved(plan, out, make_executor("inline", 1, PERFORM), sys.stderr)
+    return run_plan(plan, out, make_workers("inline", 1, PERFORM), sys.stderr)

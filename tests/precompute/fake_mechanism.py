@@ -1,32 +1,24 @@
-"""Measurements of mechanism that are made up at once from their keys: for tests of the machinery around them.
-
-`python -m tests.precompute.fake_mechanism OUT MODELS` runs a small plan with them.
-"""
+"""Measurements of mechanism that are made up at once from their keys: for tests of the machinery around them."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from engine.columns import PROBE_TARGETS
 from engine.request import CONDITIONS
-from precompute.benchmark import Report
-from precompute.executors import make_executor
-from precompute.ledger import LedgerRow
+from precompute.benchmark import Report, run_plan
+from precompute.jobs import Batch, Job, Outcome
 from precompute.mechanism.plan import MechanismPlan, make_mechanism_plan
-from precompute.mechanism.run import run_mechanism
-from precompute.mechanism.units import ClipJob, LayerJob, MechanismUnit
-from precompute.plan import Settings
-from precompute.units import Outcome, Unit
-from tests.precompute.fake_family import perform as perform_behaviour
+from precompute.settings import Settings
+from precompute.workers import make_workers
+from tests.precompute.fake_family import perform as perform_answers
 from tests.precompute.fake_family import write_models
 
 PERFORM = "tests.precompute.fake_mechanism:perform"
 N_LAYERS = 2
-SECONDS_A_RESULT = 0.002
 N_ITEMS = 4
 
 
@@ -47,33 +39,30 @@ def fake_mechanism_plan(models: Path, **settings: Any) -> MechanismPlan:
     )
 
 
-def perform(unit: Unit) -> Outcome:
+def perform(batch: Batch) -> Outcome:
     """Measure by the job's key."""
-    if not isinstance(unit, MechanismUnit):
-        return perform_behaviour(unit)
-    rows = [
-        LedgerRow(job.key, unit.stage, unit.who, text=json.dumps(_measured(unit, job)), seconds=0.5)
-        for job in unit.jobs
-    ]
-    time.sleep(SECONDS_A_RESULT * len(rows))
+    if batch.kind not in ("pitch", "lens", "erase", "probe", "damage"):
+        return perform_answers(batch)
+    rows = [job.row(text=json.dumps(measured_by_key(job, batch.shared)), seconds=0.5) for job in batch.jobs]
     return Outcome(tuple(rows))
 
 
-def _measured(unit: MechanismUnit, job: ClipJob | LayerJob) -> Any:
+def measured_by_key(job: Job, shared: Any) -> Any:
     share = int(job.key[:4], 16) / 65536
-    if unit.stage == "pitch":
+    if job.kind == "pitch":
         return [0.0, 100.0 + share]
-    if isinstance(job, LayerJob):
-        return _layer(unit, share)
-    if unit.stage == "erase":
+    if job.kind in ("probe", "damage"):
+        return _layer(job.kind, len(shared.clips), share)
+    if job.kind == "erase":
         # Settings of one method and scope differ by where they erase.
-        return [_arm("none", "none", "plain", 0), _arm("text", job.setting, "erased", 0)] + [
-            _arm("text", job.setting, "rank_matched", seed) for seed in range(2)
+        setting = job.payload.setting
+        return [_arm("none", "none", "plain", 0), _arm("text", setting, "erased", 0)] + [
+            _arm("text", setting, "rank_matched", seed) for seed in range(2)
         ]
     layers = [str(layer) for layer in range(N_LAYERS + 1)]
     hits = {layer: [4, 1, 2, 3] for layer in layers}
     return {
-        "texts": {layer: f"{layer} of {job.recipe.text}" for layer in layers},
+        "texts": {layer: f"{layer} of {job.payload.recipe.text}" for layer in layers},
         "precision": dict.fromkeys(layers, share),
         "control": dict.fromkeys(layers, share / 2),
         "set_precision": dict.fromkeys(layers, share),
@@ -92,21 +81,17 @@ def _arm(condition: str, layers: str, kind: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _layer(unit: MechanismUnit, share: float) -> Any:
-    about = {"n_clips": len(unit.clips), "n_frames": 10, "note": ""}
-    if unit.stage == "damage":
+def _layer(kind: str, n_clips: int, share: float) -> Any:
+    about = {"n_clips": n_clips, "n_frames": 10, "note": ""}
+    if kind == "damage":
         numbers = dict.fromkeys(
             ("plain", "plain_low", "plain_high", "erased", "low", "high", "random", "random_spread"), share
         )
         return [{"condition": "acoustic", "target": "text", "kept_rank": 2, "n_seeds": 2, **numbers, **about}]
     reading = dict.fromkeys(("score", "low", "high"), share) | {"shuffled": share / 4, "n_groups": 1} | about
-    reading["by_clip"] = [share] * len(unit.clips)
+    reading["by_clip"] = [share] * n_clips
     return {model: dict.fromkeys(PROBE_TARGETS, reading) for model in ("trained", "untrained")}
 
 
-def run_fake_mechanism(plan: MechanismPlan, out: Path, executor: str = "inline") -> Report:
-    return run_mechanism(plan, out, make_executor(executor, 2, PERFORM), sys.stderr)
-
-
-if __name__ == "__main__":
-    run_fake_mechanism(fake_mechanism_plan(Path(sys.argv[2])), Path(sys.argv[1]))
+def run_fake_mechanism(plan: MechanismPlan, out: Path) -> Report:
+    return run_plan(plan, out, make_workers("inline", 1, PERFORM), sys.stderr)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.errors import VoiceError
 from engine.tables import read_table
-from precompute import plan
+from precompute import jobs, plan
 from precompute.__main__ import main
-from precompute.stages import perform
+from precompute.command import fetch_recordings
+from precompute.corpora import edge_speech
+from precompute.settings import Settings
+from precompute.store import WRITER
 from tests.precompute.fake_family import PERFORM, fake_plan, write_models
+from tests.precompute.tiny_corpora import tone, wav_bytes, write_corpora
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +32,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small plan of systems that answer at once; returns its results folder."""
     models = write_models(tmp_path / "models")
     monkeypatch.setattr(plan, "make_plan", lambda settings: fake_plan(models, n_items=4))
-    monkeypatch.setattr(perform, "PERFORM", PERFORM)
+    monkeypatch.setattr(jobs, "PERFORM", PERFORM)
     return tmp_path / "out"
 
 
@@ -78,6 +85,7 @@ def test_the_papers_plan_is_printed_without_anything_being_there(
         (["run", "--address", "auto"], "add --executor ray"),
         (["plan", "--executor", "ray", "--address", "auto"], "--workers how many"),
         (["plan", "--corpus", "nowhere.csv"], 'no readable manifest "nowhere.csv"'),
+        (["plan", "--stage", "mechanism", "--systems", "mini-cascade"], "no speech LLM"),
         (["summarize"], "answers.parquet"),
     ],
 )
@@ -93,10 +101,13 @@ def test_faults_are_one_sentence(
     assert sentence in said.err and "Traceback" not in said.err and not said.out
 
 
-@pytest.mark.usefixtures("ray_address")  # which says where Ray may write
-@pytest.mark.parametrize("executor", ["inline", "pool", "ray"])
-def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["inline", "pool", pytest.param("ray", marks=pytest.mark.slow)])
+def test_ctrl_c_stops_cleanly_with_one_sentence(
+    executor: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """As a terminal does it: the signal goes to all processes of the group at once."""
+    if executor == "ray":
+        request.getfixturevalue("ray_address")  # which says where Ray may write
     command = [
         sys.executable,
         "-m",
@@ -121,7 +132,7 @@ def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -
         # A shell's background job ignores Ctrl-C and hands that on: the tests may be one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while process.poll() is None and not (tmp_path / "out" / "ledger" / "lock").exists():
+    while process.poll() is None and not (tmp_path / "out" / WRITER).exists():
         time.sleep(0.05)
     time.sleep(1.0)
     os.killpg(process.pid, signal.SIGINT)
@@ -130,3 +141,46 @@ def test_ctrl_c_stops_cleanly_with_one_sentence(executor: str, tmp_path: Path) -
     assert process.returncode in (130, -signal.SIGINT) and not out
     assert said.count("Stopped. Run the same command to go on from where it was.\n") == 1
     assert "Traceback" not in said
+
+
+# --- recordings before a run: Edge-TTS says what is not there, once, and nobody else does ---
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    corpora = write_corpora(tmp_path / "corpora", monkeypatch)
+    models = write_models(tmp_path / "models")
+    return Settings(quick=True, tasks=("sst2", "meld"), corpora=corpora, models=models, limit=2)
+
+
+def test_what_is_missing_is_fetched_once_and_then_planned(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetched(text: str, voice: str) -> bytes:
+        asked.append((text, voice))
+        return wav_bytes(tone(200))
+
+    monkeypatch.setattr(edge_speech, "is_available", lambda: True)
+    monkeypatch.setattr(edge_speech, "_fetched", fetched)
+    monkeypatch.setattr(edge_speech, "PAUSE_S", 0.0)
+    stream = io.StringIO()
+    fetch_recordings(settings, stream)
+    assert len(asked) == 2 and {voice for _, voice in asked} == {edge_speech.VOICES[0]}
+    assert stream.getvalue().startswith("2 recordings are fetched from Edge-TTS")
+    fetch_recordings(settings, stream)
+    assert len(asked) == 2, "they are there"
+    made = plan.make_plan(settings)
+    assert {clip.recipe.file.split("/")[0] for clip in made.clips if clip.item.task == "sst2"} == {
+        edge_speech.VOICES[0]
+    }
+    assert made.folder_of_task("sst2").name == "speech" and made.folder_of_task("meld").name == "meld"
+
+
+def test_nobody_is_asked_where_another_speaks(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge_speech, "is_available", lambda: False)
+    for other in (replace(settings, speech="espeak"), replace(settings, tasks=("meld",))):
+        fetch_recordings(other, io.StringIO())
+    with pytest.raises(VoiceError, match="Edge-TTS is not installed"):
+        fetch_recordings(settings, io.StringIO())

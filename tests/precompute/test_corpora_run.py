@@ -17,13 +17,14 @@ from engine.systems.catalogue import get_spec
 from engine.tables import file_of, read_table
 from engine.tasks import CORPUS_TASKS
 from engine.voice import recipe_of, say_recipe, spoil
-from precompute.benchmark import ledger_of, run_plan
+from precompute.benchmark import run_plan
 from precompute.estimate import estimate, format_plan
-from precompute.executors import InlineExecutor
-from precompute.ledger import Ledger
-from precompute.plan import Plan, Settings, make_plan, memory_units
-from precompute.stages.perform import PERFORM
+from precompute.jobs import PERFORM
+from precompute.plan import Plan, make_plan, memory_batches
+from precompute.settings import Settings
 from precompute.stages.summary import summarize
+from precompute.store import Store
+from precompute.workers import InlineWorkers
 from tests.engine.fake_service import Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, forget_services, point_to
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
@@ -52,7 +53,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> 
         (models / "mini-whisper" / name).write_text("{}")
     patch.setattr(cascade, "Transcriber", FromFolder)
     done = subprocess.CompletedProcess([], 0, stdout="123.4\n", stderr="")
-    patch.setattr("precompute.stages.memory.subprocess.run", lambda *_, **__: done)
+    patch.setattr("precompute.measure_answers.subprocess.run", lambda *_, **__: done)
     settings = Settings(
         quick=True,
         corpora=write_corpora(folder / "corpora", patch),
@@ -64,7 +65,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> 
     with serving(Sent(GEMINI_SAYS)) as gemini, serving(Sent(ENDPOINT_SAYS)) as text:
         point_to(patch, gemini=gemini.url, text=text.url)
         plan = make_plan(settings)
-        run_plan(plan, folder / "out", InlineExecutor(PERFORM), io.StringIO())
+        run_plan(plan, folder / "out", InlineWorkers(PERFORM), io.StringIO())
     summarize(folder / "out")
     return plan, folder / "out"
 
@@ -88,10 +89,10 @@ def test_a_service_has_a_fingerprint_where_others_have_weights(
 
 def test_services_are_planned_priced_and_recorded(ran: tuple[Plan, Path]) -> None:
     plan, out = ran
-    ledger = ledger_of(out)
-    assert {unit.system for unit in memory_units(plan, Ledger(out / "none"))} == set(HERE)
-    left = estimate(plan, ledger, 1).n_left
-    assert not any(left.values()) and "Everything is done" in format_plan(plan, ledger, 1)
+    store = Store(out)
+    assert {batch.model for batch in memory_batches(plan, Store(out / "none"))} == set(HERE)
+    left = estimate(plan, store, 1).n_left
+    assert not any(left.values()) and "Everything is done" in format_plan(plan, store, 1)
     about = json.loads((out / "run.json").read_text(encoding="utf-8"))["systems"]
     assert len(about["gemini"]["fingerprint"]) == 64 and about["gemini"]["weights_sha256"] == {}
     assert list(about["mini-cascade-endpoint"]["weights_sha256"]) == ["mini-whisper"]
@@ -127,7 +128,7 @@ def test_noise_is_made_again_from_the_recipe_where_musan_is(
     monkeypatch.setenv(FOLDER_VARIABLE, str(plan.musan))
     made = spoil(say_recipe(recipe).clip, recipe)
     assert made is not None and made.snr_db_achieved == row["snr_db_achieved"]
-    heard = {r.audio_sha256 for r in ledger_of(out).rows.values() if r.stage == "render"}
+    heard = {r.audio_sha256 for r in Store(out).rows.values() if r.stage == "render"}
     assert made.clip.fingerprint in heard
 
 

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from precompute.corpora.manifest import ManifestError, read_manifest
-from precompute.plan import Settings, make_plan
+from precompute.plan import make_plan
+from precompute.settings import Settings
 from tests.precompute.fake_family import run_fake, write_models
 
 HEADER = "audio,question,choices,gold,group"

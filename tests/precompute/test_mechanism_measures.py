@@ -15,16 +15,21 @@ from engine.hooks import Projection
 from engine.probes import grouped_folds
 from engine.systems.loading import load_speech_llm
 from engine.voice import say_recipe
-from precompute.ledger import LedgerRow
-from precompute.mechanism import erasing, grid, probing
-from precompute.mechanism.damage import erase_states
+from precompute.jobs import Batch, Job, perform
+from precompute.measure_mechanism import (
+    TOO_FEW,
+    Bench,
+    ProbeStates,
+    arms_of,
+    erase_states,
+    hear_all,
+    read_targets,
+    stacked,
+)
+from precompute.mechanism import grid
 from precompute.mechanism.grid import Setting
-from precompute.mechanism.perform import measure
-from precompute.mechanism.plan import make_mechanism_plan
-from precompute.mechanism.probing import Bench, read_targets
-from precompute.mechanism.states import Heard, _stacked, hear_all
-from precompute.mechanism.units import INPUT, ClipJob, MechanismUnit, ProbeClip
-from precompute.plan import Settings
+from precompute.mechanism.plan import INPUT, MeasuredClip, ProbeClip, make_mechanism_plan
+from precompute.settings import Settings
 from tests.engine.tiny_systems import ears_config, write_backbone, write_ears, write_erasers
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
@@ -41,22 +46,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def jobs_of(models: Path, setting: str = "") -> list[ClipJob]:
+def clips_of(models: Path, setting: str = "") -> list[MeasuredClip]:
     plan = make_mechanism_plan(Settings(models=models, limit=1, tasks=("topic", "speaker")))
     return [
-        ClipJob(str(n), clip.recipe, clip.item.question, clip.gold, clip.item.aliases, setting)
-        for n, clip in enumerate(plan.behaviour.clips)
+        MeasuredClip(clip.recipe, clip.item.question, clip.gold, clip.item.aliases, setting)
+        for clip in plan.behaviour.clips
     ]
 
 
-def measured(models: Path, stage: Any, jobs: list[ClipJob]) -> list[tuple[ClipJob, Any]]:
-    rows: tuple[LedgerRow, ...] = measure(MechanismUnit(stage, WHO, tuple(jobs), models)).rows
-    return [(job, json.loads(row.text)) for job, row in zip(jobs, rows, strict=True)]
+def measured(models: Path, kind: str, clips: list[MeasuredClip]) -> list[tuple[MeasuredClip, Any]]:
+    jobs = tuple(Job(kind, str(n), WHO, clip) for n, clip in enumerate(clips))
+    rows = perform(Batch(jobs, models)).rows
+    return [(clip, json.loads(row.text)) for clip, row in zip(clips, rows, strict=True)]
 
 
 def test_the_lens_reads_every_layer_and_counts_every_word(models: Path) -> None:
-    for job, found in measured(models, "lens", jobs_of(models)):
-        spoken = say_recipe(job.recipe)
+    for clip, found in measured(models, "lens", clips_of(models)):
+        spoken = say_recipe(clip.recipe)
         assert list(found["texts"]) == ["0", "1", "2", "3"]
         n_positions = -(-len(spoken.clip.samples) // 2560)
         for layer in found["texts"]:
@@ -70,7 +76,7 @@ def test_the_lens_reads_every_layer_and_counts_every_word(models: Path) -> None:
 def small_grid(monkeypatch: pytest.MonkeyPatch) -> str:
     setting = Setting("one layer", ("text", "acoustic"), "linear", "audio", "single layer", True, 1.0)
     monkeypatch.setitem(grid.GRID, setting.name, setting)
-    erasing.arms_of.cache_clear()
+    arms_of.cache_clear()
     return setting.name
 
 
@@ -79,9 +85,9 @@ def test_every_arm_is_answered_and_controls_match_in_rank_and_in_change(
 ) -> None:
     """Five draws of equal rank move states unlike far; those of equal change as far as the eraser."""
     system = load_speech_llm(WHO, models)
-    for job, arms in measured(models, "erase", jobs_of(models, small_grid)):
+    for clip, arms in measured(models, "erase", clips_of(models, small_grid)):
         plain, *others = arms
-        alone = answer_one(system, system.hear(say_recipe(job.recipe).clip), job.question)
+        alone = answer_one(system, system.hear(say_recipe(clip.recipe).clip), clip.question)
         assert (plain["arm"], plain["text"], plain["label"]) == ("plain", alone.text, alone.label)
         assert plain["relative_change"] == 0.0 and plain["log_likelihood_change"] == 0.0
         assert len(others) == 2 * 4 * (1 + len(grid.SEEDS) + len(grid.CHANGE_SEEDS)), (
@@ -109,8 +115,8 @@ def test_over_many_layers_the_control_of_equal_change_moves_states_just_as_far(
     """
     setting = Setting("all at once", ("text", "acoustic"), "linear", "all", "nine layers", True, 1.0)
     monkeypatch.setitem(grid.GRID, setting.name, setting)
-    erasing.arms_of.cache_clear()
-    for _, arms in measured(models, "erase", jobs_of(models, setting.name)):
+    arms_of.cache_clear()
+    for _, arms in measured(models, "erase", clips_of(models, setting.name)):
         for condition in ("text", "acoustic"):
             changes = {
                 kind: [
@@ -162,7 +168,7 @@ def planted_bench(models: Path) -> tuple[Bench, list[np.ndarray]]:
         clips.append(ProbeClip(recipe, n % 3, "woman" if n % 2 else "man", ""))
         letters = np.eye(27)[generator.integers(27, size=12)]
         heard.append(
-            Heard(
+            ProbeStates(
                 {0: states[-1]}, 1.0, {"energy": energy, "pitch": energy * np.nan, "letters": letters}, "ab"
             )
         )
@@ -182,7 +188,7 @@ def test_what_is_planted_is_read_and_what_is_not_is_not(models: Path) -> None:
     assert read["speaker"].score == 1.0 and read["speaker"].shuffled < 0.8 and read["speaker"].n_frames == 0
     assert -0.2 < read["letters"].score < 0.05
     assert np.isnan(read["pitch"].score) and "No row" in read["pitch"].note, "nothing is voiced"
-    assert np.isnan(read["emotion"].score) and read["emotion"].note == probing.TOO_FEW
+    assert np.isnan(read["emotion"].score) and read["emotion"].note == TOO_FEW
 
 
 def test_erasing_the_planted_direction_takes_it_and_nothing_else(models: Path) -> None:
@@ -195,5 +201,5 @@ def test_erasing_the_planted_direction_takes_it_and_nothing_else(models: Path) -
 
 def test_input_features_are_the_frames_of_a_position_side_by_side() -> None:
     mel = np.arange(10.0).reshape(2, 5)  # two mels, five frames of 10 ms
-    stacked = _stacked(mel, 3, 0.02)
-    assert stacked.tolist() == [[0, 5, 1, 6], [2, 7, 3, 8], [4, 9, 4, 9]], "the last frame is held"
+    found = stacked(mel, 3, 0.02)
+    assert found.tolist() == [[0, 5, 1, 6], [2, 7, 3, 8], [4, 9, 4, 9]], "the last frame is held"

@@ -1,15 +1,9 @@
-"""Facts about a run of mechanism: killed anywhere it goes on, nothing is measured twice, failures are named."""
+"""Facts about a run of mechanism: nothing is measured twice, failures are named, a folder of its own is summed up."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,21 +11,20 @@ import pytest
 from engine.columns import MECHANISM_TABLES
 from engine.errors import UnknownKeyError
 from engine.tables import read_table
-from precompute.__main__ import main
-from precompute.benchmark import ledger_of
 from precompute.clips import FULL_NOISE
-from precompute.ledger import PARTS, Ledger
-from precompute.mechanism import work
+from precompute.estimate import format_plan
+from precompute.jobs import Job
+from precompute.mechanism import plan as work
 from precompute.mechanism.clip_tables import FOLDER, RECORD
-from precompute.mechanism.estimate import format_mechanism_plan
 from precompute.mechanism.grid import GRID
-from precompute.mechanism.plan import MechanismPlan, make_mechanism_plan
+from precompute.mechanism.plan import INPUT, MechanismPlan, make_mechanism_plan
 from precompute.mechanism.tables import DETAILS, INPUTS, mechanism_tables
-from precompute.mechanism.units import INPUT, MechanismUnit
 from precompute.mini.voices import train_voices
-from precompute.plan import Settings, listen_units, make_plan
+from precompute.plan import listen_batches, make_plan
+from precompute.settings import Settings
 from precompute.stages.cells import read_run
 from precompute.stages.summary import summarize
+from precompute.store import Store
 from tests.precompute.fake_mechanism import (
     N_ITEMS,
     N_LAYERS,
@@ -62,35 +55,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, plan: MechanismPlan) -
     return out
 
 
-def test_killed_anywhere_it_goes_on_and_ends_with_the_same_tables(
-    tmp_path: Path, models: Path, undisturbed: Path
-) -> None:
-    rng = random.Random(0)
-    command = [sys.executable, "-m", "tests.precompute.fake_mechanism", str(tmp_path), str(models)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    n_total, n_killed = len(ledger_of(undisturbed).rows), 0
-    while not (tmp_path / RECORD).exists():
-        n_before = len(ledger_of(tmp_path).rows)
-        aim = n_before + rng.randint(5, n_total // 2)
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list((tmp_path / "ledger" / PARTS).glob("*"))) == 0:
-            time.sleep(0.05)
-        while process.poll() is None and len(ledger_of(tmp_path).rows) < aim:
-            time.sleep(0.02)
-        n_killed += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        n_after = len(ledger_of(tmp_path).rows)
-        assert n_after > n_before or n_before == n_total, "nothing that was done was lost, and more was done"
-    assert n_killed
-    for name in (*INPUTS, *DETAILS):
-        file = Path(FOLDER) / f"{name}.parquet"
-        assert (tmp_path / file).read_bytes() == (undisturbed / file).read_bytes(), name
-
-
 def test_a_second_run_measures_nothing(plan: MechanismPlan, undisturbed: Path) -> None:
+    before = {name: (undisturbed / FOLDER / f"{name}.parquet").read_bytes() for name in (*INPUTS, *DETAILS)}
     assert run_fake_mechanism(plan, undisturbed).n_made == 0
-    assert "Everything is done" in format_mechanism_plan(plan, ledger_of(undisturbed), 2)
+    assert before == {name: (undisturbed / FOLDER / f"{name}.parquet").read_bytes() for name in before}
+    shown = format_plan(plan, Store(undisturbed), 2)
+    assert (
+        shown.startswith(f"{N_ITEMS} items a task: {2 * N_ITEMS} clean clips")
+        and "Everything is done" in shown
+    )
 
 
 def test_a_run_of_behaviour_is_made_use_of(plan: MechanismPlan, models: Path) -> None:
@@ -98,12 +71,7 @@ def test_a_run_of_behaviour_is_made_use_of(plan: MechanismPlan, models: Path) ->
     behaviour = make_plan(Settings(models=models, limit=N_ITEMS, tasks=("topic", "trivia")))
     assert {clip.clip_id for clip in plan.behaviour.clips} <= {clip.clip_id for clip in behaviour.clips}
     ours, theirs = (
-        {
-            need.key
-            for unit in listen_units(p, Ledger(Path("nowhere")))
-            for work_ in unit.works
-            for need in work_.needs
-        }
+        {key for batch in listen_batches(p, Store(Path("nowhere"))) for key in batch.keys}
         for p in (plan.behaviour, behaviour)
     )
     assert ours <= theirs
@@ -122,16 +90,16 @@ def test_a_probe_clips_sentence_and_voice_keep_to_one_fold(plan: MechanismPlan) 
 
 
 def test_what_is_measured_of_how_many(plan: MechanismPlan, tmp_path: Path) -> None:
-    nothing = Ledger(tmp_path)
+    nothing = Store(tmp_path)
     n_clips = len(plan.behaviour.clips)
     assert n_clips == 2 * N_ITEMS and plan.ears is None and "cannot be read" in plan.notes[0]
     assert len(plan.noisy) == 2 * round(0.3 * N_ITEMS) * len(FULL_NOISE)
     count = {
-        name: sum(len(unit.keys) for unit in units(plan, nothing))
-        for name, units in (
-            ("lens", work.lens_units),
-            ("erase", work.erase_units),
-            ("damage", work.damage_units),
+        name: sum(len(batch.keys) for batch in batches(plan, nothing))
+        for name, batches in (
+            ("lens", work.lens_batches),
+            ("erase", work.erase_batches),
+            ("damage", work.damage_batches),
         )
     }
     assert count["lens"] == n_clips + len(plan.noisy) and count["damage"] == N_LAYERS + 1
@@ -161,8 +129,8 @@ def test_a_system_without_erasers_is_probed_and_not_erased(tmp_path: Path) -> No
     (models / "mini-ultravox" / "erasers" / "boc.safetensors").unlink()
     plan = fake_mechanism_plan(models)
     assert any("has no erasers" in note for note in plan.notes)
-    assert not work.erase_units(plan, Ledger(tmp_path)) and not list(work.layers_damaged(plan))
-    assert work.probe_units(plan, Ledger(tmp_path))
+    assert not work.erase_batches(plan, Store(tmp_path)) and not list(work.layers_damaged(plan))
+    assert work.probe_batches(plan, Store(tmp_path))
 
 
 def test_a_cascade_or_an_own_corpus_is_refused(models: Path) -> None:
@@ -177,15 +145,15 @@ def test_a_measurement_that_fails_is_left_out_and_named(
 ) -> None:
     from tests.precompute import fake_mechanism
 
-    measured = fake_mechanism._measured
+    measured = fake_mechanism.measured_by_key
     broken = plan.lens_key(plan.speech_llms[0], plan.behaviour.clips[0])
 
-    def fails(unit: MechanismUnit, job: object) -> object:
-        if job.key == broken:  # type: ignore[attr-defined]
+    def fails(job: Job, shared: object) -> object:
+        if job.key == broken:
             raise ValueError("cannot be read")
-        return measured(unit, job)
+        return measured(job, shared)
 
-    monkeypatch.setattr(fake_mechanism, "_measured", fails)
+    monkeypatch.setattr(fake_mechanism, "measured_by_key", fails)
     assert run_fake_mechanism(plan, tmp_path).n_failed == 1
     assert json.loads((tmp_path / RECORD).read_text())["failed"] == {broken: "ValueError: cannot be read"}
     clip_id = plan.behaviour.clips[0].clip_id
@@ -236,22 +204,6 @@ def test_summarize_writes_them_beside_those_of_behaviour(undisturbed: Path, tmp_
     assert {RECORD, "mechanism/erasure_clips.parquet", "tables/erasure.csv", "tables/accuracy.csv"} <= set(
         files
     )
-
-
-def test_the_flag_plans_mechanism_and_refuses_in_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def call(*arguments: str) -> int:
-        out = ("--profile", "mini", "--stage", "mechanism", "--out", str(tmp_path / "out"))
-        monkeypatch.setattr(sys, "argv", ["precompute", "plan", *arguments, *out])
-        return main()
-
-    assert call("--limit", "1", "--tasks", "topic", "--systems", "mini-ultravox") == 0
-    planned = capsys.readouterr().out
-    assert "1 items a task: 1 clean clips" in planned and "to erase" in planned and "About" in planned
-    assert not (tmp_path / "out").exists()
-    assert call("--systems", "mini-cascade") == 2
-    assert "no speech LLM" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_run_of_mechanism_has_no_such_tables(tmp_path: Path) -> None:

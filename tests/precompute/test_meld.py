@@ -16,8 +16,8 @@ from engine.errors import ClipError
 from precompute.clips import recorded_clips
 from precompute.corpora.meld import FILMS, PARQUET, read_meld
 from precompute.corpora.source import CorpusError
-from precompute.stages.listen import listen
-from precompute.units import ClipWork, ListenUnit, Need
+from precompute.jobs import Batch, Job, perform
+from precompute.plan import ClipQuestion, SoundPlace
 from tests.precompute.published_files import write_parquet
 
 COUNTS = {"neutral": 1, "joy": 1}
@@ -81,13 +81,16 @@ def test_the_benchmark_hears_the_clips_and_one_cut_wrongly_fails_by_itself(tmp_p
     write_parquet(tmp_path / "data" / "test-0.parquet", rows)
     clips = recorded_clips(read_meld(tmp_path, TINY, TINY_FILMS).items)
     good, too_long = (
-        ListenUnit((ClipWork(clip.recipe, clip.item.question, (Need("key", "render"),)),), tmp_path, tmp_path)
+        Batch(
+            (Job("render", "key", "", ClipQuestion(clip.recipe, clip.item.question)),),
+            SoundPlace(tmp_path, tmp_path),
+        )
         for clip in clips
     )
-    (row_of_good,) = listen(good).rows
+    (row_of_good,) = perform(good).rows
     assert row_of_good.audio_s == 2.0
     with pytest.raises(ClipError, match=r"is 31\.0 s long and the limit is 30 s"):
-        listen(too_long)
+        perform(too_long)
 
 
 @pytest.mark.parametrize(

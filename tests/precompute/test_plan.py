@@ -18,11 +18,11 @@ from precompute import keys
 from precompute.corpora.item import question_of
 from precompute.corpora.mini_world import TASKS, VOICE_TASKS, WORDS_TASKS, count_items, mini_items
 from precompute.estimate import duration, estimate, format_plan
-from precompute.ledger import Ledger
 from precompute.mini.voices import train_voices
 from precompute.mini_clips import VOICES
-from precompute.plan import Plan, Settings, in_unit, listen_units, make_plan
-from precompute.units import ListenUnit
+from precompute.plan import Plan, batch_size_for, listen_batches, make_plan
+from precompute.settings import Settings
+from precompute.store import Store
 from tests.precompute.fake_family import fake_plan, run_fake, write_models
 
 
@@ -177,7 +177,7 @@ def test_only_a_published_transcriber_is_keyed_by_how_it_hears(models: Path, tmp
     profile.write_text("systems: [mini-llama]\nlanguage: fr\n")
     made = make_plan(Settings(profile=str(profile), limit=1, models=models))
     assert made.hearing == WhisperSettings("fr") and made.settings.profile == str(profile)
-    assert {unit.hearing for unit in listen_units(made, Ledger(tmp_path))} == {made.hearing}
+    assert {batch.shared.hearing for batch in listen_batches(made, Store(tmp_path))} == {made.hearing}
 
 
 def test_large_files_of_the_hubs_cache_are_told_by_their_name_and_adapters_count(tmp_path: Path) -> None:
@@ -205,26 +205,27 @@ def test_the_decoding_in_the_keys_is_that_of_the_engine() -> None:
     assert f"greedy, at most {MAX_NEW_TOKENS} tokens" == keys.DECODING
 
 
-def test_units_keep_to_one_task_and_fall_apart(models: Path, tmp_path: Path) -> None:
-    units = listen_units(make_plan(Settings(quick=True, models=models)), Ledger(tmp_path))
-    for unit in units:
-        assert len({work.question.task.key for work in unit.works}) == 1 and len(unit.works) <= 32
-        singles = unit.alone()
-        assert [single.keys for single in singles] == [(key,) for key in unit.keys]
-        assert all(isinstance(single, ListenUnit) for single in singles)
-        failed = unit.failed("no").rows
-        assert tuple(row.key for row in failed) == unit.keys and all(row.failed for row in failed)
+def test_batches_keep_to_one_task_and_one_model(models: Path, tmp_path: Path) -> None:
+    plan = make_plan(Settings(quick=True, models=models))
+    batches = listen_batches(plan, Store(tmp_path))
+    for batch in batches:
+        assert len({job.payload.question.task.key for job in batch.jobs}) == 1 and len(batch.jobs) <= 32
+        assert len({(job.kind, job.model) for job in batch.jobs}) == 1
+    made = [key for batch in batches for key in batch.keys]
+    assert len(made) == len(set(made)) >= 3 * len(plan.clips), (
+        "sound, transcript and answer of each clip, once"
+    )
 
 
 def test_the_estimate_shrinks_to_nothing_as_work_is_done(tmp_path: Path, models: Path) -> None:
     plan = fake_plan(models, n_items=10)
-    before = estimate(plan, Ledger(tmp_path / "ledger"), 2)
+    before = estimate(plan, Store(tmp_path), 2)
     assert before.seconds > 0 and before.n_bytes > 0 and before.guessed
     assert before.n_left["render"] == before.n_left["listen"] == len(plan.clips)
-    assert estimate(plan, Ledger(tmp_path / "ledger"), 1).seconds > before.seconds
-    assert "guessed for" in format_plan(plan, Ledger(tmp_path / "ledger"), 2)
+    assert estimate(plan, Store(tmp_path), 1).seconds > before.seconds
+    assert "guessed for" in format_plan(plan, Store(tmp_path), 2)
     run_fake(plan, tmp_path)
-    done = Ledger(tmp_path / "ledger")
+    done = Store(tmp_path)
     after = estimate(plan, done, 2)
     assert after.seconds == 0 and not any(after.n_left.values())
     shown = format_plan(plan, done, 2)
@@ -236,7 +237,7 @@ def test_the_estimate_shrinks_to_nothing_as_work_is_done(tmp_path: Path, models:
 
 
 def test_planning_computes_nothing_and_writes_nothing(tmp_path: Path, models: Path) -> None:
-    format_plan(fake_plan(models), Ledger(tmp_path / "none" / "ledger"), 2)
+    format_plan(fake_plan(models), Store(tmp_path / "none"), 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -244,7 +245,7 @@ def test_durations_are_in_words() -> None:
     assert [duration(s) for s in (0, 89, 90, 3600, 9000)] == ["0 s", "89 s", "2 min", "60 min", "2.5 h"]
 
 
-def test_a_unit_of_larger_models_is_smaller() -> None:
+def test_a_batch_of_larger_models_is_smaller() -> None:
     """32 clips of the laptop's systems were half an hour without a word of progress, and lost by a kill."""
     minis, laptop = (get_spec(key) for key in ("mini-ultravox", "bridge-smollm2"))
-    assert in_unit([minis], 32, 2) == 32 and in_unit([minis, laptop], 32, 2) == 2
+    assert batch_size_for([minis], 32, 2) == 32 and batch_size_for([minis, laptop], 32, 2) == 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from precompute.plan import Settings, make_plan
+from precompute.plan import make_plan
+from precompute.settings import Settings
 from precompute.speed_benchmark import answer_in_stages, answer_one_by_one
 
 

@@ -13,27 +13,32 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine import answers as engine_answers
 from engine import run as live
-from engine.answers import answer_batch
+from engine.answers import answer_all
 from engine.audio import AudioClip
 from engine.checks import BatchFinding
 from engine.request import RunRequest
-from engine.results import Answer
+from engine.results import AnyAnswer
 from engine.systems import cascade
 from engine.systems.base import Heard
+from engine.systems.loading import load_transcriber
 from engine.tables import read_table
 from engine.voice import CLEAN, Recipe, Spoken, recipe_of, say_recipe
-from precompute.benchmark import ledger_of, run_plan
-from precompute.executors import InlineExecutor
-from precompute.plan import Plan, Settings, make_plan
-from precompute.stages import listen, loaded
-from precompute.stages.memory import peak_memory_mb_here
-from precompute.stages.perform import PERFORM
+from precompute import measure_answers
+from precompute.benchmark import run_plan
+from precompute.jobs import PERFORM
+from precompute.measure_answers import DIGITS, peak_memory_mb_here
+from precompute.plan import Plan, make_plan
+from precompute.settings import Settings
+from precompute.store import Store
+from precompute.workers import InlineWorkers
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
 
 pytest.importorskip("espeakng_loader", reason="pip install espeakng-loader: the clips are spoken by it")
 
 TASKS = ("topic", "commonsense", "trivia", "emotion", "speaker")
+N_BOTH_WAYS = 20
 ROLES = {"mini-ultravox": 0, "mini-cascade": 1, "mini-llama": 2}
 
 
@@ -53,7 +58,7 @@ def tiny(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The transcriber hears the same words in every clip; memory is not measured in a process of its own."""
     monkeypatch.setattr(cascade, "Transcriber", FromFolder)
     done = subprocess.CompletedProcess([], 0, stdout="123.4\n", stderr="")
-    monkeypatch.setattr("precompute.stages.memory.subprocess.run", lambda *_, **__: done)
+    monkeypatch.setattr("precompute.measure_answers.subprocess.run", lambda *_, **__: done)
 
 
 @pytest.fixture
@@ -62,22 +67,32 @@ def plan(models: Path) -> Plan:
 
 
 def answers_of(plan: Plan, out: Path) -> pd.DataFrame:
-    run_plan(plan, out, InlineExecutor(PERFORM), io.StringIO())
+    run_plan(plan, out, InlineWorkers(PERFORM), io.StringIO())
     return read_table(out / "answers.parquet", "answers")
 
 
+@pytest.mark.parametrize("batched", [False, True])
 def test_a_live_run_of_a_clip_gives_the_answers_in_the_table(
-    plan: Plan, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batched: bool
 ) -> None:
-    """Clip by clip: made again from its recipe, noise added by the page's own run."""
+    """Twenty clips both ways, each made again from its recipe, its noise added by the page's own run.
+
+    One by one every stored value is the page's, exactly; in batches every value of the table is.
+    """
+    if not batched:
+        one_by_one = BatchFinding(False, 0.5, 6, 0)
+        monkeypatch.setattr(measure_answers, "batching_of", lambda *_: one_by_one)
     answers = answers_of(plan, tmp_path).set_index(["clip_id", "system"])
-    clips = read_table(tmp_path / "clips.parquet", "clips")
+    clips = read_table(tmp_path / "clips.parquet", "clips").iloc[:N_BOTH_WAYS]
+    assert len(clips) == N_BOTH_WAYS and set(clips["noise"]) == {"clean", "babble"}
+    stored = {row.key: row for row in Store(tmp_path).rows.values()}
+    planned = {clip.clip_id: clip for clip in plan.clips}
     loaders = "load_speech_llm load_cascade load_text_llm load_eraser batch_is_exact match_of revision_of"
-    for module in (live, answers):
+    for module in (live, engine_answers):
         for name in (one for one in loaders.split() if hasattr(module, one)):
             monkeypatch.setattr(module, name, partial(getattr(module, name), models=models))
-    answers._heard.clear()
-    for clip in clips.iloc[::3].itertuples():
+    engine_answers._heard.clear()
+    for clip in clips.itertuples():
         recipe = recipe_of(clip.recipe)
         request = RunRequest(
             say_recipe(recipe).clip,
@@ -91,19 +106,29 @@ def test_a_live_run_of_a_clip_gives_the_answers_in_the_table(
         )
         result = live.run(request)
         assert result.snr_db_achieved == (None if pd.isna(clip.snr_db_achieved) else clip.snr_db_achieved)
-        for system, index in ROLES.items():
-            _assert_equal(result.lanes[index], answers.loc[(clip.clip_id, system)])
-    answers._heard.clear()
+        for spec in plan.systems:
+            lane, row = result.lanes[ROLES[spec.key]], answers.loc[(clip.clip_id, spec.key)]
+            heard = "" if lane.role == "speech_llm" else lane.heard
+            key = (
+                plan.listen_key(spec, planned[clip.clip_id])
+                if lane.role == "speech_llm"
+                else plan.read_key(spec, planned[clip.clip_id], heard)
+            )
+            assert row.heard == heard
+            assert values_of(lane.answer, 3) == values_of(row, 3) == values_of(stored[key], 3)
+            if not batched:
+                assert values_of(lane.answer, DIGITS) == values_of(stored[key], DIGITS)
+                assert round(lane.answer.log_likelihood, DIGITS) == stored[key].log_likelihood
+    engine_answers._heard.clear()
 
 
-def _assert_equal(lane: Any, row: Any) -> None:
-    assert (lane.answer.text, lane.answer.label, lane.answer.status) == (
-        row.text,
-        row.label,
-        row.label_status,
-    )
-    assert lane.answer.forced_choice == pytest.approx(json.loads(row.forced_choice), abs=6e-4)
-    assert row.heard == ("" if lane.role == "speech_llm" else lane.heard)
+def values_of(answer: Any, digits: int) -> tuple[str, str | None, str, str, dict[str, float]]:
+    """Return text, label, status, note and the shares of the allowed answers, of a lane or of a row."""
+    forced = answer.forced_choice
+    forced = json.loads(forced) if isinstance(forced, str) else forced
+    status = answer.label_status if hasattr(answer, "label_status") else answer.status
+    shares = {label: round(share, digits) for label, share in forced.items()}
+    return answer.text, answer.label, status, answer.note, shares
 
 
 def test_each_clip_is_rendered_encoded_and_transcribed_once(
@@ -111,7 +136,8 @@ def test_each_clip_is_rendered_encoded_and_transcribed_once(
 ) -> None:
     spoken: list[tuple[object, ...]] = []
     encoded: list[str] = []
-    speech = loaded.speech_llm("mini-ultravox", plan.settings.models)
+    speech = measure_answers.speech_llm("mini-ultravox", plan.settings.models)
+    measure_answers.rendered.cache_clear()
     true_hear = speech.hear
 
     def say(recipe: Recipe, folder: Path) -> Spoken:
@@ -122,17 +148,17 @@ def test_each_clip_is_rendered_encoded_and_transcribed_once(
         encoded.append(clip.fingerprint)
         return true_hear(clip)
 
-    monkeypatch.setattr(listen, "say_recipe", say)
+    monkeypatch.setattr(measure_answers, "say_recipe", say)
     monkeypatch.setattr(speech, "hear", hear)
-    transcriber = loaded.transcriber("mini-whisper", plan.settings.models, plan.hearing)
+    transcriber = load_transcriber("mini-whisper", plan.settings.models, plan.hearing)
     assert isinstance(transcriber, FromFolder)
     transcriber.clips.clear()
-    loaded.batching_of("mini-ultravox", plan.settings.models)
+    measure_answers.batching_of("mini-ultravox", plan.settings.models)
     encoded.clear()
     answers_of(plan, tmp_path)
     assert len(spoken) == len(set(spoken)) < len(plan.clips), "noise on a clip needs no second rendering"
     assert len(encoded) == len(set(encoded)) == len(plan.clips) == len(transcriber.clips)
-    n_read = sum(row.stage == "read" for row in ledger_of(tmp_path).rows.values())
+    n_read = sum(row.stage == "read" for row in Store(tmp_path).rows.values())
     assert n_read < 2 * len(plan.clips), "one transcript for all clips: a question is answered once"
 
 
@@ -142,19 +168,18 @@ def test_without_parity_it_goes_one_by_one_gives_the_same_and_says_so(
     batched = answers_of(plan, tmp_path / "batched")
     sizes: list[int] = []
 
-    def answer(system: Any, heard: Any, questions: Any, batch_size: int) -> list[Answer]:
+    def answer(system: Any, heard: Any, questions: Any, *, batch_size: int) -> list[AnyAnswer]:
         sizes.append(batch_size)
-        return answer_batch(system, heard, questions, batch_size)
+        return answer_all(system, heard, questions, batch_size=batch_size)
 
-    monkeypatch.setattr(listen, "answer_batch", answer)
-    monkeypatch.setattr(listen, "batching_of", lambda *_: BatchFinding(False, 0.5, 6, 0))
+    monkeypatch.setattr(measure_answers, "answer_all", answer)
+    monkeypatch.setattr(measure_answers, "batching_of", lambda *_: BatchFinding(False, 0.5, 6, 0))
     single = answers_of(plan, tmp_path / "single")
     assert set(sizes) == {1}
     columns = ["clip_id", "system", "label", "label_status", "text", "heard"]
     assert single[columns].equals(batched[columns])
     said = json.loads((tmp_path / "single" / "run.json").read_text())["systems"]
-    assert said["mini-ultravox"]["batching"].startswith("batches differ, so one by one")
-    assert said["mini-llama"]["batching"].startswith("batches of 16 equal singles")
+    assert all(about["batching"].startswith("batches differ, so one by one") for about in said.values())
 
 
 def test_the_run_writes_down_what_it_ran_on(plan: Plan, tmp_path: Path, models: Path) -> None:

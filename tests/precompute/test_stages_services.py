@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,16 @@ import pandas as pd
 import pytest
 
 from engine.systems import cascade
-from engine.systems.catalogue import UNAVAILABLE, is_service
+from engine.systems.catalogue import UNAVAILABLE
+from engine.systems.remote import RATE_VARIABLE
 from engine.tables import read_table
-from precompute.benchmark import Report, ledger_of, run_plan
-from precompute.estimate import estimate
-from precompute.executors import Executor, InlineExecutor
-from precompute.ledger import Ledger
-from precompute.placement import needs_of
-from precompute.plan import Settings, listen_units, make_plan, read_units
-from precompute.pool import PoolExecutor
-from precompute.stages.perform import PERFORM
+from precompute.benchmark import Report, run_plan
+from precompute.jobs import PERFORM, Batch, Outcome, perform
+from precompute.plan import listen_batches, make_plan, read_batches
+from precompute.settings import Settings
 from precompute.stages.summary import summarize
-from precompute.units import Unit
+from precompute.store import Store
+from precompute.workers import InlineWorkers, PoolWorkers, Workers
 from tests.engine.fake_service import FakeService, Sent, serving
 from tests.engine.served import ENDPOINT_SAYS, GEMINI_SAYS, KEYS, forget_services, point_to
 from tests.engine.tiny_systems import FromFolder, ears_config, write_backbone, write_ears
@@ -56,7 +54,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The transcriber hears the same words in every clip; memory is not measured in a process of its own."""
     monkeypatch.setattr(cascade, "Transcriber", FromFolder)
     done = subprocess.CompletedProcess([], 0, stdout="123.4\n", stderr="")
-    monkeypatch.setattr("precompute.stages.memory.subprocess.run", lambda *_, **__: done)
+    monkeypatch.setattr("precompute.measure_answers.subprocess.run", lambda *_, **__: done)
 
 
 @pytest.fixture
@@ -72,12 +70,12 @@ def worked(
     models: Path,
     out: Path,
     systems: tuple[str, ...] = SYSTEMS,
-    executor: Executor | None = None,
+    workers: Workers | None = None,
     limit: int = 2,
 ) -> Report:
     settings = Settings(quick=True, limit=limit, tasks=("topic", "trivia"), systems=systems, models=models)
     plan = make_plan(settings)
-    return run_plan(plan, out, executor or InlineExecutor(PERFORM), io.StringIO())
+    return run_plan(plan, out, workers or InlineWorkers(PERFORM), io.StringIO())
 
 
 def answers_in(out: Path) -> pd.DataFrame:
@@ -97,9 +95,9 @@ def test_services_are_rows_like_others_with_what_they_do_not_send_absent(
     assert set(here["model_version"]) == {""} and here["prompt_tokens"].isna().all()
     served = rows.get_group("mini-cascade-endpoint")
     assert set(served["heard"]) == {"the queen"} and set(served["model_version"]) == {"served-7b (vllm-0.9)"}
-    ledger = ledger_of(tmp_path).rows.values()
-    assert all(row.log_likelihood is None for row in ledger if row.who == "gemini")
-    assert {row.who for row in ledger if row.stage == "memory"} == {"mini-ultravox", "mini-cascade"}
+    store = Store(tmp_path).rows.values()
+    assert all(row.log_likelihood is None for row in store if row.who == "gemini")
+    assert {row.who for row in store if row.stage == "memory"} == {"mini-ultravox", "mini-cascade"}
     assert len(services[0].asked) == len(gemini)
 
 
@@ -130,47 +128,90 @@ def test_a_failed_request_is_a_failed_row_and_is_asked_again_by_the_next_run(
     assert second.n_failed == 0 and len(gemini.asked) == n_clips + 1
 
 
-def test_a_unit_that_falls_apart_does_not_ask_a_service_twice(
+def test_a_batch_that_falls_apart_does_not_ask_a_service_twice(
     models: Path, tmp_path: Path, services: tuple[FakeService, FakeService], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The local speech LLM fails on every batch, so its clips are tried alone; the service is asked once a clip."""
-    monkeypatch.setattr("precompute.stages.listen.answer_batch", lambda *_: 1 / 0)
+    monkeypatch.setattr("engine.answers.answer_batch", lambda *_: 1 / 0)
     report = worked(models, tmp_path, ("gemini", "mini-ultravox"))
     rows = answers_in(tmp_path)
     assert report.n_failed == (rows["system"] == "mini-ultravox").sum() > 0
     assert len(services[0].asked) == (rows["system"] == "gemini").sum()
 
 
-def test_each_request_is_a_unit_of_its_own_that_may_ask(
+def test_each_request_is_a_batch_of_its_own_that_no_worker_gets(
     models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
 ) -> None:
     systems = (*SYSTEMS, "mini-llama")
     plan = make_plan(Settings(quick=True, limit=4, tasks=("topic",), systems=systems, models=models))
-    heard, read = listen_units(plan, Ledger(tmp_path)), read_units(plan, Ledger(tmp_path))
-    asking = [unit for unit in heard if any(is_service(n.who) for work in unit.works for n in work.needs)]
-    assert len(asking) == len(plan.clips) == 8 and len(heard) == 9, "and one for all that is done here"
-    prompts = [unit for unit in read if is_service(unit.via)]
+    heard, read = listen_batches(plan, Store(tmp_path)), read_batches(plan, Store(tmp_path))
+    asking = [batch for batch in heard if batch.is_request]
+    assert len(asking) == len(plan.clips) == 8 and len(heard) == 11, "and sound, transcripts and a speech LLM"
+    prompts = [batch for batch in read if batch.is_request]
     assert len(prompts) == 4 and len(read) == 5, "and one for all that the text LLM here reads"
-    requests: list[Unit] = [*asking, *prompts]
-    for unit in requests:
-        [load] = unit.by_load()
-        assert len(unit.keys) == 1 and needs_of(load).asks_service
-    made = [key for one in heard for key in one.keys]
+    assert all(len(batch.keys) == 1 for batch in (*asking, *prompts))
+    made = [key for batch in heard for key in batch.keys]
     assert len(made) == len(set(made)) == 4 * len(plan.clips), "sound, Gemini, transcript, speech LLM"
 
 
-def test_the_room_for_replies_that_stand_alone_is_told_before(
+class OneAtATime:
+    """Workers that are given what is done here; services are asked beside them."""
+
+    perform, n_workers = PERFORM, 2
+
+    def __init__(self) -> None:
+        self.given: list[Batch] = []
+
+    def __enter__(self) -> OneAtATime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
+        for batch in batches:
+            self.given.append(batch)
+            yield perform(batch)
+
+
+def test_services_are_asked_on_threads_of_the_driver_within_one_rate(
+    models: Path,
+    tmp_path: Path,
+    services: tuple[FakeService, FakeService],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If each thread took all of the rate, they would be done in half the time."""
+    per_s = 10
+    monkeypatch.setenv(RATE_VARIABLE, str(60 * per_s))
+    forget_services()
+    workers, began_s = OneAtATime(), time.monotonic()
+    worked(models, tmp_path, ("gemini", "mini-llama"), workers, limit=5)
+    assert workers.given and not any(batch.is_request for batch in workers.given)
+    at_s = sorted(asked.at_s for asked in services[0].asked)
+    assert len(at_s) > 8 and all(came >= began_s + n / per_s for n, came in enumerate(at_s))
+    assert not (answers_in(tmp_path)["label_status"] == "failed").any()
+
+
+def test_a_run_that_is_stopped_waits_for_no_service(
     models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
 ) -> None:
-    systems = ("gemini", "endpoint-text")
-    settings = Settings(quick=True, limit=2, tasks=("topic", "trivia"), systems=systems, models=models)
-    told = estimate(make_plan(settings), Ledger(tmp_path / "none"), 1).n_bytes
-    worked(models, tmp_path, systems)
-    assert told == pytest.approx(ledger_of(tmp_path).n_bytes, rel=0.2)
+    class Stops(OneAtATime):
+        def run(self, batches: Iterable[Batch]) -> Iterator[Outcome]:
+            while not services[0].asked:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+            yield  # a generator
+
+    services[0].script = [Sent(GEMINI_SAYS, delay_s=30.0)]
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        worked(models, tmp_path, ("gemini",), Stops())
+    assert time.monotonic() - began_s < 25
+    assert not any(row.who == "gemini" for row in Store(tmp_path).rows.values())
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_killed_run_loses_one_paid_reply_a_worker(
+def test_a_killed_run_loses_one_paid_reply_a_thread(
     models: Path, tmp_path: Path, services: tuple[FakeService, FakeService], n_workers: int
 ) -> None:
     """Killed in the middle of the clips and once more in the middle of the prompts; then it goes on to the end."""
@@ -197,7 +238,7 @@ def test_a_killed_run_loses_one_paid_reply_a_worker(
             time.sleep(0.01)
         process.kill()
         assert process.wait(30) == -signal.SIGKILL, "it was met at work"
-        time.sleep(1.0)  # a worker ends with the reply that it waits for
+        time.sleep(1.0)  # the last request may still be on its way
     worked(models, tmp_path, systems, limit=3)
     rows = answers_in(tmp_path)
     assert not (rows["label_status"] == "failed").any()
@@ -208,13 +249,13 @@ def test_a_killed_run_loses_one_paid_reply_a_worker(
         assert n_replies > 3 and n_replies <= len(service.asked) <= n_replies + n_workers
 
 
-def test_pool_workers_make_the_services_themselves_and_give_the_same(
+def test_beside_a_pool_services_give_the_same(
     models: Path, tmp_path: Path, services: tuple[FakeService, FakeService]
 ) -> None:
     """No transcriber: a worker is a fresh process, in which nothing is faked."""
     systems = ("gemini", "endpoint-text")
     worked(models, tmp_path / "inline", systems)
-    worked(models, tmp_path / "pool", systems, PoolExecutor(PERFORM, 2))
+    worked(models, tmp_path / "pool", systems, PoolWorkers(PERFORM, 2))
     one, other = (answers_in(tmp_path / name).drop(columns="seconds") for name in ("inline", "pool"))
     pd.testing.assert_frame_equal(one, other)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
 
 from engine.tables import read_table
-from precompute.benchmark import ledger_of
-from precompute.ledger import PARTS
 from precompute.stages.summary import summarize
+from precompute.store import STORE, WRITER, Store
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED_TIMES = {"cost.csv"}
@@ -36,23 +37,20 @@ def assert_same_tables(out: Path, other: Path) -> None:
 
 
 def assert_nothing_twice(out: Path) -> None:
-    import pyarrow.parquet as pq
-
-    parts = list((out / "ledger" / PARTS).iterdir())
-    assert all(part.suffix == ".parquet" for part in parts)
-    keys = Counter(key for part in parts for key in pq.read_table(part)["key"].to_pylist())
-    assert max(keys.values()) == 1 and len(keys) == len(ledger_of(out).rows)
+    with closing(sqlite3.connect(out / STORE)) as database:
+        keys = Counter(key for (key,) in database.execute("SELECT key FROM results"))
+    assert max(keys.values()) == 1 and len(keys) == len(Store(out).rows)
 
 
-def started(out: Path, models: Path, executor: str, address: str = "") -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.precompute.fake_family", str(out), str(models), executor, address]
+def started(out: Path, models: Path, workers: str, address: str = "") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.precompute.fake_family", str(out), str(models), workers, address]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
 
 
-def wait_for_the_ledger(process: subprocess.Popen[bytes], out: Path) -> None:
+def wait_for_the_store(process: subprocess.Popen[bytes], out: Path) -> None:
     """Wait until the run has taken its folder: before, there is nothing to lose."""
-    lock = out / "ledger" / "lock"
-    lock.unlink(missing_ok=True)
-    while process.poll() is None and not lock.exists():
+    guard = out / WRITER
+    guard.unlink(missing_ok=True)
+    while process.poll() is None and not guard.exists():
         time.sleep(0.005)

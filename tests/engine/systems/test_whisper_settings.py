@@ -37,7 +37,7 @@ def test_the_words_tell_apart_what_changes_a_transcript_and_nothing_else() -> No
 
 def test_a_plan_may_hold_them_without_a_model_library() -> None:
     code = (
-        "import sys, engine.systems.profiles, precompute.units; heavy = {'torch', 'faster_whisper', 'ctranslate2'}; "
+        "import sys, engine.systems.profiles, precompute.plan; heavy = {'torch', 'faster_whisper', 'ctranslate2'}; "
         "assert not heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

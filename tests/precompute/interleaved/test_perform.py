@@ -14,11 +14,19 @@ from engine.interleaved import CURRENT
 from engine.lens import TOPS
 from engine.stats.boundaries import excess_of
 from engine.systems.unit_lm import Interleaved
-from precompute.interleaved.listening import kinds_of, listen, model_of
-from precompute.interleaved.perform import measure
-from precompute.interleaved.plan import MAIN, InterleavedPlan, make_interleaved_plan
-from precompute.interleaved.units import Checkpoint, ClipJob, FactJob, InterleavedUnit, Phases
-from precompute.interleaved.work import layer_sums
+from precompute.interleaved.plan import (
+    MAIN,
+    Checkpoint,
+    CheckpointPlace,
+    InterleavedPlan,
+    Phases,
+    ReadClip,
+    ScoredFact,
+    layer_sums,
+    make_interleaved_plan,
+)
+from precompute.jobs import Batch, Job, perform
+from precompute.measure_interleaved import kinds_of, listen, model_of
 from precompute.settings import Settings
 
 PHASES = Phases((2, 3), 3, 5)
@@ -29,19 +37,19 @@ N_CLIPS, N_FACTS = 2, 2
 def plan(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> InterleavedPlan:
     """Without snapshots: the shipped folder alone."""
     _, models = trained
-    return make_interleaved_plan(Settings(models=models, limit=1), tmp_path_factory.mktemp("none"))
+    return make_interleaved_plan(Settings(models=models, limit=1, snapshots=tmp_path_factory.mktemp("none")))
 
 
-def found_by(plan: InterleavedPlan, stage: Any, jobs: tuple[Any, ...], who: str = MAIN) -> list[Any]:
-    (checkpoint,) = (one for one in plan.checkpoints if one.model == who)
-    unit = InterleavedUnit(stage, checkpoint, jobs, plan.models, PHASES, plan.fit[:12])
-    outcome = measure(unit)
-    assert {row.key for row in outcome.rows} == set(unit.keys)
+def found_by(plan: InterleavedPlan, kind: str, about: tuple[Any, ...], who: str = MAIN) -> list[Any]:
+    place = CheckpointPlace(checkpoint_of(plan, who), plan.models, PHASES, plan.fit[:12])
+    batch = Batch(tuple(Job(kind, str(n), who, one) for n, one in enumerate(about)), place)
+    outcome = perform(batch)
+    assert tuple(row.key for row in outcome.rows) == batch.keys
     return [json.loads(row.text) for row in outcome.rows]
 
 
-def clip_jobs(plan: InterleavedPlan) -> tuple[ClipJob, ...]:
-    return tuple(ClipJob(f"clip {n}", plan.clips[n].recipe, plan.others[n]) for n in range(N_CLIPS))
+def clips_of(plan: InterleavedPlan) -> tuple[ReadClip, ...]:
+    return tuple(ReadClip(plan.clips[n].recipe, plan.others[n]) for n in range(N_CLIPS))
 
 
 def checkpoint_of(plan: InterleavedPlan, model: str) -> Checkpoint:
@@ -51,7 +59,7 @@ def checkpoint_of(plan: InterleavedPlan, model: str) -> Checkpoint:
 @pytest.mark.parametrize("who", [MAIN, "mini-ultravox", "mini-qwen2-audio"])
 def test_every_layer_is_read_for_both_words(plan: InterleavedPlan, who: str) -> None:
     system = model_of(checkpoint_of(plan, who), plan.models)
-    for clip, found in zip(plan.clips, found_by(plan, "phases", clip_jobs(plan), who), strict=False):
+    for clip, found in zip(plan.clips, found_by(plan, "phases", clips_of(plan), who), strict=False):
         n_layers = len(system.decoder_layers) + 1
         n_words = len(clip.item.text.split())
         assert 0 < found["d"]["0"]["n"] <= n_words and 0 <= found["d"]["1"]["n"] <= n_words - 1
@@ -80,16 +88,16 @@ def test_a_clip_is_the_same_units_for_every_checkpoint(plan: InterleavedPlan) ->
 
 
 def test_a_fact_is_scored_per_unit_and_in_sum(plan: InterleavedPlan) -> None:
-    jobs = tuple(FactJob(fact.key, fact.key) for fact in plan.facts[:N_FACTS])
-    for found in found_by(plan, "knowledge", jobs):
+    facts = tuple(ScoredFact(fact.key) for fact in plan.facts[:N_FACTS])
+    for found in found_by(plan, "knowledge", facts):
         for end in ("right", "wrong"):
             n_units = found[f"{end}_sum"] / found[end]
             assert found[end] < 0 and n_units == pytest.approx(round(n_units), abs=1e-3) and n_units >= 1
 
 
 def test_every_arm_of_the_erasure_is_measured(plan: InterleavedPlan) -> None:
-    jobs = (*clip_jobs(plan), FactJob("fact", plan.facts[0].key, erased=True))
-    *clips, fact = found_by(plan, "erase_word", jobs)
+    asked = (*clips_of(plan), ScoredFact(plan.facts[0].key, erased=True))
+    *clips, fact = found_by(plan, "erase_word", asked)
     arms = ["plain", "erased", *["rank_matched"] * 3, *["change_matched"] * 3]
     for found in (*clips, fact):
         assert [arm["arm"] for arm in found] == arms
@@ -100,13 +108,13 @@ def test_every_arm_of_the_erasure_is_measured(plan: InterleavedPlan) -> None:
     plain_units = [arm["outcomes"]["next unit"][0] for arm in clips[0]]
     assert len(set(np.round(plain_units, 4))) > 1, "an erasure changes something"
     assert {name for arm in fact for name in arm["outcomes"]} == {"spoken knowledge"}
-    (read,) = found_by(plan, "phases", clip_jobs(plan)[:1])
+    (read,) = found_by(plan, "phases", clips_of(plan)[:1])
     sums = layer_sums(read["d"]["0"], TOPS.index(10))[PHASES.current]
     assert clips[0][0]["outcomes"]["current word"] == [sums[0] - sums[1], sums[2]], "plain is what was read"
 
 
 def test_a_patch_is_measured_for_each_donor(plan: InterleavedPlan) -> None:
-    jobs = tuple(plan.patches(checkpoint_of(plan, MAIN), PHASES))[:2]
-    assert jobs
-    for job, found in zip(jobs, found_by(plan, "patch_word", jobs), strict=True):
-        assert [one["arm"] for one in found] in ([arm for arm, _ in job.donors], [])
+    words = tuple(job.payload for job in plan.patches(checkpoint_of(plan, MAIN), PHASES))[:2]
+    assert words
+    for word, found in zip(words, found_by(plan, "patch_word", words), strict=True):
+        assert [one["arm"] for one in found] in ([arm for arm, _ in word.donors], [])

@@ -19,9 +19,9 @@ from precompute.interleaved.plan import (
     SNAPSHOTS,
     UNTRAINED,
     InterleavedPlan,
+    Phases,
     make_interleaved_plan,
 )
-from precompute.interleaved.units import Phases
 from precompute.mini.interleaved import ARMS as TRAINED
 from precompute.mini.interleaving import SPEECH_ONLY
 from precompute.mini.train import FULL
@@ -63,7 +63,7 @@ def test_the_full_model_is_measured_all_along_and_the_controls_at_their_end(
 
 
 def test_what_is_not_here_is_left_out_and_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    plan = make_interleaved_plan(Settings(models=folders[0], quick=True), tmp_path)
+    plan = make_interleaved_plan(Settings(models=folders[0], quick=True, snapshots=tmp_path))
     assert [one.name for one in plan.unit_models] == [f"{MAIN}/{FINAL_STEP}"]
     for model in ("random-interleaved", "text-speech", "random-speech", UNTRAINED):
         assert any(note.startswith(f"{model} is not here") for note in plan.notes)
@@ -83,10 +83,14 @@ def test_the_eraser_is_fitted_on_other_sentences(plan: InterleavedPlan) -> None:
 def test_donors_are_what_their_arm_says(plan: InterleavedPlan) -> None:
     assert plan.main is not None
     jobs = list(plan.patches(plan.main, PHASES))
-    assert max(Counter(job.recipient.recipe for job in jobs).values()) <= PATCHES
-    assert len({job.key for job in jobs}) == len(jobs) and {len(job.donors) for job in jobs} <= {1, 2, 3}
+    assert max(Counter(job.payload.recipient.recipe for job in jobs).values()) <= PATCHES
+    assert len({job.key for job in jobs}) == len(jobs) and {len(job.payload.donors) for job in jobs} <= {
+        1,
+        2,
+        3,
+    }
     for job in jobs:
-        word, donors = job.recipient, dict(job.donors)
+        word, donors = job.payload.recipient, dict(job.payload.donors)
         patched = donors["patched"]
         assert patched.text != word.text and patched.following != word.following
         assert all(donor.recipe.text != word.recipe.text for donor in donors.values())

@@ -11,14 +11,19 @@ import pytest
 from engine.columns import INTERLEAVED_CLIP_TABLES, INTERLEAVED_TABLES
 from engine.errors import TableError
 from engine.tables import file_of, read_table
-from precompute.benchmark import ledger_of
-from precompute.interleaved.plan import FINAL_STEP, MAIN, InterleavedPlan
-from precompute.interleaved.run import format_interleaved_plan
-from precompute.interleaved.tables import INPUTS, interleaved_files, interleaved_tables
-from precompute.interleaved.units import FOLDER, RECORD, InterleavedUnit
-from precompute.interleaved.work import interventions, phases_of
-from precompute.ledger import Ledger
+from precompute.estimate import format_plan
+from precompute.interleaved.plan import (
+    FINAL_STEP,
+    MAIN,
+    CheckpointPlace,
+    InterleavedPlan,
+    interventions,
+    phases_of,
+)
+from precompute.interleaved.tables import FOLDER, INPUTS, RECORD, interleaved_files, interleaved_tables
+from precompute.jobs import Job
 from precompute.stages.summary import summarize
+from precompute.store import Store
 from tests.precompute import fake_interleaved
 from tests.precompute.fake_interleaved import (
     N_LAYERS,
@@ -45,19 +50,20 @@ def test_a_second_run_measures_nothing(plan: InterleavedPlan, done: Path) -> Non
     before = {name: (done / name).read_bytes() for name in interleaved_files()}
     assert run_fake_interleaved(plan, done).n_made == 0
     assert {name: (done / name).read_bytes() for name in interleaved_files()} == before
-    assert "Everything is done" in format_interleaved_plan(plan, ledger_of(done))
+    assert "Everything is done" in format_plan(plan, Store(done), 2)
 
 
 def test_interventions_wait_until_it_is_known_where_the_phases_lie(
     plan: InterleavedPlan, done: Path, tmp_path: Path
 ) -> None:
-    nothing = Ledger(tmp_path)
+    nothing = Store(tmp_path)
     assert not list(interventions(plan, nothing)) and plan.main is not None
     assert phases_of(plan, plan.main, nothing) is None
-    ((checkpoint, phases),) = interventions(plan, ledger_of(done))
+    ((checkpoint, phases),) = interventions(plan, Store(done))
     assert checkpoint.name == f"{MAIN}/{FINAL_STEP}"
     assert (phases.first, phases.current, phases.following) == ((2,), 2, 3)
-    assert "clips to read" in format_interleaved_plan(plan, nothing)
+    shown = format_plan(plan, nothing, 2)
+    assert f"{len(plan.clips) * len(plan.checkpoints)} to phases" in shown and "to erase word" in shown
 
 
 def test_every_table_is_summed_from_the_clips(plan: InterleavedPlan, done: Path) -> None:
@@ -93,14 +99,14 @@ def test_a_measurement_that_fails_is_left_out_and_named(
     plan: InterleavedPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert plan.main is not None
-    broken, made = plan.read_key(plan.main, 0), fake_interleaved.measured
+    broken, made = plan.read_key(plan.main, 0), fake_interleaved.measured_by_key
 
-    def fails(unit: InterleavedUnit, job: object) -> object:
-        if job.key == broken:  # type: ignore[attr-defined]
+    def fails(job: Job, place: CheckpointPlace) -> object:
+        if job.key == broken:
             raise ValueError("cannot be read")
-        return made(unit, job)  # type: ignore[arg-type]
+        return made(job, place)
 
-    monkeypatch.setattr(fake_interleaved, "measured", fails)
+    monkeypatch.setattr(fake_interleaved, "measured_by_key", fails)
     assert run_fake_interleaved(plan, tmp_path).n_failed == 1
     assert json.loads((tmp_path / RECORD).read_text())["failed"] == {broken: "ValueError: cannot be read"}
     rows = read_table(tmp_path / FOLDER / "interleaved_clips.parquet", "interleaved_clips")
