@@ -230,7 +230,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
 SYMBOLS = 1 + len(LETTERS)  # CTC's blank is symbol 0
-SPACE = 1
+BLANK, SPACE = 0, 1
 _NEVER = np.float32(-1e9)
 
 
@@ -258,11 +258,18 @@ class LetterReadout:
             (Zipf: probability about 1 / id).
         prior_scale: weight of how common a token is, against what is heard.
         token_bonus: nats for each token of the sequence; a low one joins words, a high one splits them.
+        blank_penalty: nats taken off CTC's blank at each position: an encoder that is unsure leaves letters out.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, *, prior_scale: float = 1.0, token_bonus: float = 0.0
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        prior_scale: float = 1.0,
+        token_bonus: float = 0.0,
+        blank_penalty: float = 0.0,
     ) -> None:
+        self._blank_penalty = blank_penalty
         spellings = _spellings(tokenizer)
         nodes: dict[str, int] = {"": 0}
         ids: list[list[int]] = [[]]
@@ -308,6 +315,7 @@ class LetterReadout:
         lead = np.full((1, SYMBOLS), _NEVER, np.float32)
         lead[0, SPACE] = 0.0
         scores = np.concatenate([lead, log_probabilities.astype(np.float32)])
+        scores[:, BLANK] -= self._blank_penalty
         bounds = self._segment(scores)
         tokens, weights = [], []
         for start, end in bounds:
@@ -522,7 +530,7 @@ class Ultravox:
             )
         settings = files.config.get(LETTER_READOUT)
         self._letters = settings and LetterReadout(
-            backbone.tokenizer, prior_scale=settings["prior_scale"], token_bonus=settings["token_bonus"]
+            backbone.tokenizer, **{name: value for name, value in settings.items() if name != "temperature"}
         )
         self.temperature = settings["temperature"] if settings else 1.0
         self._published = bases is not None and settings is None

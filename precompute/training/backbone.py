@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 RANK, ALPHA = 16, 32
 MAPS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SEED, BATCH, POOL_STEPS = 17, 12, 8
-STEPS, PEAK_RATE = 300, 6e-4
+STEPS, PEAK_RATE = 800, 6e-4
 LONGEST_POSITIONS = 220
 # A label is one token or two and a repeated text thirty: without this the labels would hardly count.
 LABEL_WEIGHT = 4.0

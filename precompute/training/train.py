@@ -48,8 +48,8 @@ WHISPER, LLM, TUNED, EARS = (
 )
 SEED = 0
 SENTENCES = 16_128
-# 30 shards and 1,150 steps are what the weights that ship had; more of both lower the error rate further.
-SPEECH_SHARDS, EARS_STEPS, EARS_BATCH, EARS_RATE = 30, 1_150, 24, 6e-4
+# What the weights that ship had: 30 shards for 1,150 steps, and 18 others for 850 (docs/training.md).
+SPEECH_SHARDS, EARS_STEPS, EARS_BATCH, EARS_RATE = 48, 2_000, 24, 6e-4
 LENS_PROMPTS, LENS_HELD_OUT = 120, 40
 LENS_TASKS = ("transcribe", "topic", "sentiment")
 LENS_SYSTEMS = (EARS, "bridge-smollm2")

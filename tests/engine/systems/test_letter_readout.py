@@ -66,6 +66,21 @@ def test_a_word_that_is_no_token_comes_as_its_pieces(tokenizer: PreTrainedTokeni
     assert "".join(words(tokenizer, found.tokens[:, 0])) == " aball"
 
 
+def test_a_penalty_on_the_blank_brings_back_a_letter_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Of people's speech the letters are less sure than of training's, and the blank took their place."""
+    unsure = said("b-t")
+    unsure[1, 1 + LETTERS.index("a")] = np.log(0.3)
+    unsure[1, 0] = np.log(0.68)
+    # With a prior this weak, "b" and "t" alone explain the sound better than " bat" does.
+    settings = {"prior_scale": 0.01, "token_bonus": 0.0}
+    plain, penalised = (
+        LetterReadout(tokenizer, blank_penalty=nats, **settings).read(unsure, candidates=3)
+        for nats in (0.0, 1.5)
+    )
+    assert "".join(words(tokenizer, plain.tokens[:, 0])) == " bt"
+    assert "".join(words(tokenizer, penalised.tokens[:, 0])) == " bat"
+
+
 def test_a_low_temperature_leaves_the_likeliest_token_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     unsure = said("bat", confidence=0.4)
     soft = LetterReadout(tokenizer).read(unsure, temperature=4.0, candidates=5)
