@@ -26,6 +26,7 @@ from engine.results import (
 )
 from engine.words import SpokenWord
 from tests.dashboard.made_interleaved import add_interleaved
+from tests.dashboard.made_mechanism import make_mechanism
 from tests.dashboard.made_run import make_run
 
 N_LAYERS, N_POSITIONS, TOP_K = 4, 6, 3
@@ -151,4 +152,18 @@ def own_interleaved(interleaved_run: Path) -> Iterator[Path]:
     """That run as the page's own run."""
     assert use_results(interleaved_run) == ""
     yield interleaved_run
+    use_results(None)
+
+
+@pytest.fixture(scope="session")
+def mechanism_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up tables and clip tables of mini-Qwen2-Audio's implicit cascade, erasures, damage and probes."""
+    return make_mechanism(tmp_path_factory.mktemp("mechanism"))
+
+
+@pytest.fixture
+def own_mechanism(mechanism_run: Path) -> Iterator[Path]:
+    """Those as the page's own run; whatever a test puts in its place is gone after it."""
+    assert use_results(mechanism_run) == ""
+    yield mechanism_run
     use_results(None)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from dashboard.mechanism.damage import SECTION
-from dashboard.tables import table, use_results
-from engine.errors import UnknownKeyError
-from tests.dashboard.made_mechanism import make_mechanism
+from dashboard.tables import table
 
 SYSTEM = "mini-qwen2-audio"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_mechanism(tmp_path_factory.mktemp("mechanism"), n_items=3, sweeps=False)
-
-
-@pytest.fixture(autouse=True)
-def source(made: Path) -> Iterator[str]:
-    assert use_results(made) == ""
-    yield "own"
-    use_results(None)
+pytestmark = pytest.mark.usefixtures("own_mechanism")
 
 
 def test_the_acoustic_eraser_and_what_it_does_to_text_come_first() -> None:
@@ -85,8 +69,6 @@ def test_a_point_lists_the_probes_clips_before_erasing_lowest_first() -> None:
     ]
     assert [row.cells[1] for row in listed.rows] == ["0.30", "0.50", "0.70", "0.90"]
     assert listed.rows[0].clip_id == "probed-3" and "before Text is erased" in listed.title
-    with pytest.raises(UnknownKeyError, match="choose"):
-        SECTION.clips("own", "text~pitch")
 
 
 def test_published_is_the_one_stated_number() -> None:

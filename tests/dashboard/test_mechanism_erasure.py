@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,12 @@ from dashboard.mechanism.effects import MEASURES, Effect, against_controls, hars
 from dashboard.mechanism.erasure import SECTION
 from dashboard.published import published_as_declared
 from dashboard.tables import table, use_results
-from engine.errors import TableError, UnknownKeyError
+from engine.errors import TableError
 from tests.dashboard.made_mechanism import CONDITIONS, LABELS, make_mechanism
-from tests.dashboard.test_benchmark_figures import UNKNOWN_TO_THE_BUNDLED, keys_in
 
 SYSTEM = "mini-qwen2-audio"
+pytestmark = pytest.mark.usefixtures("own_mechanism")
 NINE = f"{SYSTEM}~topic~linear~all~nine layers"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_mechanism(tmp_path_factory.mktemp("mechanism"))
-
-
-@pytest.fixture(autouse=True)
-def source(made: Path) -> Iterator[str]:
-    assert use_results(made) == ""
-    yield "own"
-    use_results(None)
 
 
 @pytest.fixture
@@ -207,12 +194,6 @@ def test_the_largest_change_comes_first_with_answers_before_and_after() -> None:
     assert len(SECTION.clips("own", f"{SYSTEM}~all tasks~linear~all~layer 3~text").rows) == 72
 
 
-@pytest.mark.parametrize("point", ["", "a~b", NINE])
-def test_a_foreign_point_is_said_to_be_one(point: str) -> None:
-    with pytest.raises(UnknownKeyError, match="choose"):
-        SECTION.clips("own", point)
-
-
 def test_a_run_without_effects_is_told_to_be_summarized_again(tmp_path: Path) -> None:
     run = make_mechanism(tmp_path)
     (run / "tables" / "effects.parquet").unlink()
@@ -244,10 +225,3 @@ def test_a_control_harsher_than_its_name_is_named() -> None:
     said = harsher_controls({"Text": (0.4, 1.4), "CTC": (0.4, 0.45), "Acoustic": (0.1, float("nan"))})
     assert "Text 140 % against 40 %" in said and "CTC" not in said and "Acoustic" not in said
     assert harsher_controls({"Text": (0.4, 0.4)}) == ""
-
-
-@pytest.mark.parametrize("measure", MEASURES)
-@pytest.mark.parametrize("where", ["nine.linear.all", "single.linear.all"])
-def test_the_bundled_plotly_knows_every_attribute(measure: str, where: str) -> None:
-    figure = SECTION.draw("own", {"measure": measure, "where": where}).figure
-    assert not keys_in(figure.to_plotly_json()) & UNKNOWN_TO_THE_BUNDLED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,11 @@ import pytest
 
 from dashboard.mechanism.implicit import SECTION
 from dashboard.tables import table, use_results
-from engine.errors import TableError, UnknownKeyError
+from engine.errors import TableError
 from tests.dashboard.made_mechanism import make_mechanism
 
 SYSTEM = "mini-qwen2-audio"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_mechanism(tmp_path_factory.mktemp("mechanism"), sweeps=False)
-
-
-@pytest.fixture(autouse=True)
-def source(made: Path) -> Iterator[str]:
-    assert use_results(made) == ""
-    yield "own"
-    use_results(None)
+pytestmark = pytest.mark.usefixtures("own_mechanism")
 
 
 @pytest.fixture
@@ -111,12 +99,6 @@ def test_disagreements_come_first() -> None:
 
 def test_a_table_row_opens_its_point() -> None:
     assert f'data-do="point" data-value="{SYSTEM}~topic~3"' in SECTION.draw("own", {}).table
-
-
-@pytest.mark.parametrize("point", ["", "a~b", f"{SYSTEM}~topic~x"])
-def test_a_foreign_point_is_said_to_be_one(point: str) -> None:
-    with pytest.raises(UnknownKeyError, match="choose"):
-        SECTION.clips("own", point)
 
 
 def test_published_has_no_clips() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,10 @@ import pytest
 
 from dashboard.mechanism.used import SECTION
 from dashboard.tables import table, use_results
-from engine.errors import UnknownKeyError
 from tests.dashboard.made_mechanism import LAYERS, make_mechanism
-from tests.dashboard.test_benchmark_figures import UNKNOWN_TO_THE_BUNDLED, keys_in
 
 SYSTEM = "mini-qwen2-audio"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_mechanism(tmp_path_factory.mktemp("mechanism"))
-
-
-@pytest.fixture(autouse=True)
-def source(made: Path) -> Iterator[str]:
-    assert use_results(made) == ""
-    yield "own"
-    use_results(None)
+pytestmark = pytest.mark.usefixtures("own_mechanism")
 
 
 def points(figure: Any) -> tuple[Any, Any]:
@@ -96,10 +82,3 @@ def test_a_point_opens_its_clips_of_all_tasks() -> None:
     assert erased.customdata[3] == f"{SYSTEM}~all tasks~linear~all~layer 3~text"
     listed = SECTION.clips("own", erased.customdata[3])
     assert len(listed.rows) == 72 and "largest change first" in listed.title
-    with pytest.raises(UnknownKeyError, match="choose"):
-        SECTION.clips("own", "layer 3")
-
-
-def test_the_bundled_plotly_knows_every_attribute() -> None:
-    figure = SECTION.draw("own", {}).figure
-    assert not keys_in(figure.to_plotly_json()) & UNKNOWN_TO_THE_BUNDLED

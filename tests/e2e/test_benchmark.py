@@ -17,7 +17,7 @@ from playwright.sync_api import Page, Route, expect
 
 from dashboard.tables import SHIPPED
 from tests.e2e.conftest import RUN_MS, OpenPage, wait_for_result
-from tests.e2e.test_access import faults
+from tests.e2e.test_access import each_look, faults
 
 NOISY = "?tab=benchmark&source=own&on=topic&level=babble-5"
 
@@ -270,8 +270,7 @@ def test_the_matrix_works_from_the_keyboard(open_page: OpenPage) -> None:
     assert page.evaluate("document.activeElement.dataset.value") == walked_to
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@each_look
 def test_axe_finds_nothing_on_the_benchmark(open_page: OpenPage, theme: str, width: int) -> None:
     page = open_benchmark(open_page, theme=theme, width=width)
     fullest_class(page)

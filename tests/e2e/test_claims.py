@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from engine.tables import read_table
 from tests.e2e.conftest import OpenPage
-from tests.e2e.test_access import faults
+from tests.e2e.test_access import each_look, faults
 
 
 def open_claims(page: Page) -> None:
@@ -58,8 +57,7 @@ def test_the_table_can_be_taken_along(open_page: OpenPage, results: Path) -> Non
     assert header.split(",") == list(read_table(results / "tables" / "claims.csv", "claims").columns)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@each_look
 def test_axe_finds_nothing_and_nothing_sticks_out(open_page: OpenPage, theme: str, width: int) -> None:
     page = open_page("?tab=claims&source=own", theme=theme, width=width, clip_page=False)
     expect(page.locator("#claims-shown .cm-row").first).to_be_visible()

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 from engine.examples import EXAMPLES
 from tests.dashboard.made_interleaved import FULL, LAST_STEP, add_interleaved
 from tests.e2e.conftest import RUN_MS, OpenPage
-from tests.e2e.test_access import faults
+from tests.e2e.test_access import each_look, faults
 
 NUMBER, EXAMPLE = next((number, one) for number, one in enumerate(EXAMPLES) if one.words)
 CHARTS = ("recall", "phases", "knowledge", "causal")
@@ -144,7 +144,7 @@ def test_a_point_lists_its_clips_and_one_comes_to_the_clip_box(open_page: OpenPa
     expect(other.locator("#inter-causal-clips .bm-open").first).to_be_visible()
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
+@each_look
 def test_charts_are_seen_and_axe_finds_nothing(open_page: OpenPage, theme: str, width: int) -> None:
     page = open_page(f"{RESULT}&interleaved.point={POINT}", theme=theme, width=width, clip_page=False)
     wait_for_view(page)

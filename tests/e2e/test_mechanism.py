@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.dashboard.made_layers import add_layers, add_probe_clips
 from tests.e2e.conftest import OpenPage
-from tests.e2e.test_access import faults
+from tests.e2e.test_access import each_look, faults
 
 HERE = "?tab=mechanism&source=own"
 
@@ -112,8 +112,7 @@ def test_tables_and_charts_can_be_taken_along(open_page: OpenPage, tmp_path: Pat
         assert (tmp_path / form).read_bytes().startswith(start)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@each_look
 def test_axe_finds_nothing_on_the_mechanism(open_page: OpenPage, theme: str, width: int) -> None:
     query = f"{HERE}&point=lens~mini-ultravox~all+tasks~precision~2"
     page = open_mechanism(open_page, query, theme=theme, width=width)

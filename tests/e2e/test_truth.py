@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import RUN_MS, OpenPage, choose_example
-from tests.e2e.test_access import faults
+from tests.e2e.test_access import each_look, faults
 
 
 def open_truth(page: Page) -> None:
@@ -50,8 +49,7 @@ def test_the_tab_has_an_address_and_works_from_the_keyboard(open_page: OpenPage)
     expect(page.locator("#truth-planted .truth-mark.good")).to_have_count(4, timeout=RUN_MS)
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@each_look
 def test_axe_finds_nothing_and_nothing_sticks_out(open_page: OpenPage, theme: str, width: int) -> None:
     page = open_page(theme=theme, width=width)
     choose_example(page)
