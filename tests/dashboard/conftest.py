@@ -26,6 +26,7 @@ from engine.results import (
 )
 from engine.words import SpokenWord
 from tests.dashboard.made_interleaved import add_interleaved
+from tests.dashboard.made_layers import add_layers, add_probe_clips
 from tests.dashboard.made_mechanism import make_mechanism
 from tests.dashboard.made_run import make_run
 
@@ -166,4 +167,20 @@ def own_mechanism(mechanism_run: Path) -> Iterator[Path]:
     """Those as the page's own run; whatever a test puts in its place is gone after it."""
     assert use_results(mechanism_run) == ""
     yield mechanism_run
+    use_results(None)
+
+
+@pytest.fixture(scope="session")
+def layered_run(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up run with made-up lens and probes, and the clips that the probes read."""
+    out = tmp_path_factory.mktemp("layers") / "run"
+    shutil.copytree(made_run, out)
+    return add_probe_clips(add_layers(out))
+
+
+@pytest.fixture
+def own_layers(layered_run: Path) -> Iterator[Path]:
+    """That run as the page's own run."""
+    assert use_results(layered_run) == ""
+    yield layered_run
     use_results(None)

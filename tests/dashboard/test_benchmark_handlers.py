@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +15,6 @@ from dashboard.tabs import benchmark_handlers as handlers
 from dashboard.tabs.benchmark_handlers import SKIP, Shown
 from engine.errors import UnknownKeyError
 
-ROOT = Path(__file__).resolve().parents[2]
 START = "source=own&on=topic&level=babble-5&pair=mini-ultravox~mini-cascade"
 
 
@@ -158,14 +155,3 @@ def test_a_table_can_be_taken_along(own_run: Path, form: str, tmp_path: Path, mo
 def test_only_tables_of_the_source_can_be_taken(own_run: Path, file: str) -> None:
     with pytest.raises(UnknownKeyError):
         handlers.take(START, file)
-
-
-def test_the_page_works_without_torch_being_imported(made_run: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from dashboard.tables import use_results;"
-        f"use_results(Path({str(made_run)!r}));"
-        "from dashboard.tabs import benchmark_handlers as h;"
-        f"shown = h.draw({START + '&class=both_right'!r}); assert 'data-do=\"open\"' in shown.clips;"
-        "heavy = {'torch', 'transformers', 'faster_whisper', 'ctranslate2'} & set(sys.modules); assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, timeout=300)

@@ -142,7 +142,21 @@ def test_systems_lists_the_promised_fields() -> None:
     assert all(list(row) == fields for row in rows)
 
 
-def test_importing_the_app_loads_no_model_library_and_asks_nobody() -> None:
-    heavy = ("torch", "transformers", "faster_whisper", "plotly", "librosa")
-    code = f"import sys, app; loaded = set({heavy}) & set(sys.modules); assert not loaded, loaded"
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, timeout=120)
+def test_neither_the_app_nor_its_pages_of_tables_load_a_model_library(layered_run: Path) -> None:
+    models = ("torch", "transformers", "faster_whisper", "ctranslate2", "librosa")
+    code = f"""
+import sys
+from pathlib import Path
+
+import app
+
+assert not set({(*models, "plotly")}) & set(sys.modules)
+from dashboard.tables import use_results
+from dashboard.tabs import benchmark_handlers, mechanism_handlers
+
+use_results(Path({str(layered_run)!r}))
+shown = benchmark_handlers.draw("source=own&on=topic&class=both_right")
+assert 'data-do="open"' in shown.clips and mechanism_handlers.draw("source=own")
+assert not set({models}) & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, timeout=600)

@@ -15,7 +15,6 @@ from dashboard.mechanism.charts import (
     faded,
     interval_bars,
     layer_axis,
-    note_html,
     panels,
     place_of,
     points_table,
@@ -74,10 +73,6 @@ def test_a_measured_cell_is_a_button_and_all_text_is_escaped() -> None:
     html = points_table(["<i>"], [[Cell("<b>", 'a~"b"'), "<u>"]])
     assert 'data-do="point" data-value="a~&quot;b&quot;"' in html
     assert not {"<i>", "<b>", "<u>"} & {html[at : at + 3] for at in range(len(html))}
-
-
-def test_a_note_says_each_sentence_once() -> None:
-    assert note_html(["a <b>", "", "a <b>"]) == '<p class="small">a &lt;b&gt;</p>'
 
 
 @pytest.mark.parametrize("colour", CONDITION_COLOURS.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,21 +17,9 @@ from dashboard.mechanism.section import Drawn
 from dashboard.tables import use_results
 from engine.errors import TableError, UnknownKeyError
 from engine.tables import write_table
-from tests.dashboard.made_layers import ENCODER, LAYERS, SYSTEM, add_layers, add_probe_clips
+from tests.dashboard.made_layers import ENCODER, LAYERS, SYSTEM
 
-
-@pytest.fixture(scope="module")
-def layered(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("sections") / "run"
-    shutil.copytree(made_run, out)
-    return add_probe_clips(add_layers(out))
-
-
-@pytest.fixture(autouse=True)
-def own(layered: Path) -> Iterator[Path]:
-    assert use_results(layered) == ""
-    yield layered
-    use_results(None)
+pytestmark = pytest.mark.usefixtures("own_layers")
 
 
 def values_of(drawn: Drawn, name: str) -> list[float]:
@@ -55,9 +42,9 @@ def test_recall_at_10_stands_beside_a_replication_with_its_own_control() -> None
     assert values_of(drawn, "MiniCPM-o 4.5")[0] == 0.1
 
 
-def test_the_lens_lists_the_best_read_clips_first_and_escapes_nothing_itself(own: Path) -> None:
+def test_the_lens_lists_the_best_read_clips_first_and_escapes_nothing_itself(own_layers: Path) -> None:
     listed = lens.SECTION.clips("own", point_key(SYSTEM, "topic", "precision", 2))
-    clips = pd.read_parquet(own / "clips.parquet")
+    clips = pd.read_parquet(own_layers / "clips.parquet")
     of_task = clips[(clips["task"] == "topic") & (clips["noise"] == "clean")]
     assert {row.clip_id for row in listed.rows} == set(of_task["clip_id"])
     assert set(listed.headers) >= {"Read at layer 2", "Words of other clips"}
@@ -65,9 +52,9 @@ def test_the_lens_lists_the_best_read_clips_first_and_escapes_nothing_itself(own
     assert text.startswith("layer 2 <b>") and (own_share, other, task) == ("0.60", "0.05", "Topic")
 
 
-def test_clips_without_a_score_come_last(own: Path, tmp_path: Path) -> None:
+def test_clips_without_a_score_come_last(own_layers: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    shutil.copytree(own, out)
+    shutil.copytree(own_layers, out)
     path = out / "mechanism" / "lens_clips.parquet"
     rows = pd.read_parquet(path)
     place = (rows["task"] == "topic") & (rows["noise"] == "clean") & (rows["layer"] == 2)
@@ -81,12 +68,12 @@ def test_clips_without_a_score_come_last(own: Path, tmp_path: Path) -> None:
     assert listed[-1].cells[1] == "–"
 
 
-def test_noise_has_a_panel_for_each_condition_and_lists_the_items_it_compares(own: Path) -> None:
+def test_noise_has_a_panel_for_each_condition_and_lists_the_items_it_compares(own_layers: Path) -> None:
     drawn = noise_lens.SECTION.draw("own", {})
     assert drawn.figure is not None
     titles = [one.text for one in drawn.figure.layout.annotations]
     assert titles[:2] == ["clean", "babble, 15 dB"] and "babble, 0 dB" in titles
-    rows = pd.read_parquet(own / "mechanism" / "lens_clips.parquet")
+    rows = pd.read_parquet(own_layers / "mechanism" / "lens_clips.parquet")
     noisy = set(rows.loc[rows["noise"] != "clean", "item_id"])
     listed = noise_lens.SECTION.clips("own", point_key(SYSTEM, "clean", 1))
     wanted = rows[(rows["noise"] == "clean") & rows["item_id"].isin(noisy) & (rows["layer"] == 1)]
