@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Self
 from engine.errors import EngineError
 from engine.systems.catalogue import LAPTOP_SYSTEMS, MINI_SYSTEMS, SYSTEMS
 from engine.systems.loading import GIB
-from engine.systems.profiles import Profile, profile_to_send, settings_in_use, use_profile
+from engine.systems.profiles import Profile, profile_in_use, use_profile
 from precompute.jobs import Batch, ModelKey, Outcome, named
 from precompute.workers import Deaths, WorkersError, attempt, n_cores, reason_of
 
@@ -51,7 +51,7 @@ def gpu_gb_of(needed: ModelKey) -> float:
 
     What runs on the processor, as the minis and the laptop's models always do, needs none.
     """
-    model, settings = needed.model, settings_in_use()
+    model, settings = needed.model, profile_in_use()
     spec = SYSTEMS.get(model)
     if not model or model in _ON_CPU or settings.device == "cpu" or (spec is not None and spec.is_remote):
         return 0.0
@@ -356,7 +356,7 @@ class RayWorkers:
         actor_class = self._ray.remote(
             num_cpus=wanted["CPU"], num_gpus=wanted.get("GPU", 0), max_restarts=0, max_task_retries=0
         )(ActorProcess)
-        profile = profile_within(wanted.get("GPU", 0.0), self._cluster.device_gb, profile_to_send())
+        profile = profile_within(wanted.get("GPU", 0.0), self._cluster.device_gb, profile_in_use())
         handle = actor_class.remote(self.perform, self._cluster.n_threads, profile)
         self._actors.append(_Actor(handle, model_key, wanted, handle.arrive.remote()))
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from engine.errors import EngineError, ModelFilesError
-from engine.systems.profiles import Profile, profile_to_send, use_profile
+from engine.systems.profiles import Profile, profile_in_use, use_profile
 from precompute.jobs import Batch, Outcome, named
 
 Perform = Callable[[Batch], Outcome]
@@ -234,7 +234,7 @@ class PoolWorkers:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        given = (theirs, self.perform, self._n_threads, profile_to_send())
+        given = (theirs, self.perform, self._n_threads, profile_in_use())
         process = context.Process(target=_serve, args=given, daemon=True)
         process.start()
         theirs.close()

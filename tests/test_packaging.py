@@ -16,8 +16,6 @@ PRODUCT_FOLDERS = ("engine", "dashboard", "precompute")
 MAX_ASSET_BYTES = 99 * 10**5  # Spaces refuse 10 MB without large-file storage
 MAX_ASSETS_BYTES = 150 * 10**6  # the minis and the laptop pair side by side
 MAX_SHORT_DESCRIPTION = 60  # Hugging Face refuses the push beyond it
-# Top-level names that several distributions share, and the one of them that is meant here.
-SHARED_NAMES = {"google": "google-genai"}
 MAX_README_LINES = 150
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +49,7 @@ def imported(folders: tuple[str, ...]) -> frozenset[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
     names -= set(sys.stdlib_module_names) | {*PRODUCT_FOLDERS, "app", "tests", "spaces", "edge_tts"}
-    owners = packages_distributions() | {name: [owner] for name, owner in SHARED_NAMES.items()}
+    owners = packages_distributions()
     return frozenset(normal(owners[name][0]) if name in owners else name for name in names)
 
 

@@ -20,13 +20,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
-from engine.systems.base import Heard, Prepared
+from engine.systems.base import Heard
 from engine.systems.catalogue import SystemSpec
-from engine.systems.text_llm import TextLLM, expected_embeddings, likeliest
-from engine.systems.whisper import SECONDS_PER_STATE, WhisperDecoding
+from engine.systems.text_llm import OnBackbone, TextLLM, expected_embeddings, likeliest
+from engine.systems.whisper import HOP_SAMPLES, SECONDS_PER_STATE, WhisperDecoding
 
 CANDIDATES = 50
-HOP_SAMPLES = 160
 
 
 class BridgeSpelling:
@@ -61,7 +60,7 @@ class BridgeSpelling:
         return rows
 
 
-class Bridge:
+class Bridge(OnBackbone):
     """A speech LLM that hears with a whole Whisper; see `engine.systems.base.WhiteBoxSystem` for the attributes.
 
     Attributes:
@@ -71,15 +70,9 @@ class Bridge:
 
     def __init__(self, spec: SystemSpec, ears: WhisperDecoding, ears_name: str, backbone: TextLLM) -> None:
         assert spec.temperature is not None, "a bridge has a temperature"
-        self.spec = spec
+        super().__init__(spec, backbone)
         self.ears = ears
         self.temperature = spec.temperature
-        self._backbone = backbone
-        self.tokenizer = backbone.tokenizer
-        self.language_model = backbone.language_model
-        self.decoder_layers = backbone.decoder_layers
-        self.final_norm = backbone.final_norm
-        self.unembedding = backbone.unembedding
         self.spelling = BridgeSpelling(ears.tokenizer, backbone.tokenizer)
         weight: Any = backbone.embedding.weight
         self._table = self.spelling.table(weight, ears.n_tokens)
@@ -114,7 +107,7 @@ class Bridge:
         """
         device = self._table.device
         candidates, weights = likeliest(logits.to(device), CANDIDATES, self.temperature)
-        weight: Any = self._backbone.embedding.weight
+        weight: Any = self.backbone.embedding.weight
         expected = expected_embeddings(self._table, candidates, weights)
         rows: list[Tensor] = []
         ends: list[float] = []
@@ -127,10 +120,6 @@ class Bridge:
                 ends.append(began + (float(ends_s[at]) - began) * n / len(pieces))
             began = float(ends_s[at])
         return torch.stack(rows), np.array(ends)
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with the expected embeddings in the clip's place."""
-        return self._backbone.prepare(heard, instruction)
 
     def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return the whole window's log-mel features, and how many frames of 10 ms are the clip's."""

@@ -17,14 +17,14 @@ from ctranslate2 import StorageView
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError, is_out_of_memory
 from engine.results import SpokenLanguage
-from engine.systems.base import BehaviourModel, Heard, Prepared, TellsLanguage, Transcribes, words_alone
+from engine.systems.base import BehaviourModel, Heard, TellsLanguage, Transcribes, words_alone
 from engine.systems.catalogue import SystemSpec
 from engine.systems.profiles import USUAL, WhisperSettings
 from engine.systems.remote import Reply, Tell
-from engine.systems.text_llm import TextLLM
+from engine.systems.text_llm import OnBackbone, TextLLM
+from engine.systems.whisper import HOP_SAMPLES
 from engine.words import SpokenWord
 
-HOP_SAMPLES = 160
 MINI_FILES = ("model.bin", "config.json", "vocabulary.json", "tokenizer.json", "preprocessor_config.json")
 
 
@@ -108,19 +108,12 @@ class Transcriber:
         return " ".join(segment.text.strip() for segment in found).strip(), words
 
 
-class Cascade:
+class Cascade(OnBackbone):
     """A transcriber in front of a text LLM; white-box through the LLM's own modules."""
 
     def __init__(self, spec: SystemSpec, transcriber: Transcribes, backbone: TextLLM) -> None:
-        self.spec = spec
+        super().__init__(spec, backbone)
         self.transcriber = transcriber
-        self.backbone = backbone
-        self.tokenizer = backbone.tokenizer
-        self.language_model = backbone.language_model
-        self.decoder_layers = backbone.decoder_layers
-        self.final_norm = backbone.final_norm
-        self.unembedding = backbone.unembedding
-        self.fingerprint = backbone.fingerprint
 
     def hear(self, clip: AudioClip) -> Heard:
         """Return the transcript of the clip as what the backbone is given."""
@@ -128,10 +121,6 @@ class Cascade:
         text, words, language = _listen(self.transcriber, clip)
         heard = self.backbone.hear_text(text, words, time.perf_counter() - started)
         return replace(heard, language=language)
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with the transcript in the clip's place."""
-        return self.backbone.prepare(heard, instruction)
 
 
 class ServedCascade:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from engine.errors import ModelFilesError, ServiceError, UnknownKeyError
@@ -28,6 +28,7 @@ from engine.matching import (
 from engine.systems.weights import (
     CHECKPOINTS,
     MODELS,
+    PINNED,
     REVISION_DIGITS,
     REVISION_FILE,
     STANDS_ON,
@@ -143,18 +144,6 @@ WRITES = ("answer", "forced_choice", "transcript")
 READS = ("answer", "forced_choice")
 
 
-def pair_of(systems: dict[str, SystemSpec], key: str, speech_llm: str, cascade: str, words: str) -> Pair:
-    """Return a pair; the oracle is the cascade's own text LLM on the true transcript."""
-    told = systems[cascade]
-    same = (told.backbone, told.service)
-    oracle = next(
-        spec.key
-        for spec in systems.values()
-        if spec.kind == "text_llm" and (spec.backbone, spec.service) == same
-    )
-    return Pair(key, f"{systems[speech_llm].name} and {words}", speech_llm, cascade, oracle)
-
-
 # What a behaviour-only system cannot give -> why, in words for the page.
 UNAVAILABLE: Mapping[str, str] = MappingProxyType(
     {
@@ -216,178 +205,23 @@ def require_states(spec: SystemSpec, what: str) -> None:
         raise ServiceError(sentence)
 
 
-_MINI_OWN = "mini-Qwen2-Audio's LLM"
-# Folder of a cascade's transcriber -> its name.
-MINI_TRANSCRIBERS = {"mini-whisper": "mini-Whisper", "mini-whisper-weak": "weak mini-Whisper"}
-
-
-def _mini_speech_llm(key: str, name: str, family: str, backbone: str, parameters_m: float) -> SystemSpec:
-    return SystemSpec(key, name, "speech_llm", family, key, backbone, None, SPEAKS, parameters_m, "MIT")
-
-
-def _mini_cascade(key: str, ears: str, reader: str, backbone: str, parameters_m: float) -> SystemSpec:
-    name = f"{MINI_TRANSCRIBERS[ears]} -> {reader}"
-    return SystemSpec(key, name, "cascade", "cascade", None, backbone, ears, WRITES, parameters_m, "MIT")
-
-
-def _mini_oracle(key: str, name: str, folder: str, parameters_m: float) -> SystemSpec:
-    name = f"{name}, true transcript"
-    return SystemSpec(key, name, "text_llm", "text_llm", folder, folder, None, READS, parameters_m, "MIT")
-
-
-MINI_SYSTEMS: dict[str, SystemSpec] = {
-    spec.key: spec
-    for spec in (
-        _mini_speech_llm("mini-ultravox", "mini-Ultravox", "ultravox", "mini-llama", 15.9),
-        _mini_cascade("mini-cascade", "mini-whisper", "mini-Llama", "mini-llama", 16.3),
-        _mini_oracle("mini-llama", "mini-Llama", "mini-llama", 10.0),
-        _mini_speech_llm("mini-qwen2-audio", "mini-Qwen2-Audio", "qwen2_audio", "mini-qwen2-audio", 8.2),
-        _mini_cascade("mini-cascade-qwen2", "mini-whisper", "mini-Qwen2", "mini-qwen2", 10.9),
-        _mini_cascade("mini-cascade-self", "mini-whisper", _MINI_OWN, "mini-qwen2-audio", 10.9),
-        _mini_cascade("mini-cascade-weak", "mini-whisper-weak", "mini-Llama", "mini-llama", 11.8),
-        _mini_oracle("mini-qwen2", "mini-Qwen2", "mini-qwen2", 4.5),
-        _mini_oracle("mini-qwen2-audio-llm", _MINI_OWN, "mini-qwen2-audio", 4.5),
-    )
-}
-
-
-def _mini_pair(key: str, speech_llm: str, cascade: str, words: str) -> Pair:
-    return pair_of(MINI_SYSTEMS, key, speech_llm, cascade, words)
-
-
-MINI_PAIRS: dict[str, Pair] = {
-    pair.key: pair
-    for pair in (
-        _mini_pair("mini-ultravox", "mini-ultravox", "mini-cascade", "its cascade"),
-        _mini_pair("mini-ultravox-weak", "mini-ultravox", "mini-cascade-weak", "a cascade with weak ears"),
-        _mini_pair(
-            "mini-ultravox-other", "mini-ultravox", "mini-cascade-qwen2", "another backbone's cascade"
-        ),
-        _mini_pair("mini-qwen2-audio", "mini-qwen2-audio", "mini-cascade-qwen2", "its ancestor's cascade"),
-        _mini_pair(
-            "mini-qwen2-audio-self", "mini-qwen2-audio", "mini-cascade-self", "a cascade into its own LLM"
-        ),
-        _mini_pair(
-            "mini-qwen2-audio-other", "mini-qwen2-audio", "mini-cascade", "another backbone's cascade"
-        ),
-    )
-}
-
-TUNED, PUBLISHED = "smollm2-135m-tuned", "smollm2-135m-instruct"
-BASE, TINY = "faster-whisper-base", "faster-whisper-tiny.en"
-WHISPER = "whisper-base-transformers"
-POSITIVE_CONTROL = "positive control: a cascade with real weights, known to be one"
-# Folder of a cascade's transcriber -> its name.
-LAPTOP_TRANSCRIBERS = {BASE: "Whisper base", TINY: "Whisper tiny.en"}
-_MILLIONS = {BASE: 72.6, TINY: 37.8, TUNED: 134.5, PUBLISHED: 134.5}
-_LAPTOP_READERS = {TUNED: "SmolLM2 tuned on text", PUBLISHED: "SmolLM2 as published"}
-_LICENCE = "MIT and Apache-2.0"
-
-
-def _bridge(key: str, name: str, temperature: float) -> SystemSpec:
-    return SystemSpec(
-        key,
-        f"{name} ({POSITIVE_CONTROL})",
-        "speech_llm",
-        "bridge",
-        None,
-        TUNED,
-        None,
-        SPEAKS,
-        _MILLIONS[BASE] + _MILLIONS[TUNED],
-        _LICENCE,
-        audio_base=WHISPER,
-        temperature=temperature,
-    )
-
-
-def _laptop_cascade(key: str, ears: str, reader: str) -> SystemSpec:
-    return SystemSpec(
-        key,
-        f"{LAPTOP_TRANSCRIBERS[ears]} -> {_LAPTOP_READERS[reader]}",
-        "cascade",
-        "cascade",
-        None,
-        reader,
-        ears,
-        WRITES,
-        _MILLIONS[ears] + _MILLIONS[reader],
-        _LICENCE,
-    )
-
-
-def _laptop_oracle(key: str, reader: str) -> SystemSpec:
-    return SystemSpec(
-        key,
-        f"{_LAPTOP_READERS[reader]}, true transcript",
-        "text_llm",
-        "text_llm",
-        reader,
-        reader,
-        None,
-        READS,
-        _MILLIONS[reader],
-        "Apache-2.0",
-    )
-
-
-LAPTOP_SYSTEMS: dict[str, SystemSpec] = {
-    spec.key: spec
-    for spec in (
-        SystemSpec(
-            "ultravox-smollm2",
-            "Ultravox on SmolLM2",
-            "speech_llm",
-            "ultravox",
-            "ultravox-smollm2",
-            TUNED,
-            None,
-            SPEAKS,
-            _MILLIONS[TUNED] + 25.0,
-            _LICENCE,
-            audio_base=WHISPER,
-        ),
-        _bridge("bridge-smollm2", "Bridge, temperature .5", 0.5),
-        _bridge("bridge-smollm2-soft", "Bridge, temperature 1", 1.0),
-        _bridge("bridge-smollm2-hard", "Bridge, temperature .25", 0.25),
-        _laptop_cascade("cascade-whisper-base", BASE, TUNED),
-        _laptop_cascade("cascade-whisper-tiny", TINY, TUNED),
-        _laptop_cascade("cascade-other", BASE, PUBLISHED),
-        _laptop_oracle("smollm2-tuned", TUNED),
-        _laptop_oracle("smollm2", PUBLISHED),
-    )
-}
-
-
-def _laptop_pair(key: str, speech_llm: str, cascade: str, words: str) -> Pair:
-    return pair_of(LAPTOP_SYSTEMS, key, speech_llm, cascade, words)
-
-
-_LAPTOP_OWN, _WEAK, _OTHER = "its cascade", "a cascade with weak ears", "a cascade into SmolLM2 as published"
-LAPTOP_PAIRS: dict[str, Pair] = {
-    pair.key: pair
-    for pair in (
-        _laptop_pair("ultravox-smollm2", "ultravox-smollm2", "cascade-whisper-base", _LAPTOP_OWN),
-        _laptop_pair("ultravox-smollm2-weak", "ultravox-smollm2", "cascade-whisper-tiny", _WEAK),
-        _laptop_pair("ultravox-smollm2-other", "ultravox-smollm2", "cascade-other", _OTHER),
-        _laptop_pair("bridge-smollm2", "bridge-smollm2", "cascade-whisper-base", _LAPTOP_OWN),
-        _laptop_pair("bridge-smollm2-soft", "bridge-smollm2-soft", "cascade-whisper-base", _LAPTOP_OWN),
-        _laptop_pair("bridge-smollm2-hard", "bridge-smollm2-hard", "cascade-whisper-base", _LAPTOP_OWN),
-        _laptop_pair("bridge-smollm2-weak", "bridge-smollm2", "cascade-whisper-tiny", _WEAK),
-        _laptop_pair("bridge-smollm2-other", "bridge-smollm2", "cascade-other", _OTHER),
-    )
-}
-
-WHISPER_CONFIG = "whisper-large-v3-turbo"
-# Folder of a cascade's transcriber -> its name and its millions of parameters.
+# Folder of a transcriber -> its name, and its millions of parameters.
 _EARS = {
+    "mini-whisper": ("mini-Whisper", 6.3),
+    "mini-whisper-weak": ("weak mini-Whisper", 1.8),
+    "faster-whisper-base": ("Whisper base", 72.6),
+    "faster-whisper-tiny.en": ("Whisper tiny.en", 37.8),
     "faster-whisper-large-v3": ("Whisper large-v3", 1543.0),
     "faster-whisper-large-v3-turbo": ("Whisper large-v3-turbo", 809.0),
     "faster-whisper-small": ("Whisper small", 244.0),
 }
-PUBLISHED_TRANSCRIBERS = {folder: name for folder, (name, _) in _EARS.items()}
 # Folder of a text LLM -> its name, its millions of parameters, its licence.
-_PUBLISHED_READERS = {
+_READERS = {
+    "mini-llama": ("mini-Llama", 10.0, "MIT"),
+    "mini-qwen2": ("mini-Qwen2", 4.5, "MIT"),
+    "mini-qwen2-audio": ("mini-Qwen2-Audio's LLM", 4.5, "MIT"),
+    "smollm2-135m-tuned": ("SmolLM2 tuned on text", 134.5, "Apache-2.0"),
+    "smollm2-135m-instruct": ("SmolLM2 as published", 134.5, "Apache-2.0"),
     "llama-3.1-8b-instruct": ("Llama-3.1-8B-Instruct", 8030.0, "Llama 3.1"),
     "llama-3.2-1b-instruct": ("Llama-3.2-1B-Instruct", 1236.0, "Llama 3.2"),
     "qwen2-7b-instruct": ("Qwen2-7B-Instruct", 7616.0, "Apache-2.0"),
@@ -398,198 +232,229 @@ _PUBLISHED_READERS = {
     "phi-4-multimodal": ("Phi-4-Multimodal's LLM, adapters off", 3836.0, "MIT"),
     "voxtral-mini-3b-2507": ("Voxtral's own LLM", 4014.0, "Apache-2.0"),
 }
-# Folders that hold a speech LLM too, which has their name.
-_INLINE = ("qwen2-audio-7b-instruct", "qwen2-audio-7b", "phi-4-multimodal", "voxtral-mini-3b-2507")
-# Audio tower and projector by the backbone's folder: the projector's last map is as wide as that.
-_ULTRAVOX_EARS_M = {"llama-3.1-8b-instruct": 687.0, "llama-3.2-1b-instruct": 683.0}
-
-
-def _ultravox(key: str, name: str, folder: str, backbone: str) -> SystemSpec:
-    parameters_m = _ULTRAVOX_EARS_M[backbone] + _PUBLISHED_READERS[backbone][1]
-    return SystemSpec(
-        key,
-        name,
-        "speech_llm",
-        "ultravox",
-        folder,
-        backbone,
-        None,
-        SPEAKS,
-        parameters_m,
-        "MIT",
-        WHISPER_CONFIG,
-    )
-
-
-def _whole(key: str, name: str, family: str, parameters_m: float) -> SystemSpec:
-    """Return a speech LLM whose folder holds its language model as well."""
-    return SystemSpec(
-        key, name, "speech_llm", family, key, key, None, SPEAKS, parameters_m, _PUBLISHED_READERS[key][2]
-    )
-
-
-def _cascade(key: str, ears: str, reader: str) -> SystemSpec:
-    (heard_by, ears_m), (read_by, reader_m, licence) = _EARS[ears], _PUBLISHED_READERS[reader]
-    return SystemSpec(
-        key,
-        f"{heard_by} -> {read_by}",
-        "cascade",
-        "cascade",
-        None,
-        reader,
-        ears,
-        WRITES,
-        ears_m + reader_m,
-        licence,
-    )
-
-
-def _oracle(reader: str) -> SystemSpec:
-    name, parameters_m, licence = _PUBLISHED_READERS[reader]
-    return SystemSpec(
-        f"{reader}-llm" if reader in _INLINE else reader,
-        f"{name}, true transcript",
-        "text_llm",
-        "text_llm",
-        reader,
-        reader,
-        None,
-        READS,
-        parameters_m,
-        licence,
-    )
-
-
-def _service(
-    key: str, name: str, kind: SystemKind, service: str, variables: str, ears: str | None = None
-) -> SystemSpec:
-    capabilities = ("answer", "transcript") if kind == "cascade" else ("answer",)
-    return SystemSpec(
-        key,
-        name,
-        kind,
-        "cascade" if kind == "cascade" else service,
-        None,
-        "",
-        ears,
-        capabilities,
-        math.nan,
-        "the service's terms",
-        service=service,
-        variables=variables,
-    )
-
-
-TEXT_ENDPOINT, AUDIO_ENDPOINT, GEMINI = "CASCADE_LENS_TEXT", "CASCADE_LENS_AUDIO", "GEMINI"
-
-PUBLISHED_SYSTEMS: dict[str, SystemSpec] = {
-    spec.key: spec
-    for spec in (
-        _ultravox(
-            "ultravox-v0.6-8b", "Ultravox v0.6 8B", "ultravox-v0_6-llama-3_1-8b", "llama-3.1-8b-instruct"
-        ),
-        _ultravox(
-            "ultravox-v0.5-8b", "Ultravox v0.5 8B", "ultravox-v0_5-llama-3_1-8b", "llama-3.1-8b-instruct"
-        ),
-        _ultravox(
-            "ultravox-v0.5-1b", "Ultravox v0.5 1B", "ultravox-v0_5-llama-3_2-1b", "llama-3.2-1b-instruct"
-        ),
-        _whole("qwen2-audio-7b-instruct", "Qwen2-Audio-7B-Instruct", "qwen2_audio", 8397.0),
-        _whole("qwen2-audio-7b", "Qwen2-Audio-7B", "qwen2_audio", 8397.0),
-        _whole("phi-4-multimodal", "Phi-4-Multimodal", "phi4_multimodal", 5574.0),
-        _whole("voxtral-mini-3b-2507", "Voxtral-Mini-3B-2507", "voxtral", 4676.0),
-        _service("gemini", "Gemini", "speech_llm", "gemini", GEMINI),
-        _service("endpoint-audio", "Speech LLM at an endpoint", "speech_llm", "endpoint", AUDIO_ENDPOINT),
-        _cascade("whisper-large-v3-llama-3.1-8b", "faster-whisper-large-v3", "llama-3.1-8b-instruct"),
-        _cascade("whisper-large-v3-qwen2.5-7b", "faster-whisper-large-v3", "qwen2.5-7b-instruct"),
-        _cascade("whisper-small-qwen2.5-7b", "faster-whisper-small", "qwen2.5-7b-instruct"),
-        _cascade("whisper-large-v3-qwen2-7b", "faster-whisper-large-v3", "qwen2-7b-instruct"),
-        _cascade("whisper-large-v3-phi-4-mini", "faster-whisper-large-v3", "phi-4-mini-instruct"),
-        _cascade(
-            "whisper-large-v3-turbo-llama-3.1-8b", "faster-whisper-large-v3-turbo", "llama-3.1-8b-instruct"
-        ),
-        _cascade("whisper-large-v3-qwen2-audio-self", "faster-whisper-large-v3", "qwen2-audio-7b-instruct"),
-        _cascade("whisper-large-v3-qwen2-audio-base-self", "faster-whisper-large-v3", "qwen2-audio-7b"),
-        _cascade("whisper-large-v3-phi-4-adapters-off", "faster-whisper-large-v3", "phi-4-multimodal"),
-        _cascade("whisper-large-v3-voxtral-self", "faster-whisper-large-v3", "voxtral-mini-3b-2507"),
-        _cascade("whisper-small-llama-3.2-1b", "faster-whisper-small", "llama-3.2-1b-instruct"),
-        _service(
-            "whisper-large-v3-turbo-endpoint",
-            "Whisper large-v3-turbo -> LLM at an endpoint",
-            "cascade",
-            "endpoint",
-            TEXT_ENDPOINT,
-            "faster-whisper-large-v3-turbo",
-        ),
-        _service(
-            "mini-cascade-endpoint",
-            "mini-Whisper -> LLM at an endpoint",
-            "cascade",
-            "endpoint",
-            TEXT_ENDPOINT,
-            "mini-whisper",
-        ),
-        *(_oracle(reader) for reader in _PUBLISHED_READERS),
-        _service(
-            "endpoint-text", "LLM at an endpoint, true transcript", "text_llm", "endpoint", TEXT_ENDPOINT
-        ),
-    )
-}
-
-
-_OWN_LLM, _PAPERS = "a cascade into its own LLM", "the paper's cascade"
-_SHIPPED = "the small cascade that ships"
-_SERVED_LLM = "a cascade into an endpoint's LLM"
-# Key of the pair, the speech LLM, its cascade, and what that is in words.
-_PAIRED = (
-    ("ultravox-v0.6-8b", "ultravox-v0.6-8b", "whisper-large-v3-llama-3.1-8b", "its cascade"),
-    (
-        "ultravox-v0.6-8b-turbo",
-        "ultravox-v0.6-8b",
-        "whisper-large-v3-turbo-llama-3.1-8b",
-        "its own Whisper's cascade",
-    ),
-    (
-        "ultravox-v0.6-8b-other",
-        "ultravox-v0.6-8b",
-        "whisper-large-v3-qwen2.5-7b",
-        "another backbone's cascade",
-    ),
-    ("ultravox-v0.5-8b", "ultravox-v0.5-8b", "whisper-large-v3-llama-3.1-8b", "its cascade"),
-    ("ultravox-v0.5-1b", "ultravox-v0.5-1b", "whisper-small-llama-3.2-1b", "its cascade"),
-    ("qwen2-audio-7b-instruct", "qwen2-audio-7b-instruct", "whisper-large-v3-qwen2-7b", _PAPERS),
-    (
-        "qwen2-audio-7b-instruct-self",
-        "qwen2-audio-7b-instruct",
-        "whisper-large-v3-qwen2-audio-self",
-        _OWN_LLM,
-    ),
-    ("qwen2-audio-7b-self", "qwen2-audio-7b", "whisper-large-v3-qwen2-audio-base-self", _OWN_LLM),
-    ("phi-4-multimodal", "phi-4-multimodal", "whisper-large-v3-phi-4-mini", _PAPERS),
-    ("phi-4-multimodal-adapters-off", "phi-4-multimodal", "whisper-large-v3-phi-4-adapters-off", _OWN_LLM),
-    ("voxtral-mini-3b-2507", "voxtral-mini-3b-2507", "whisper-large-v3-voxtral-self", _OWN_LLM),
-    ("gemini", "gemini", "whisper-large-v3-qwen2.5-7b", "the paper's strong cascade"),
-    ("gemini-mini", "gemini", "mini-cascade", _SHIPPED),
-    ("endpoint", "endpoint-audio", "whisper-large-v3-turbo-endpoint", _SERVED_LLM),
-    ("endpoint-mini", "endpoint-audio", "mini-cascade", _SHIPPED),
-    ("gemini-endpoint-mini", "gemini", "mini-cascade-endpoint", _SERVED_LLM),
-    ("mini-ultravox-endpoint", "mini-ultravox", "mini-cascade-endpoint", _SERVED_LLM),
-)
-PUBLISHED_PAIRS: dict[str, Pair] = {
-    row[0]: pair_of(MINI_SYSTEMS | PUBLISHED_SYSTEMS, *row) for row in _PAIRED
-}
+TRANSCRIBERS = {folder: name for folder, (name, _) in _EARS.items()}
+MINI_TRANSCRIBERS = {folder: name for folder, name in TRANSCRIBERS.items() if folder.startswith("mini-")}
+# Folders that faster-whisper runs as its makers do, where a profile says how.
+FASTER_WHISPERS = {folder: name for folder, name in TRANSCRIBERS.items() if folder not in MINI_TRANSCRIBERS}
 
 
 def parameters_m_of(folder: str) -> float:
     """Return millions of parameters of a published transcriber or text LLM; 0 for any other folder."""
-    return {name: row[1] for name, row in (_EARS | _PUBLISHED_READERS).items()}.get(folder, 0.0)
+    is_published = folder in CHECKPOINTS and folder not in PINNED
+    return (
+        {name: row[1] for name, row in (_EARS | _READERS).items()}.get(folder, 0.0) if is_published else 0.0
+    )
 
 
+def _speech_llm(
+    key: str, name: str, family: str, backbone: str, ears_m: float, folder: str | None = "", **more: Any
+) -> SystemSpec:
+    """Return a speech LLM's row; its folder has its key unless another is named, or it has none."""
+    about: dict[str, Any] = {"licence": _READERS[backbone][2] if backbone == key else "MIT", **more}
+    folder = key if folder == "" else folder
+    millions = ears_m + _READERS[backbone][1]
+    return SystemSpec(key, name, "speech_llm", family, folder, backbone, None, SPEAKS, millions, **about)
+
+
+def _cascade(key: str, ears: str, reader: str, **more: Any) -> SystemSpec:
+    (heard_by, ears_m), (read_by, reader_m, licence) = _EARS[ears], _READERS[reader]
+    about: dict[str, Any] = {"parameters_m": ears_m + reader_m, "licence": licence, **more}
+    name = f"{heard_by} -> {read_by}"
+    return SystemSpec(key, name, "cascade", "cascade", None, reader, ears, WRITES, **about)
+
+
+def _oracle(reader: str, key: str = "") -> SystemSpec:
+    name, millions, licence = _READERS[reader]
+    name = f"{name}, true transcript"
+    return SystemSpec(
+        key or reader, name, "text_llm", "text_llm", reader, reader, None, READS, millions, licence
+    )
+
+
+def _service(
+    key: str, name: str, kind: SystemKind, variables: str, service: str = "endpoint", ears: str | None = None
+) -> SystemSpec:
+    family, offers = ("cascade", ("answer", "transcript")) if kind == "cascade" else (service, ("answer",))
+    about: dict[str, Any] = {"licence": "the service's terms", "service": service, "variables": variables}
+    return SystemSpec(key, name, kind, family, None, "", ears, offers, math.nan, **about)
+
+
+def _by_key(*rows: SystemSpec) -> dict[str, SystemSpec]:
+    return {row.key: row for row in rows}
+
+
+# The small models that ship.
+MINI_SYSTEMS = _by_key(
+    _speech_llm("mini-ultravox", "mini-Ultravox", "ultravox", "mini-llama", 5.9),
+    _cascade("mini-cascade", "mini-whisper", "mini-llama"),
+    _oracle("mini-llama"),
+    _speech_llm("mini-qwen2-audio", "mini-Qwen2-Audio", "qwen2_audio", "mini-qwen2-audio", 3.7),
+    _cascade("mini-cascade-qwen2", "mini-whisper", "mini-qwen2", parameters_m=10.9),
+    _cascade("mini-cascade-self", "mini-whisper", "mini-qwen2-audio", parameters_m=10.9),
+    _cascade("mini-cascade-weak", "mini-whisper-weak", "mini-llama"),
+    _oracle("mini-qwen2"),
+    _oracle("mini-qwen2-audio", "mini-qwen2-audio-llm"),
+)
+
+# Real models that hear a real person on a CPU, in seconds. One backbone for all, SmolLM2 with a low-rank update that
+# was taught on text only: speech LLMs, cascades and the oracle run on the very same weights. The bridge is known to be
+# a cascade and stands here as the positive control; at a lower temperature it comes closer to its cascade, which is
+# the dose-response control.
+_TUNED, _WHISPER = "smollm2-135m-tuned", "whisper-base-transformers"
+_BASE, _TINY = "faster-whisper-base", "faster-whisper-tiny.en"
+_SMOLLM2: dict[str, Any] = {"licence": "MIT and Apache-2.0"}
+
+
+def _bridge(key: str, temperature: float, shown: str) -> SystemSpec:
+    name = f"Bridge, temperature {shown} (positive control: a cascade with real weights, known to be one)"
+    more: dict[str, Any] = {"audio_base": _WHISPER, "temperature": temperature, **_SMOLLM2}
+    return _speech_llm(key, name, "bridge", _TUNED, _EARS[_BASE][1], None, **more)
+
+
+LAPTOP_SYSTEMS = _by_key(
+    _speech_llm(
+        *("ultravox-smollm2", "Ultravox on SmolLM2", "ultravox", _TUNED, 25.0),
+        audio_base=_WHISPER,
+        **_SMOLLM2,
+    ),
+    _bridge("bridge-smollm2", 0.5, ".5"),
+    _bridge("bridge-smollm2-soft", 1.0, "1"),
+    _bridge("bridge-smollm2-hard", 0.25, ".25"),
+    _cascade("cascade-whisper-base", _BASE, _TUNED, **_SMOLLM2),
+    _cascade("cascade-whisper-tiny", _TINY, _TUNED, **_SMOLLM2),
+    _cascade("cascade-other", _BASE, "smollm2-135m-instruct", **_SMOLLM2),
+    _oracle(_TUNED, "smollm2-tuned"),
+    _oracle("smollm2-135m-instruct", "smollm2"),
+)
+
+# The published systems: those of arXiv 2602.17598 (section 3.1, Table 1), their kin, and Voxtral.
+_LARGE, _TURBO, _SMALL = (f"faster-whisper-{size}" for size in ("large-v3", "large-v3-turbo", "small"))
+_LLAMA_8B, _LLAMA_1B = "llama-3.1-8b-instruct", "llama-3.2-1b-instruct"
+TEXT_ENDPOINT, AUDIO_ENDPOINT, GEMINI = "CASCADE_LENS_TEXT", "CASCADE_LENS_AUDIO", "GEMINI"
+
+
+def _ultravox(version: str, size: str, folder: str, backbone: str, ears_m: float) -> SystemSpec:
+    key, name = f"ultravox-v{version}-{size.lower()}", f"Ultravox v{version} {size}"
+    return _speech_llm(key, name, "ultravox", backbone, ears_m, folder, audio_base="whisper-large-v3-turbo")
+
+
+def _whole(key: str, name: str, family: str, ears_m: float) -> SystemSpec:
+    """Return a speech LLM whose folder holds its language model as well."""
+    return _speech_llm(key, name, family, key, ears_m)
+
+
+PUBLISHED_SYSTEMS = _by_key(
+    # Audio tower and projector: the projector's last map is as wide as the backbone.
+    _ultravox("0.6", "8B", "ultravox-v0_6-llama-3_1-8b", _LLAMA_8B, 687.0),
+    _ultravox("0.5", "8B", "ultravox-v0_5-llama-3_1-8b", _LLAMA_8B, 687.0),
+    _ultravox("0.5", "1B", "ultravox-v0_5-llama-3_2-1b", _LLAMA_1B, 683.0),
+    _whole("qwen2-audio-7b-instruct", "Qwen2-Audio-7B-Instruct", "qwen2_audio", 643.0),
+    _whole("qwen2-audio-7b", "Qwen2-Audio-7B", "qwen2_audio", 643.0),
+    _whole("phi-4-multimodal", "Phi-4-Multimodal", "phi4_multimodal", 1738.0),
+    _whole("voxtral-mini-3b-2507", "Voxtral-Mini-3B-2507", "voxtral", 662.0),
+    _service("gemini", "Gemini", "speech_llm", GEMINI, "gemini"),
+    _service("endpoint-audio", "Speech LLM at an endpoint", "speech_llm", AUDIO_ENDPOINT),
+    _cascade("whisper-large-v3-llama-3.1-8b", _LARGE, _LLAMA_8B),
+    _cascade("whisper-large-v3-qwen2.5-7b", _LARGE, "qwen2.5-7b-instruct"),
+    _cascade("whisper-small-qwen2.5-7b", _SMALL, "qwen2.5-7b-instruct"),
+    _cascade("whisper-large-v3-qwen2-7b", _LARGE, "qwen2-7b-instruct"),
+    _cascade("whisper-large-v3-phi-4-mini", _LARGE, "phi-4-mini-instruct"),
+    _cascade("whisper-large-v3-turbo-llama-3.1-8b", _TURBO, _LLAMA_8B),
+    _cascade("whisper-large-v3-qwen2-audio-self", _LARGE, "qwen2-audio-7b-instruct"),
+    _cascade("whisper-large-v3-qwen2-audio-base-self", _LARGE, "qwen2-audio-7b"),
+    _cascade("whisper-large-v3-phi-4-adapters-off", _LARGE, "phi-4-multimodal"),
+    _cascade("whisper-large-v3-voxtral-self", _LARGE, "voxtral-mini-3b-2507"),
+    _cascade("whisper-small-llama-3.2-1b", _SMALL, _LLAMA_1B),
+    _service(
+        *("whisper-large-v3-turbo-endpoint", "Whisper large-v3-turbo -> LLM at an endpoint", "cascade"),
+        *(TEXT_ENDPOINT, "endpoint", _TURBO),
+    ),
+    _service(
+        *("mini-cascade-endpoint", "mini-Whisper -> LLM at an endpoint", "cascade"),
+        *(TEXT_ENDPOINT, "endpoint", "mini-whisper"),
+    ),
+    *(_oracle(reader) for reader in (_LLAMA_8B, _LLAMA_1B, "qwen2-7b-instruct", "qwen2.5-7b-instruct")),
+    _oracle("phi-4-mini-instruct"),
+    *(
+        _oracle(reader, f"{reader}-llm")  # whose folder holds a speech LLM too, which has its name
+        for reader in (
+            "qwen2-audio-7b-instruct",
+            "qwen2-audio-7b",
+            "phi-4-multimodal",
+            "voxtral-mini-3b-2507",
+        )
+    ),
+    _service("endpoint-text", "LLM at an endpoint, true transcript", "text_llm", TEXT_ENDPOINT),
+)
 SYSTEMS: dict[str, SystemSpec] = MINI_SYSTEMS | LAPTOP_SYSTEMS | PUBLISHED_SYSTEMS
+
+
+def _pairs(*rows: tuple[str, str, str, str]) -> dict[str, Pair]:
+    """Return pairs by key; each row is its key, its speech LLM, its cascade, and what that is in words.
+
+    The oracle is the cascade's own text LLM on the true transcript.
+    """
+    oracles = {(s.backbone, s.service): s.key for s in SYSTEMS.values() if s.kind == "text_llm"}
+    return {
+        key: Pair(
+            key,
+            f"{SYSTEMS[speech_llm].name} and {words}",
+            speech_llm,
+            cascade,
+            oracles[SYSTEMS[cascade].backbone, SYSTEMS[cascade].service],
+        )
+        for key, speech_llm, cascade, words in rows
+    }
+
+
+_ITS_CASCADE, _ITS_OWN, _WEAK = "its cascade", "a cascade into its own LLM", "a cascade with weak ears"
+_OTHER, _AS_PUBLISHED = "another backbone's cascade", "a cascade into SmolLM2 as published"
+_PAPERS, _SHIPPED = "the paper's cascade", "the small cascade that ships"
+_SERVED = "a cascade into an endpoint's LLM"
+MINI_PAIRS = _pairs(
+    ("mini-ultravox", "mini-ultravox", "mini-cascade", _ITS_CASCADE),
+    ("mini-ultravox-weak", "mini-ultravox", "mini-cascade-weak", _WEAK),
+    ("mini-ultravox-other", "mini-ultravox", "mini-cascade-qwen2", _OTHER),
+    ("mini-qwen2-audio", "mini-qwen2-audio", "mini-cascade-qwen2", "its ancestor's cascade"),
+    ("mini-qwen2-audio-self", "mini-qwen2-audio", "mini-cascade-self", _ITS_OWN),
+    ("mini-qwen2-audio-other", "mini-qwen2-audio", "mini-cascade", _OTHER),
+)
+LAPTOP_PAIRS = _pairs(
+    ("ultravox-smollm2", "ultravox-smollm2", "cascade-whisper-base", _ITS_CASCADE),
+    ("ultravox-smollm2-weak", "ultravox-smollm2", "cascade-whisper-tiny", _WEAK),
+    ("ultravox-smollm2-other", "ultravox-smollm2", "cascade-other", _AS_PUBLISHED),
+    ("bridge-smollm2", "bridge-smollm2", "cascade-whisper-base", _ITS_CASCADE),
+    ("bridge-smollm2-soft", "bridge-smollm2-soft", "cascade-whisper-base", _ITS_CASCADE),
+    ("bridge-smollm2-hard", "bridge-smollm2-hard", "cascade-whisper-base", _ITS_CASCADE),
+    ("bridge-smollm2-weak", "bridge-smollm2", "cascade-whisper-tiny", _WEAK),
+    ("bridge-smollm2-other", "bridge-smollm2", "cascade-other", _AS_PUBLISHED),
+)
+PUBLISHED_PAIRS = _pairs(
+    ("ultravox-v0.6-8b", "ultravox-v0.6-8b", "whisper-large-v3-llama-3.1-8b", _ITS_CASCADE),
+    (
+        *("ultravox-v0.6-8b-turbo", "ultravox-v0.6-8b", "whisper-large-v3-turbo-llama-3.1-8b"),
+        "its own Whisper's cascade",
+    ),
+    ("ultravox-v0.6-8b-other", "ultravox-v0.6-8b", "whisper-large-v3-qwen2.5-7b", _OTHER),
+    ("ultravox-v0.5-8b", "ultravox-v0.5-8b", "whisper-large-v3-llama-3.1-8b", _ITS_CASCADE),
+    ("ultravox-v0.5-1b", "ultravox-v0.5-1b", "whisper-small-llama-3.2-1b", _ITS_CASCADE),
+    ("qwen2-audio-7b-instruct", "qwen2-audio-7b-instruct", "whisper-large-v3-qwen2-7b", _PAPERS),
+    (
+        *("qwen2-audio-7b-instruct-self", "qwen2-audio-7b-instruct", "whisper-large-v3-qwen2-audio-self"),
+        _ITS_OWN,
+    ),
+    ("qwen2-audio-7b-self", "qwen2-audio-7b", "whisper-large-v3-qwen2-audio-base-self", _ITS_OWN),
+    ("phi-4-multimodal", "phi-4-multimodal", "whisper-large-v3-phi-4-mini", _PAPERS),
+    ("phi-4-multimodal-adapters-off", "phi-4-multimodal", "whisper-large-v3-phi-4-adapters-off", _ITS_OWN),
+    ("voxtral-mini-3b-2507", "voxtral-mini-3b-2507", "whisper-large-v3-voxtral-self", _ITS_OWN),
+    ("gemini", "gemini", "whisper-large-v3-qwen2.5-7b", "the paper's strong cascade"),
+    ("gemini-mini", "gemini", "mini-cascade", _SHIPPED),
+    ("endpoint", "endpoint-audio", "whisper-large-v3-turbo-endpoint", _SERVED),
+    ("endpoint-mini", "endpoint-audio", "mini-cascade", _SHIPPED),
+    ("gemini-endpoint-mini", "gemini", "mini-cascade-endpoint", _SERVED),
+    ("mini-ultravox-endpoint", "mini-ultravox", "mini-cascade-endpoint", _SERVED),
+)
 PAIRS: dict[str, Pair] = MINI_PAIRS | LAPTOP_PAIRS | PUBLISHED_PAIRS
-# Folders that faster-whisper runs as its makers do, where a profile says how.
-FASTER_WHISPERS = LAPTOP_TRANSCRIBERS | PUBLISHED_TRANSCRIBERS
-TRANSCRIBERS = MINI_TRANSCRIBERS | FASTER_WHISPERS
 
 
 def get_spec(key: str) -> SystemSpec:

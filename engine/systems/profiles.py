@@ -2,21 +2,21 @@
 
 `laptop` is the default: real models that a CPU runs, fetched at the first start. `mini` ships, `small` and `paper`
 fetch large published weights, and a YAML file makes one of one's own. Reading a profile loads no model; `preparation`
-says what each system lacks before anything is fetched. What a profile says of places and devices stands in the
-environment, which the processes of a pool inherit.
+says what each system lacks before anything is fetched. A process runs by one profile, `profile_in_use`; another
+process is handed it and takes it.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from engine.errors import ModelFilesError, PlacementError, UnknownKeyError
 from engine.evaluation import human_errors
@@ -35,61 +35,6 @@ from engine.systems.catalogue import (
     systems,
 )
 from engine.systems.weights import MODELS, missing_weights, size_gb, use_folders
-
-if TYPE_CHECKING:
-    pass
-
-
-DTYPES = ("", "bfloat16", "float32")
-DEVICE_VARIABLE, DTYPE_VARIABLE = "CASCADE_LENS_DEVICE", "CASCADE_LENS_DTYPE"
-MEMORY_VARIABLE = "CASCADE_LENS_MEMORY_GIB"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How published models are placed.
-
-    Attributes:
-        device: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or "cuda:1".
-        dtype: of their weights, one of DTYPES; "" is bfloat16.
-        memory_gib: what the models that are loaded may take together; None is what the device has free.
-    """
-
-    device: str = ""
-    dtype: str = ""
-    memory_gib: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise PlacementError(
-                f'There is no precision "{self.dtype[:40]}"; choose: {", ".join(DTYPES[1:])}.'
-            )
-        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
-            raise PlacementError(f"A memory of {self.memory_gib:g} GiB cannot be used; give more than 0.")
-
-
-def use(settings: Settings) -> None:
-    """Place what is loaded from now on by these settings, here and in processes started from here."""
-    memory = "" if settings.memory_gib is None else f"{settings.memory_gib:g}"
-    values = (settings.device, settings.dtype, memory)
-    os.environ.update(zip((DEVICE_VARIABLE, DTYPE_VARIABLE, MEMORY_VARIABLE), values, strict=True))
-
-
-def settings_in_use() -> Settings:
-    """Return the settings in the environment.
-
-    Raises:
-        PlacementError: a value there cannot be used.
-    """
-    device, dtype, memory = (
-        os.environ.get(name, "").strip() for name in (DEVICE_VARIABLE, DTYPE_VARIABLE, MEMORY_VARIABLE)
-    )
-    try:
-        memory_gib = float(memory) if memory else None
-    except ValueError as error:
-        raise PlacementError(f'{MEMORY_VARIABLE} is "{memory[:40]}"; give a number of GiB.') from error
-    return Settings(device, dtype, memory_gib)
-
 
 # Whisper's codes, as faster-whisper lists them; "yue" came with large-v3.
 _CODES = (
@@ -159,34 +104,57 @@ MOST_HUMAN_ERROR = 0.30
 
 @dataclass(frozen=True)
 class Profile:
-    """What a page offers and a run works through.
+    """What a page offers and a run works through; a YAML file's keys are these.
 
     Attributes:
         systems: keys, in order.
         pairs: keys of the pairs that the page offers first.
-        device: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or "cuda:1".
-        dtype: of published weights: "" or "bfloat16", or "float32".
+        device: of published models: "" takes a GPU where there is one, else the processor; or a name such as "cpu" or
+            "cuda:1".
+        dtype: of their weights; "" is bfloat16.
         memory_gib: that models may take on the device at a time, in GiB; None for what is free.
         folders: model folder -> where it lies, for weights that are here already.
         language, drop_silence: how published transcribers hear, see `WhisperSettings`.
+
+    Raises:
+        PlacementError: the memory is none.
+        UnknownKeyError: Whisper knows no such language.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     key: str
     name: str
     systems: tuple[str, ...]
     pairs: tuple[str, ...]
     device: str = ""
-    dtype: str = ""
-    memory_gib: float | None = None
+    dtype: Literal["", "bfloat16", "float32"] = ""
+    memory_gib: Annotated[float, Field(strict=True)] | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
     language: str = "en"
-    drop_silence: bool = False
+    drop_silence: Annotated[bool, Field(strict=True)] = False
+
+    def __post_init__(self) -> None:
+        if self.memory_gib is not None and not 0 < self.memory_gib < math.inf:
+            raise PlacementError(f"A memory of {self.memory_gib:g} GiB cannot be used; give more than 0.")
+        _ = self.hearing
 
     @property
     def hearing(self) -> WhisperSettings:
         """How published transcribers are run."""
         return WhisperSettings(self.language, drop_silence=self.drop_silence)
 
+
+# What a file's value must be, where it is of another type.
+_MUST_BE = {
+    "systems": "a list of keys",
+    "pairs": "a list of keys",
+    "dtype": "bfloat16 or float32",
+    "memory_gib": "a number above 0",
+    "folders": "a map from a model folder to its path",
+    "language": 'a code such as en; put "no", which YAML reads as false, in quotes',
+    "drop_silence": "true or false",
+}
 
 PROFILES: Mapping[str, Profile] = {
     profile.key: profile
@@ -217,11 +185,12 @@ PROFILES: Mapping[str, Profile] = {
 def read_profile(named: str) -> Profile:
     """Return a profile by its key, or the one that a YAML file holds.
 
-    A file's keys are those of `Profile`; `systems` it must have, `pairs` are by default those whose systems it names.
+    `systems` a file must have; `pairs` are by default those whose systems it names.
 
     Raises:
-        UnknownKeyError: there is no such profile, or the file names a system or pair that does not exist.
+        UnknownKeyError: there is no such profile, or the file names a system, pair or language that does not exist.
         ModelFilesError: the file cannot be read, or holds what a profile does not have.
+        PlacementError: its memory is none.
     """
     if named in PROFILES:
         return PROFILES[named]
@@ -238,67 +207,31 @@ def read_profile(named: str) -> Profile:
         ) from error
     if not isinstance(written, dict):
         raise ModelFilesError(f"The profile {file.name} holds no keys; see the README for an example.")
-    return _own_profile(file, written)
-
-
-def _own_profile(file: Path, written: Mapping[str, Any]) -> Profile:
-    known = {one.name for one in fields(Profile)}
-    if unknown := sorted(str(key) for key in written if key not in known):
-        raise ModelFilesError(
-            f'The profile {file.name} holds "{unknown[0][:40]}"; it may hold {", ".join(sorted(known))}.'
-        )
-    keys = _words(file, written, "systems")
-    if not keys:
+    named_there = {str(key): value for key, value in written.items() if value is not None}
+    found = _validated(file, {"key": file.stem, "name": file.stem, "systems": (), "pairs": (), **named_there})
+    if not found.systems:
         raise ModelFilesError(f"The profile {file.name} names no systems; list their keys under systems.")
-    for key in keys:
+    for key in found.systems:
         get_spec(key)
-    pairs = _words(file, written, "pairs") or tuple(
-        p.key for p in PAIRS.values() if set(p.systems) <= set(keys)
-    )
-    for key in pairs:
+    for key in found.pairs:
         get_pair(key)
-    dtype, memory = str(written.get("dtype") or ""), written.get("memory_gib")
-    if dtype not in DTYPES:
-        raise ModelFilesError(f"The profile {file.name} asks for {dtype[:20]}; take bfloat16 or float32.")
-    is_number = isinstance(memory, int | float) and not isinstance(memory, bool)  # YAML reads "yes" as True
-    if memory is not None and not (is_number and 0 < memory < math.inf):
-        raise ModelFilesError(f"The profile {file.name}: memory_gib must be a number above 0.")
-    folders = written.get("folders") or {}
-    if not isinstance(folders, Mapping) or not all(isinstance(place, str) for place in folders.values()):
-        raise ModelFilesError(f"The profile {file.name}: folders must map a model folder to its path.")
-    hearing = _hearing(file, written)
-    return Profile(
-        key=str(written.get("key") or file.stem),
-        name=str(written.get("name") or file.stem),
-        systems=keys,
-        pairs=pairs,
-        device=str(written.get("device") or ""),
-        dtype=dtype,
-        memory_gib=None if memory is None else float(memory),
-        # As in other files of settings: a path is told from where the file lies.
-        folders={str(name): file.parent / Path(place).expanduser() for name, place in folders.items()},
-        language=hearing.language,
-        drop_silence=hearing.drop_silence,
-    )
+    pairs = found.pairs or tuple(p.key for p in PAIRS.values() if set(p.systems) <= set(found.systems))
+    # As in other files of settings: a path is told from where the file lies.
+    folders = {name: file.parent / place.expanduser() for name, place in found.folders.items()}
+    return replace(found, pairs=pairs, folders=folders)
 
 
-def _hearing(file: Path, written: Mapping[str, Any]) -> WhisperSettings:
-    language, drop_silence = written.get("language"), written.get("drop_silence")
-    if not isinstance(language, str | None):
+def _validated(file: Path, written: Mapping[str, Any]) -> Profile:
+    try:
+        return TypeAdapter(Profile).validate_python(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+    where = str(first["loc"][0])
+    if where not in (known := [one.name for one in fields(Profile)]):
         raise ModelFilesError(
-            f"The profile {file.name}: language must be a code such as en; "
-            'put "no", which YAML reads as false, in quotes.'
+            f'The profile {file.name} holds "{where[:40]}"; it may hold {", ".join(sorted(known))}.'
         )
-    if not isinstance(drop_silence, bool | None):
-        raise ModelFilesError(f"The profile {file.name}: drop_silence must be true or false.")
-    return WhisperSettings(language or "en", drop_silence=bool(drop_silence))
-
-
-def _words(file: Path, written: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = written.get(key) or ()
-    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-        raise ModelFilesError(f"The profile {file.name}: {key} must be a list of keys.")
-    return tuple(value)
+    raise ModelFilesError(f"The profile {file.name}: {where} must be {_MUST_BE.get(where, 'a word')}.")
 
 
 _IN_USE: list[Profile] = [PROFILES["mini"]]
@@ -311,20 +244,14 @@ def use_profile(profile: Profile) -> None:
         ModelFilesError: a folder that it names does not exist.
     """
     use_folders(profile.folders)
-    use(Settings(profile.device, profile.dtype, profile.memory_gib))
-    _IN_USE[0] = profile
+    # Another process may have another working folder.
+    places = {name: place.absolute() for name, place in profile.folders.items()}
+    _IN_USE[0] = replace(profile, folders=places) if places else profile
 
 
 def profile_in_use() -> Profile:
-    """Return the profile of this process; `mini` until another is taken."""
+    """Return the profile of this process; `mini` until another is taken. Another process can `use_profile` it."""
     return _IN_USE[0]
-
-
-def profile_to_send() -> Profile:
-    """Return what another process has to `use_profile` to run models as this one does, wherever it was started."""
-    profile = _IN_USE[0]
-    folders = {name: place.absolute() for name, place in profile.folders.items()}
-    return replace(profile, folders=folders, **asdict(settings_in_use()))
 
 
 def offered_pairs(models: Path = MODELS) -> dict[str, Pair]:

@@ -23,12 +23,11 @@ from transformers.models.qwen2_audio.modeling_qwen2_audio import (
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.base import CLIP_MARK, Heard, Prepared
+from engine.systems.base import CLIP_MARK, Heard
 from engine.systems.catalogue import SystemSpec
-from engine.systems.text_llm import USER_TEMPLATE, TextLLM, make_ears, read_ears_beside
-from engine.systems.whisper import check_window, encode_mel, unnormed_states
+from engine.systems.text_llm import USER_TEMPLATE, OnBackbone, TextLLM, make_ears, read_ears_beside
+from engine.systems.whisper import HOP_SAMPLES, check_window, encode_mel, unnormed_states
 
-HOP_SAMPLES = 160
 POOLED_STATES = 2
 SHORTEST_FRAMES = 3  # of 10 ms; a shorter clip has no position
 # What the published processor writes around a clip, where the tokenizer knows the marks.
@@ -60,11 +59,11 @@ class Qwen2AudioEars(nn.Module):
         return ((mel_lengths - 1) // 2 + 1) // POOLED_STATES
 
 
-class Qwen2Audio:
+class Qwen2Audio(OnBackbone):
     """A speech LLM with a language model of its own; see `engine.systems.base.WhiteBoxSystem`."""
 
     def __init__(self, spec: SystemSpec, folder: Path, backbone: TextLLM) -> None:
-        self.spec = spec
+        super().__init__(spec, backbone)  # whose fingerprint is of this folder: the backbone lies in it
         try:
             config: Any = Qwen2AudioConfig.from_pretrained(folder)
             self._features = WhisperFeatureExtractor.from_pretrained(folder)
@@ -74,15 +73,8 @@ class Qwen2Audio:
         self.ears = make_ears(lambda: Qwen2AudioEars(config), tensors, backbone, spec.name)
         self._window_samples = int(config.audio_config.max_source_positions) * 2 * HOP_SAMPLES
         check_window(self._features.n_samples, self._window_samples, spec.name)
-        self._backbone = backbone
         marks = backbone.tokenizer.get_vocab()
-        self._template = MARKED_TEMPLATE if AUDIO_BEGINS in marks else USER_TEMPLATE
-        self.tokenizer = backbone.tokenizer
-        self.language_model = backbone.language_model
-        self.decoder_layers = backbone.decoder_layers
-        self.final_norm = backbone.final_norm
-        self.unembedding = backbone.unembedding
-        self.fingerprint = backbone.fingerprint  # of this folder: the backbone lies in it
+        self.template = MARKED_TEMPLATE if AUDIO_BEGINS in marks else USER_TEMPLATE
 
     @property
     def seconds_per_position(self) -> float:
@@ -116,10 +108,6 @@ class Qwen2Audio:
         length = torch.tensor([n_frames], device=mel.device)
         states = encode_mel(self.ears.audio_tower, mel[None], length)[0]
         return states[: (n_frames - 1) // 2 + 1]
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with the audio embeddings in the clip's place."""
-        return self._backbone.prepare(heard, instruction, template=self._template)
 
     def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return log-mel features of at most one window of 16 kHz samples, and how many frames are the clip's.

@@ -1,12 +1,8 @@
-"""Asking a model behind a network: one patient way for every service, and any OpenAI-compatible endpoint.
+"""Asking a model behind a network: one patient way for every service, OpenAI-compatible endpoints and Gemini.
 
 Here lie the rate limit and the waits between attempts, the key, which nothing writes to a log, an error, a page or a
 table, and the HTTP client, bounded in time and size. The words of a library's error are never used: they may hold the
-request, and with it the key.
-
-An endpoint (vLLM, TGI, llama.cpp, OpenAI) is a text LLM, or a speech LLM by `input_audio`: one POST to
-/chat/completions for a question; the reply is checked field by field, since many programs speak this interface in
-their own way. Behaviour only: probabilities that some of them send are not comparable over all labels.
+request, and with it the key. Behaviour only: text comes back, and nothing inside a model can be read.
 """
 
 from __future__ import annotations
@@ -24,17 +20,17 @@ import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from itertools import groupby
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NoReturn, TypeVar
 
 import httpx2
 import numpy as np
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ServiceError
-from engine.systems.catalogue import SystemSpec
+from engine.systems.catalogue import GEMINI_HOST, SystemSpec
 
 HIDDEN = "***"
 # A run of so many of a key's characters, found in foreign text, is taken for the key; shorter keys ("EMPTY",
@@ -130,7 +126,7 @@ TakeTurn = Callable[[str, float], float]
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long and how often a service is asked.
 
     Attributes:
@@ -203,7 +199,7 @@ class Called(Generic[Value]):
     attempts: int
 
 
-class Turns:
+class RateLimiter:
     """The place where turns at services are taken, evenly spaced for each. Safe for several threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -225,7 +221,7 @@ class Caller:
 
     Args:
         name: of the service, for sentences.
-        patience: how long and how often.
+        retry: how long and how often.
         take_turn: takes the next turn at the service, where several callers share its rate; by default its own.
         sleep, clock: of the process; a test hands in its own.
         jitter: draws the part of each wait, so that many processes do not come back at the same moment; it
@@ -235,7 +231,7 @@ class Caller:
     def __init__(
         self,
         name: str,
-        patience: Patience,
+        retry: RetryPolicy,
         *,
         take_turn: TakeTurn | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -243,11 +239,11 @@ class Caller:
         jitter: random.Random | None = None,
     ) -> None:
         self.name = name
-        self.patience = patience
+        self.retry = retry
         self._sleep = sleep
         self._clock = clock
         self._jitter = jitter or random.Random()
-        self._take_turn = take_turn or Turns(clock).take
+        self._take_turn = take_turn or RateLimiter(clock).take
 
     def call(self, attempt: Callable[[], Value | Failure], tell: Tell | None = None) -> Called[Value]:
         """Return the value of the first attempt that gives one.
@@ -261,7 +257,7 @@ class Caller:
             ServiceError: no attempt did. Its sentence is ours; no error of a library is chained to it, since
                 such an error may hold the request, and with it the key.
         """
-        for n_attempts in range(1, self.patience.attempts + 1):
+        for n_attempts in range(1, self.retry.attempts + 1):
             self._wait_for_turn(tell)
             began = self._clock()
             found = attempt() if tell is None else _told(attempt, tell, f"waiting for {self.name} to answer")
@@ -279,7 +275,7 @@ class Caller:
         raise ServiceError(f"{self.name} {failure.what}{times}.")
 
     def _wait_for_turn(self, tell: Tell | None) -> None:
-        away_s = self._take_turn(self.name, self.patience.requests_per_minute)
+        away_s = self._take_turn(self.name, self.retry.requests_per_minute)
         if away_s > 0:
             self._pause(away_s, tell, f"waiting for a turn: {self.name} is asked so many times a minute")
 
@@ -292,12 +288,12 @@ class Caller:
 
     def _wait_after(self, failure: Failure, n_attempts: int) -> float | None:
         """Return seconds until the next attempt, None when there shall be none."""
-        longest_s = self.patience.longest_wait_s
-        if not failure.may_pass or n_attempts == self.patience.attempts:
+        longest_s = self.retry.longest_wait_s
+        if not failure.may_pass or n_attempts == self.retry.attempts:
             return None
         if failure.wait_s is not None and failure.wait_s > longest_s:
             return None
-        backoff_s = min(longest_s, self.patience.first_wait_s * 2 ** (n_attempts - 1))
+        backoff_s = min(longest_s, self.retry.first_wait_s * 2 ** (n_attempts - 1))
         return max(failure.wait_s or 0.0, backoff_s * self._jitter.uniform(0.5, 1.0))
 
 
@@ -319,11 +315,11 @@ def _told(attempt: Callable[[], Value], tell: Tell, what: str) -> Value:
 
 
 def fingerprint_of(service: str, kind: str, settings: Mapping[str, Any]) -> str:
-    """Return a sha256 over everything that shapes a service's answers: its settings, but for `patience`.
+    """Return a sha256 over everything that shapes a service's answers: its settings, but for `retry`.
 
     A cascade and an oracle ask alike, so that a prompt of both is answered once.
     """
-    shape = {name: value for name, value in settings.items() if name != "patience"}
+    shape = {name: value for name, value in settings.items() if name != "retry"}
     shape |= {"service": service, "given": "clip" if kind == "speech_llm" else "text"}
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
 
@@ -489,22 +485,123 @@ RATE_VARIABLE = "CASCADE_LENS_REQUESTS_PER_MINUTE"
 DEFAULT_RATE = 60.0
 
 
-def patience_here(environment: Mapping[str, str] = os.environ) -> Patience:
+def retry_policy_here(environment: Mapping[str, str] = os.environ) -> RetryPolicy:
     """Return how patiently services are asked; the rate holds for all processes of a run together.
 
     Raises:
         ServiceError: the variable holds no number above 0.
     """
     try:
-        return Patience(requests_per_minute=float(environment.get(RATE_VARIABLE, "").strip() or DEFAULT_RATE))
+        return RetryPolicy(
+            requests_per_minute=float(environment.get(RATE_VARIABLE, "").strip() or DEFAULT_RATE)
+        )
     except (ValueError, ServiceError) as error:
         raise ServiceError(f"{RATE_VARIABLE} must be a number above 0; correct it.") from error
 
 
-# What a model may refuse to be told, as the field is called; the question can be asked without it.
-_OPTIONAL = ("max_tokens", "max_completion_tokens", "seed", "temperature")
-# Azure answers a blocked prompt with an error of this code; others end the answer with it.
-_BLOCKED = "content_filter"
+@dataclass(frozen=True)
+class _Read:
+    """What a service's reply says; the fields are those of `Reply`."""
+
+    text: str
+    refusal: str
+    note: str = ""
+    model_version: str = ""
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+class Service:
+    """A behaviour-only system behind HTTP: one POST of JSON for a question; see `BehaviourModel` for the attributes.
+
+    Its row says whether it is asked about clips or about transcripts. A subclass words the requests and reads the
+    replies of one interface.
+
+    Args:
+        spec: catalogue row.
+        settings: the address, the model and how it is asked.
+        key: sent with each request; `NO_SECRET` sends none.
+        caller: a test hands in one that does not really wait.
+
+    Raises:
+        ServiceError: the model id or the base URL cannot be one.
+    """
+
+    interface: ClassVar[str]
+    settings: Any
+
+    def __init__(self, spec: SystemSpec, settings: Any, key: Secret, caller: Caller | None = None) -> None:
+        check_address(spec.name, settings.model, settings.base_url)
+        self.spec = spec
+        self.settings = settings
+        self.fingerprint = fingerprint_of(self.interface, spec.kind, asdict(settings))
+        self._key = key
+        self._caller = caller or Caller(spec.name, settings.retry)
+        self._http = http_client(settings.retry.timeout_s, key)
+
+    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
+        """Return the reply to `instruction` about a clip (or a transcript, for a text LLM).
+
+        Raises:
+            ServiceError: the clip is too large, or the service gave no reply.
+        """
+        assert isinstance(given, AudioClip) == (self.spec.kind == "speech_llm"), "the row says what is heard"
+        sound = ""
+        if isinstance(given, AudioClip):
+            wav = wav_of(given)
+            check_request_size(self.spec.name, wav, instruction)
+            sound = base64.b64encode(wav).decode("ascii")
+        body = self._body(sound, given if isinstance(given, str) else "", instruction)
+        called = self._caller.call(lambda: self._attempt(body), tell)
+        read = called.value
+        return Reply(
+            text=self._key.hide_in(read.text),
+            refusal=read.refusal,
+            model_version=self._key.hide_in(read.model_version),
+            note=read.note,
+            seconds=called.seconds,
+            attempts=called.attempts,
+            prompt_tokens=read.prompt_tokens,
+            answer_tokens=read.answer_tokens,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _body(self, sound: str, words: str, instruction: str) -> dict[str, Any]:
+        """Return the request: about a WAV in base64, the clip first as in every other system here, or about words."""
+        raise NotImplementedError
+
+    def _address(self) -> tuple[str, dict[str, str]]:
+        """Return the URL and the headers, the key in them."""
+        raise NotImplementedError
+
+    def _read(self, sent: Any) -> _Read | Failure:
+        """Read a reply's JSON."""
+        raise NotImplementedError
+
+    def _failed(self, code: int, sent: Any, wait_s: float | None, body: dict[str, Any]) -> _Read | Failure:
+        """Read an error's JSON."""
+        raise NotImplementedError
+
+    def _attempt(self, body: dict[str, Any]) -> _Read | Failure:
+        url, headers = self._address()
+        try:
+            response = self._http.post(url, json=body, headers=headers)
+        except httpx2.HTTPError as error:
+            return failure_of_transport(error, self.settings.retry.timeout_s)
+        try:
+            sent = json.loads(response.content)
+        except (ValueError, RecursionError):
+            sent = None
+        if response.status_code != 200:
+            wait_s = wait_asked(response.headers.get("retry-after"))
+            return self._failed(response.status_code, sent, wait_s, body)
+        read = self._read(sent)
+        if isinstance(read, _Read) and not _is_unicode(read.text):
+            return malformed("holds an answer that is no text")
+        return read
 
 
 @dataclass(frozen=True)
@@ -527,7 +624,7 @@ class EndpointSettings:
     seed: int | None = 0
     max_tokens: int = 512
     limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    patience: Patience = field(default_factory=Patience)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def endpoint_from(
@@ -550,76 +647,37 @@ def endpoint_from(
     return EndpointSettings(url, model), key
 
 
+# What a model may refuse to be told, as the field is called; the question can be asked without it.
+_OPTIONAL = ("max_tokens", "max_completion_tokens", "seed", "temperature")
+# Azure answers a blocked prompt with an error of this code; others end the answer with it.
+_BLOCKED = "content_filter"
+
+
 @dataclass(frozen=True)
-class _Read:
-    text: str
-    refusal: str
-    note: str = ""
-    model_version: str = ""
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
+class _FieldsRefused(Failure):
+    """A request that was rejected with optional fields of it named in the reason."""
+
+    fields: frozenset[str] = frozenset()
 
 
-class Endpoint:
-    """A behaviour-only system; its row says whether it is asked about clips or about transcripts.
+class Endpoint(Service):
+    """Any OpenAI-compatible endpoint (vLLM, TGI, llama.cpp, OpenAI): a text LLM, or a speech LLM by `input_audio`.
 
-    Args:
-        spec: catalogue row.
-        settings: the address, the model and how it is asked.
-        key: sent as a bearer token; `NO_SECRET` sends none.
-        caller: a test hands in one that does not really wait.
-
-    Raises:
-        ServiceError: the model id or the base URL cannot be one.
+    The reply is checked field by field, since many programs speak this interface in their own way. Behaviour only:
+    probabilities that some of them send are not comparable over all labels.
     """
 
-    def __init__(
-        self, spec: SystemSpec, settings: EndpointSettings, key: Secret, caller: Caller | None = None
-    ) -> None:
-        check_address(spec.name, settings.model, settings.base_url)
-        self.spec = spec
-        self.settings = settings
-        self.fingerprint = fingerprint_of("endpoint", spec.kind, asdict(settings))
-        self._key = key
-        self._caller = caller or Caller(spec.name, settings.patience)
-        self._http = http_client(settings.patience.timeout_s, key)
-        self._refused: frozenset[str] = frozenset()
+    interface = "endpoint"
+    settings: EndpointSettings
+    _refused: frozenset[str] = frozenset()
 
-    def ask(self, given: AudioClip | str, instruction: str, tell: Tell | None = None) -> Reply:
-        """Return the reply to `instruction` about a clip (or a transcript, for a text LLM).
-
-        Raises:
-            ServiceError: the clip is too large, or the endpoint gave no reply.
-        """
-        body = self._body(given, instruction)
-        called = self._caller.call(lambda: self._ask_without_refused(body), tell)
-        read = called.value
-        return Reply(
-            text=self._key.hide_in(read.text),
-            refusal=read.refusal,
-            model_version=self._key.hide_in(read.model_version),
-            note=" ".join(part for part in (read.note, _left_out(self._refused)) if part),
-            seconds=called.seconds,
-            attempts=called.attempts,
-            prompt_tokens=read.prompt_tokens,
-            answer_tokens=read.answer_tokens,
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _body(self, given: AudioClip | str, instruction: str) -> dict[str, Any]:
-        assert isinstance(given, AudioClip) == (self.spec.kind == "speech_llm"), "the row says what is heard"
+    def _body(self, sound: str, words: str, instruction: str) -> dict[str, Any]:
         content: str | list[dict[str, Any]]
-        if isinstance(given, AudioClip):
-            wav = wav_of(given)
-            check_request_size(self.spec.name, wav, instruction)
-            sound = {"data": base64.b64encode(wav).decode("ascii"), "format": "wav"}
-            # The clip stands first, as in every other system here.
-            content = [{"type": "input_audio", "input_audio": sound}, {"type": "text", "text": instruction}]
+        if sound:
+            clip = {"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}}
+            content = [clip, {"type": "text", "text": instruction}]
         else:
-            content = self.settings.separator.join(part for part in (given, instruction) if part)
+            content = self.settings.separator.join(part for part in (words, instruction) if part)
         chosen = {"temperature": self.settings.temperature, "seed": self.settings.seed}
         return {
             "model": self.settings.model,
@@ -629,46 +687,58 @@ class Endpoint:
             **{name: value for name, value in chosen.items() if value is not None},
         }
 
-    def _ask_without_refused(self, body: dict[str, Any]) -> _Read | Failure:
+    def _address(self) -> tuple[str, dict[str, str]]:
+        headers = {"authorization": f"Bearer {self._key.reveal()}"} if self._key.reveal() else {}
+        return f"{self.settings.base_url.rstrip('/')}/chat/completions", headers
+
+    def _attempt(self, body: dict[str, Any]) -> _Read | Failure:
         """Ask, and ask again at once without the optional fields that the endpoint refuses, if it names any."""
         refused = self._refused
         while True:
-            found = self._attempt(_without(body, refused))
+            found = super()._attempt(_without(body, refused))
             more = found.fields - refused if isinstance(found, _FieldsRefused) else None
             if not more:
                 break
             refused |= more
-        if isinstance(found, _Read):
-            self._refused = refused  # of this endpoint: the next question goes out without them
-        return found
+        if not isinstance(found, _Read):
+            return found
+        self._refused = refused  # of this endpoint: the next question goes out without them
+        return replace(found, note=" ".join(part for part in (found.note, _left_out(refused)) if part))
 
-    def _attempt(self, body: dict[str, Any]) -> _Read | Failure:
-        headers = {"authorization": f"Bearer {self._key.reveal()}"} if self._key.reveal() else {}
-        url = f"{self.settings.base_url.rstrip('/')}/chat/completions"
-        try:
-            response = self._http.post(url, json=body, headers=headers)
-        except httpx2.HTTPError as error:
-            return failure_of_transport(error, self.settings.patience.timeout_s)
-        try:
-            sent = json.loads(response.content)
-        except (ValueError, RecursionError):
-            sent = None
-        if response.status_code == 200:
-            return _read(sent)
-        message, code = _error_of(sent)
-        if code == _BLOCKED:
+    def _failed(self, code: int, sent: Any, wait_s: float | None, body: dict[str, Any]) -> _Read | Failure:
+        # An object or a sentence in "error", or flat, as vLLM had it.
+        about = sent.get("error", sent) if isinstance(sent, dict) else {}
+        message = _words(about) or _words(_object(about).get("message"))
+        if _object(about).get("code") == _BLOCKED:
             return _Read("", _BLOCKED)
-        wait_s = wait_asked(response.headers.get("retry-after"))
-        failure = failure_of_code(response.status_code, message=self._key.hide_in(message), wait_s=wait_s)
-        fields = _named_in(sent, body) if response.status_code in (400, 422) else frozenset()
+        failure = failure_of_code(code, message=self._key.hide_in(message), wait_s=wait_s)
+        fields = _named_in(sent, body) if code in (400, 422) else frozenset()
         return _FieldsRefused(failure.what, fields=fields) if fields else failure
 
-
-@dataclass(frozen=True)
-class _FieldsRefused(Failure):
-    """A request that was rejected with optional fields of it named in the reason."""
-
-    fields: frozenset[str] = frozenset()
+    def _read(self, sent: Any) -> _Read | Failure:
+        choice = _first(_object(sent).get("choices"))
+        message = _object(choice).get("message")
+        if not isinstance(choice, dict) or not isinstance(message, dict):
+            return malformed("cannot be read as a chat completion")
+        text, ended = _text_of(message.get("content")), _words(choice.get("finish_reason"))
+        refused = _words(message.get("refusal"))
+        if text is None or not _is_unicode(refused):
+            return malformed("holds an answer that is no text")
+        refusal = _BLOCKED if ended == _BLOCKED else "refusal" if refused else ""
+        if not text and not refusal and ended not in ("stop", "length", ""):
+            return malformed("ended without an answer")
+        usage = _object(sent.get("usage"))
+        # The model that answered, with the fingerprint of what ran it where the endpoint sends one.
+        model, build = (_words(sent.get(name)) for name in ("model", "system_fingerprint"))
+        version = f"{model} ({build})" if build else model
+        return _Read(
+            text or refused,
+            refusal,
+            "Cut off at the limit of tokens." if ended == "length" else "",
+            version if _is_unicode(version) else "",
+            _count(usage.get("prompt_tokens")),
+            _count(usage.get("completion_tokens")),
+        )
 
 
 def _without(body: dict[str, Any], refused: frozenset[str]) -> dict[str, Any]:
@@ -684,8 +754,7 @@ def _named_in(sent: Any, body: dict[str, Any]) -> frozenset[str]:
 
     OpenAI has "param", FastAPI and Mistral a "loc", others the name in a sentence only.
     """
-    about = sent.get("error", sent) if isinstance(sent, dict) else sent
-    param = about.get("param") if isinstance(about, dict) else None
+    param = _object(_object(sent).get("error", sent)).get("param")
     words = set(re.findall(r"\w+", param if param in body else json.dumps(sent)))
     return frozenset(name for name in _OPTIONAL if name in body and name in words)
 
@@ -696,45 +765,7 @@ def _left_out(refused: frozenset[str]) -> str:
     return f"The endpoint refuses {' and '.join(names)}: asked without." if names else ""
 
 
-def _error_of(sent: Any) -> tuple[str, str]:
-    """Return (message, code) of an error's JSON: an object or a sentence in "error", or flat, as vLLM had it."""
-    about = sent.get("error", sent) if isinstance(sent, dict) else {}
-    if not isinstance(about, dict):
-        return _words(about), ""
-    return _words(about.get("message")), _words(about.get("code"))
-
-
-def _read(sent: Any) -> _Read | Failure:
-    """Read the first choice of a reply."""
-    choices = sent.get("choices") if isinstance(sent, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        return malformed("cannot be read as a chat completion")
-    content, ended, refused = (
-        message.get("content"),
-        _words(choice.get("finish_reason")),
-        message.get("refusal"),
-    )
-    text = _text(content)
-    if text is None or not _is_unicode(text + _words(refused)):
-        return malformed("holds an answer that is no text")
-    refusal = _BLOCKED if ended == _BLOCKED else "refusal" if _words(refused) else ""
-    if not text and not refusal and ended not in ("stop", "length", ""):
-        return malformed("ended without an answer")
-    usage = sent.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    return _Read(
-        text or _words(refused),
-        refusal,
-        "Cut off at the limit of tokens." if ended == "length" else "",
-        _version(sent),
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-    )
-
-
-def _text(content: Any) -> str | None:
+def _text_of(content: Any) -> str | None:
     """Return the text of a message: words, nothing, or a list of parts; None for anything else."""
     if content is None or isinstance(content, str):
         return content or ""
@@ -743,11 +774,100 @@ def _text(content: Any) -> str | None:
     return "".join(_words(part.get("text")) for part in content)
 
 
-def _version(sent: dict[str, Any]) -> str:
-    """Return the model that answered, with the fingerprint of what ran it where the endpoint sends one."""
-    model, build = (_words(sent.get(name)) for name in ("model", "system_fingerprint"))
-    version = f"{model} ({build})" if build else model
-    return version if _is_unicode(version) else ""
+@dataclass(frozen=True)
+class GeminiSettings:
+    """What shapes an answer, and how patiently it is asked for.
+
+    Attributes:
+        model: id of the model; ids are withdrawn within a year or so, thus none is built in.
+        base_url: of another server with this interface; None is Google's.
+        temperature, seed: the least random that the service offers; it does not promise equal answers.
+        max_output_tokens: thoughts count, and a model that thinks past it sends no answer.
+    """
+
+    model: str
+    base_url: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    max_output_tokens: int = 2048
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+# Why a candidate ended that mean "will not say", of those that the Gemini API documents.
+_REFUSALS = ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "ESCALATION")
+_SAID = ("STOP", "MAX_TOKENS")
+
+
+class Gemini(Service):
+    """Gemini over its REST interface, `models/{model}:generateContent`; streaming, tools and files are not used."""
+
+    interface = "gemini"
+    settings: GeminiSettings
+
+    def _body(self, sound: str, words: str, instruction: str) -> dict[str, Any]:
+        parts: list[dict[str, Any]] = [{"text": part} for part in (words, instruction) if part]
+        if sound:
+            parts.insert(0, {"inlineData": {"data": sound, "mimeType": "audio/wav"}})
+        generation = {
+            "temperature": self.settings.temperature,
+            "seed": self.settings.seed,
+            "maxOutputTokens": self.settings.max_output_tokens,
+        }
+        return {"contents": [{"role": "user", "parts": parts}], "generationConfig": generation}
+
+    def _address(self) -> tuple[str, dict[str, str]]:
+        base = (self.settings.base_url or f"https://{GEMINI_HOST}").rstrip("/")
+        model = self.settings.model
+        place = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        return f"{base}/v1beta/{place}:generateContent", {"x-goog-api-key": self._key.reveal()}
+
+    def _failed(self, code: int, sent: Any, wait_s: float | None, body: dict[str, Any]) -> _Read | Failure:
+        about = _object(_object(sent).get("error", sent))
+        details = about.get("details")
+        details = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+        if any(detail.get("reason") == "API_KEY_INVALID" for detail in details):
+            return failure_of_code(401)  # Google says 400 for it
+        asked = next((_words(detail["retryDelay"]) for detail in details if "retryDelay" in detail), "")
+        said_s = wait_asked(asked.removesuffix("s"))
+        message = self._key.hide_in(_words(about.get("message")))
+        return failure_of_code(code, message=message, wait_s=wait_s if said_s is None else said_s)
+
+    def _read(self, sent: Any) -> _Read | Failure:
+        candidate, blocked = _first(_object(sent).get("candidates")), ""
+        if candidate is None:
+            blocked = _words(_object(_object(sent).get("promptFeedback")).get("blockReason"))
+            if not blocked:
+                return malformed("holds no answer")
+        parts = _object(_object(candidate).get("content")).get("parts")
+        text = "".join(
+            _words(part.get("text"))
+            for part in (parts if isinstance(parts, list) else [])
+            if isinstance(part, dict) and not part.get("thought")
+        )
+        ended = _words(_object(candidate).get("finishReason"))
+        refusal = blocked or (ended if ended in _REFUSALS else "")
+        if not refusal and ended not in _SAID and not text:
+            return malformed(f"ended without an answer ({ended[:40] or 'no reason given'})")
+        usage = _object(sent.get("usageMetadata"))
+        counts = [_count(usage.get(f"{what}TokenCount")) for what in ("candidates", "thoughts")]
+        answered = [count for count in counts if count is not None]
+        version = _words(sent.get("modelVersion"))
+        return _Read(
+            text,
+            refusal,
+            "Cut off at the limit of tokens, thoughts included." if ended == "MAX_TOKENS" else "",
+            version if _is_unicode(version) else "",
+            _count(usage.get("promptTokenCount")),
+            sum(answered) if answered else None,
+        )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else None
 
 
 def _words(value: Any) -> str:

@@ -236,6 +236,30 @@ class TextLLM:
         return embedded
 
 
+class OnBackbone:
+    """A system that answers with a text LLM, which others may share; see `engine.systems.base.WhiteBoxSystem`.
+
+    Attributes:
+        template: user turn around the clip, as for `prompt_frame`.
+    """
+
+    template = USER_TEMPLATE
+
+    def __init__(self, spec: SystemSpec, backbone: TextLLM) -> None:
+        self.spec = spec
+        self.backbone = backbone
+        self.tokenizer = backbone.tokenizer
+        self.language_model = backbone.language_model
+        self.decoder_layers = backbone.decoder_layers
+        self.final_norm = backbone.final_norm
+        self.unembedding = backbone.unembedding
+        self.fingerprint = backbone.fingerprint
+
+    def prepare(self, heard: Heard, instruction: str) -> Prepared:
+        """Return the prompt with what was heard in the clip's place."""
+        return self.backbone.prepare(heard, instruction, template=self.template)
+
+
 def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
     """Return the causal LM of a folder, and what transformers says about the loading."""
     config = AutoConfig.from_pretrained(folder)

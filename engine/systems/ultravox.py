@@ -32,11 +32,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.base import Heard, Prepared
+from engine.matching import read_config
+from engine.systems.base import Heard
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import fingerprint, fold, read_tensors
-from engine.systems.text_llm import TextLLM, expected_embeddings, make_ears
-from engine.systems.whisper import encode_mel
+from engine.systems.text_llm import OnBackbone, TextLLM, expected_embeddings, make_ears
+from engine.systems.whisper import HOP_SAMPLES, encode_mel
 
 TOWER = "audio_tower."
 WHISPER_ENCODER = re.compile(r"(?:model\.)?encoder\.(.+)")
@@ -123,13 +124,13 @@ def read_ears_config(folder: Path, audio: Path | None = None) -> dict[str, Any]:
     Raises:
         ModelFilesError: it is missing or damaged, lacks a key, or asks for what is not built here.
     """
-    config = _read_json(folder)
+    config = read_config(folder)
     for key in NEEDED_KEYS:
         if key not in config:
             raise ModelFilesError(f"{folder.name}/config.json lacks {key}.")
     # As in the published classes: a named model wins over inline settings.
     if config.get("audio_model_id") and audio is not None:
-        config["audio_config"] = _read_json(audio)
+        config["audio_config"] = read_config(audio)
     if not isinstance(config.get("audio_config"), dict):
         if config.get("audio_model_id"):
             model = str(config["audio_model_id"])[:60]
@@ -218,14 +219,6 @@ def _rank(config: Mapping[str, Any], key: str) -> int:
     """Return the rank of a part's adapters; 0 is none."""
     settings = config.get(key)
     return int(settings.get("r", 0)) if isinstance(settings, Mapping) else 0
-
-
-def _read_json(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelFilesError(f"{folder.name} has no readable config.json; restore the folder.") from error
-    return config
 
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"
@@ -409,7 +402,6 @@ def _spellings(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
     return found
 
 
-HOP_SAMPLES = 160
 SHORTEST_SAMPLES = 320
 RMS_EPSILON = 1e-6
 
@@ -506,7 +498,7 @@ class UltravoxEars(nn.Module):
         return -(-mel_lengths // per_token)
 
 
-class Ultravox:
+class Ultravox(OnBackbone):
     """A speech LLM on a shared backbone; see `engine.systems.base.WhiteBoxSystem` for the attributes.
 
     With `bases` it is a published checkpoint, whose base models lie there, and hears bit by bit as the published
@@ -514,7 +506,7 @@ class Ultravox:
     """
 
     def __init__(self, spec: SystemSpec, folder: Path, backbone: TextLLM, bases: Bases | None = None) -> None:
-        self.spec = spec
+        super().__init__(spec, backbone)
         files = read_ears(folder, bases, spec.name)
         embedding = cast(Tensor, backbone.embedding.weight)
         self.ears = make_ears(
@@ -534,12 +526,6 @@ class Ultravox:
         )
         self.temperature = settings["temperature"] if settings else 1.0
         self._published = bases is not None and settings is None
-        self._backbone = backbone
-        self.tokenizer = backbone.tokenizer
-        self.language_model = backbone.language_model
-        self.decoder_layers = backbone.decoder_layers
-        self.final_norm = backbone.final_norm
-        self.unembedding = backbone.unembedding
         if settings is None:
             text = bases.text if bases else folder.parent / files.config["text_model_id"]
             self.fingerprint = fingerprint([*files.folders, text])
@@ -584,7 +570,7 @@ class Ultravox:
         assert self._letters is not None
         log_probabilities = self.ears.ctc_head(projected).float().log_softmax(-1)
         found = self._letters.read(log_probabilities.cpu().numpy(), temperature=self.temperature)
-        table = cast(Tensor, self._backbone.embedding.weight)
+        table = cast(Tensor, self.backbone.embedding.weight)
         tokens, weights = (torch.from_numpy(one).to(table.device) for one in (found.tokens, found.weights))
         return expected_embeddings(table, tokens, weights), found.ends * self.seconds_per_position
 
@@ -595,10 +581,6 @@ class Ultravox:
         filled = self._filled(mel, is_first=True)
         length = torch.tensor([n_frames], device=mel.device)
         return encode_mel(self.ears.audio_tower, filled[None], length, block=self.ears.block)[0]
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with the audio embeddings in the clip's place."""
-        return self._backbone.prepare(heard, instruction)
 
     def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return log-mel features of 16 kHz samples and their number of 10 ms frames; not padded to a window."""

@@ -12,7 +12,6 @@ here as the plain causal LM it is. Our minis have the same layout, and name thei
 
 from __future__ import annotations
 
-import json
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from transformers import AddedToken, AutoConfig, HubertConfig, HubertModel, PreT
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
+from engine.matching import read_config
 from engine.systems.base import Heard, Prepared, text_ids
 from engine.systems.catalogue import SystemSpec
 from engine.systems.checkpoint import fingerprint, from_eight_bits, read_tensors, under
@@ -385,10 +385,7 @@ def read_unit_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelFilesError: it is missing, damaged or of another kind.
     """
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelFilesError(f"{folder.name} has no readable config.json; restore the folder.") from error
+    config = read_config(folder)
     if config.get("model_type") != MODEL_TYPE or not isinstance(config.get("base_config"), dict):
         raise ModelFilesError(
             f"{folder.name}/config.json is not that of a {MODEL_TYPE} with its base_config; restore it."

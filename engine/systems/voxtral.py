@@ -19,12 +19,11 @@ from transformers.models.voxtral.modeling_voxtral import VoxtralEncoder, Voxtral
 
 from engine.audio import SAMPLE_RATE_HZ, AudioClip
 from engine.errors import ModelFilesError
-from engine.systems.base import CLIP_MARK, Heard, Prepared
+from engine.systems.base import CLIP_MARK, Heard
 from engine.systems.catalogue import SystemSpec
-from engine.systems.text_llm import TextLLM, make_ears, read_ears_beside
-from engine.systems.whisper import check_window
+from engine.systems.text_llm import OnBackbone, TextLLM, make_ears, read_ears_beside
+from engine.systems.whisper import HOP_SAMPLES, check_window
 
-HOP_SAMPLES = 160
 AUDIO_BEGINS = "[BEGIN_AUDIO]"
 MARKED_TEMPLATE = f"{AUDIO_BEGINS}{CLIP_MARK}{{instruction}}"
 
@@ -46,14 +45,14 @@ class VoxtralEars(nn.Module):
         return out
 
 
-class Voxtral:
+class Voxtral(OnBackbone):
     """A speech LLM with a language model of its own; see `engine.systems.base.WhiteBoxSystem`.
 
     Silence fills a clip's last window up to 30 s, and has positions like sound: the model hears it so.
     """
 
     def __init__(self, spec: SystemSpec, folder: Path, backbone: TextLLM) -> None:
-        self.spec = spec
+        super().__init__(spec, backbone)  # whose fingerprint is of this folder: the backbone lies in it
         try:
             config: Any = VoxtralConfig.from_pretrained(folder)
             self._features = WhisperFeatureExtractor.from_pretrained(folder)
@@ -65,13 +64,7 @@ class Voxtral:
         check_window(self._features.n_samples, self._window_frames * HOP_SAMPLES, spec.name)
         if AUDIO_BEGINS not in backbone.tokenizer.get_vocab():
             raise ModelFilesError(f"{spec.name}: its tokenizer lacks {AUDIO_BEGINS}; restore tekken.json.")
-        self._backbone = backbone
-        self.tokenizer = backbone.tokenizer
-        self.language_model = backbone.language_model
-        self.decoder_layers = backbone.decoder_layers
-        self.final_norm = backbone.final_norm
-        self.unembedding = backbone.unembedding
-        self.fingerprint = backbone.fingerprint  # of this folder: the backbone lies in it
+        self.template = MARKED_TEMPLATE
 
     @property
     def seconds_per_position(self) -> float:
@@ -96,10 +89,6 @@ class Voxtral:
         states: Tensor = self.ears.audio_tower(self._windows(samples)).last_hidden_state[0]
         n_frames = max(1, -(-len(samples) // HOP_SAMPLES))
         return states[: (n_frames - 1) // 2 + 1]
-
-    def prepare(self, heard: Heard, instruction: str) -> Prepared:
-        """Return the prompt with the audio embeddings in the clip's place."""
-        return self._backbone.prepare(heard, instruction, template=MARKED_TEMPLATE)
 
     def features(self, samples: np.ndarray) -> tuple[Float[Tensor, "mels frames"], int]:
         """Return log-mel features of at most one window, and how many frames of 10 ms are the clip's."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,7 @@ def unnormed_states(
     block: int | None = None,
 ) -> Float[Tensor, "clips positions d_audio"]:
     """Return the last layer's states before the final norm; arguments and errors as for `encode_mel`."""
-    states = iter(layer_states(encoder, mel, mel_lengths, block=block))
-    last = next(states)
-    for after in states:
-        last = after
+    (last,) = deque(layer_states(encoder, mel, mel_lengths, block=block), maxlen=1)
     return last
 
 

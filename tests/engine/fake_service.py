@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-from engine.systems.remote import Caller, Patience
+from engine.systems.remote import Caller, RetryPolicy
 
 # Long and odd enough that no other text holds a part of it.
 SENTINEL = "AIzaSentinel-q7Zw3xV9kP2mT8rB5nL1"
-QUICK = Patience(timeout_s=30.0, attempts=3, requests_per_minute=6000.0)
+QUICK = RetryPolicy(timeout_s=30.0, attempts=3, requests_per_minute=6000.0)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Waits:
         return self.now_s
 
 
-def caller(name: str = "Fake", patience: Patience = QUICK, waits: Waits | None = None) -> Caller:
+def caller(name: str = "Fake", retry: RetryPolicy = QUICK, waits: Waits | None = None) -> Caller:
     """Return a caller that does not really wait."""
     time_of = waits or Waits()
-    return Caller(name, patience, sleep=time_of.sleep, clock=time_of.clock, jitter=Random(0))
+    return Caller(name, retry, sleep=time_of.sleep, clock=time_of.clock, jitter=Random(0))

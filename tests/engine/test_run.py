@@ -593,7 +593,7 @@ def test_without_a_key_the_sentence_says_what_to_set(monkeypatch: pytest.MonkeyP
 
 def test_no_key_is_in_a_result_or_a_log(services: Services, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx2", "httpcore2", "google_genai"):
+    for name in ("httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.DEBUG)
     services.gemini.script = [Sent(BUSY | {"echo": KEYS[0]}, 429), Sent(GEMINI_SAYS)]
     result = asked("gemini-endpoint-mini")

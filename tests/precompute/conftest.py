@@ -11,7 +11,7 @@ import soundfile
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from engine.systems.profiles import PROFILES, Profile, settings_in_use, use_profile
+from engine.systems.profiles import PROFILES, Profile, profile_in_use, use_profile
 from precompute.mini.synth import FlitePool
 from precompute.mini.tokens import chat_tokenizer, train_text_tokenizer, whisper_tokenizer
 from precompute.mini.train import train_all
@@ -109,5 +109,5 @@ def own_profile(tmp_path: Path) -> Iterator[str]:
     """A profile of one's own, taken when clusters of the tests are there already; what a worker under it says."""
     own = Profile("own", "mine", (), (), "cpu", "float32", 3.5, {LLAMA: tmp_path})
     use_profile(own)
-    yield f"own, {settings_in_use()}, {tmp_path}"
+    yield f"{profile_in_use()}, {tmp_path}"
     use_profile(PROFILES["mini"])

@@ -17,7 +17,7 @@ import pytest
 
 from engine.systems.catalogue import LAPTOP_SYSTEMS, MINI_SYSTEMS, SYSTEMS
 from engine.systems.loading import LOADED
-from engine.systems.profiles import PROFILES, Profile, Settings, settings_in_use, use, use_profile
+from engine.systems.profiles import PROFILES, Profile, use_profile
 from precompute import ray_workers
 from precompute.benchmark import run_plan
 from precompute.jobs import Batch, ModelKey, Outcome
@@ -56,9 +56,8 @@ starts_ray = pytest.mark.slow
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    before = settings_in_use()
     yield
-    use(before)
+    use_profile(PROFILES["mini"])
 
 
 def test_what_needs_no_model_needs_no_gpu() -> None:
@@ -112,10 +111,10 @@ def test_the_text_llm_of_phi_4_multimodal_is_loaded_with_all_its_towers() -> Non
 def test_needs_follow_the_settings(restored: None) -> None:
     llama, ears = ModelKey("llama-3.1-8b-instruct", "read"), ModelKey("faster-whisper-small", "transcribe")
     half, ears_gb = gpu_gb_of(llama) - CONTEXT_GB, gpu_gb_of(ears)
-    use(Settings(dtype="float32"))
+    use_profile(replace(PROFILES["mini"], dtype="float32"))
     assert gpu_gb_of(llama) - CONTEXT_GB == pytest.approx(2 * half)
     assert gpu_gb_of(ears) == ears_gb, "its file says its precision"
-    use(Settings(device="cpu"))
+    use_profile(replace(PROFILES["mini"], device="cpu"))
     assert gpu_gb_of(llama) == 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError, ModelFilesError
-from engine.systems.profiles import profile_in_use, settings_in_use
+from engine.systems.profiles import profile_in_use
 from engine.systems.weights import folder_of
 from precompute.jobs import Batch, Job, ModelKey, Outcome, batches_of
 from precompute.store import ResultRow, Store
@@ -42,7 +42,7 @@ def perform(batch: Batch) -> Outcome:
             time.sleep(60)
     threads = os.environ.get("OMP_NUM_THREADS", "")
     rows = tuple(job.row(text=f"{job.key}!") for job in batch.jobs)
-    placed = f"{profile_in_use().key}, {settings_in_use()}, {folder_of(LLAMA)}"
+    placed = f"{profile_in_use()}, {folder_of(LLAMA)}"
     return Outcome(rows, {"threads": threads, "process": str(os.getpid()), "placed": placed})
 
 

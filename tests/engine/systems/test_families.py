@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,9 @@ from engine.generate import _Padding, run_arms, run_prompts
 from engine.hooks import GROUPS, Projection, RowEdits
 from engine.lens import read_lens, track
 from engine.request import preset_layers
-from engine.systems import profiles
 from engine.systems.base import Prepared, SpeechLLM
 from engine.systems.loading import load_speech_llm
-from engine.systems.profiles import Settings
+from engine.systems.profiles import PROFILES, profile_in_use, use_profile
 from engine.systems.text_llm import TextLLM
 from engine.words import SpokenWord
 from tests.engine.families import FAMILIES, Family
@@ -36,13 +36,13 @@ WORDS = (SpokenWord("the", 0.0, 0.5), SpokenWord("queen", 0.5, 1.2))
 
 
 @contextmanager
-def placed(settings: Settings) -> Iterator[None]:
-    before = profiles.settings_in_use()
-    profiles.use(settings)
+def placed(**where: Any) -> Iterator[None]:
+    before = profile_in_use()
+    use_profile(replace(PROFILES["mini"], **where))
     try:
         yield
     finally:
-        profiles.use(before)
+        use_profile(before)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -57,24 +57,24 @@ def models(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(family: Family, models: Path, settings: Settings, name: str) -> SpeechLLM:
+def load(family: Family, models: Path, name: str, **where: Any) -> SpeechLLM:
     """Load what another setting has loaded already: the same folder by another way."""
     way = models.parent / f"{models.name}-{name}"
     if not way.exists():
         way.symlink_to(models)
-    with placed(settings):
+    with placed(**where):
         return load_speech_llm(family.key, way)
 
 
 @pytest.fixture(scope="module")
 def exact(family: Family, models: Path) -> SpeechLLM:
-    return load(family, models, Settings(device="cpu", dtype="float32"), "float32")
+    return load(family, models, "float32", device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="module")
 def half(family: Family, models: Path) -> SpeechLLM:
     """As a published model runs where nothing else is said."""
-    return load(family, models, Settings(device="cpu"), "bfloat16")
+    return load(family, models, "bfloat16", device="cpu")
 
 
 @pytest.fixture(params=["float32", "bfloat16"])
@@ -212,7 +212,7 @@ def whole_path(system: SpeechLLM) -> list[Any]:
 
 def words_of(system: Any) -> Any:
     """What a cascade gives the same language model: a transcript."""
-    backbone: TextLLM = system._backbone
+    backbone: TextLLM = system.backbone
     return backbone.hear_text("the queen scored")
 
 
@@ -220,7 +220,7 @@ def test_the_whole_path_runs_on_a_second_device(family: Family, models: Path, ha
     """No GPU is needed: see tests/engine/second_device.py. Every number is what the CPU gives."""
     expected = whole_path(half)
     with second_device():
-        there = load(family, models, Settings(device=str(DEVICE)), "twin")
+        there = load(family, models, "twin", device=str(DEVICE))
         for part in (there.language_model, there.ears):
             assert all(isinstance(weight, OnDevice) for weight in (*part.parameters(), *part.buffers()))
         found = whole_path(there)
@@ -245,6 +245,6 @@ def test_a_tensor_left_on_the_cpu_is_found(
             _Padding, "arguments", lambda *a: {name: made.cpu() for name, made in right(*a).items()}
         )
     with second_device():
-        there = load(family, models, Settings(device=str(DEVICE)), "twin")
+        there = load(family, models, "twin", device=str(DEVICE))
         with pytest.raises(RuntimeError, match="found twin:0 and cpu"):
             whole_path(there)

@@ -91,7 +91,7 @@ def test_the_logits_are_those_of_transformers_own_forward(
 def test_the_adapters_and_the_clip_both_count(phi4: Phi4Multimodal) -> None:
     """Else the test above would pass for a system that is deaf."""
     first, second = (phi4.prepare(phi4.hear(sound(1.0, seed)), QUESTION) for seed in (0, 1))
-    model, plain = phi4.language_model, phi4._backbone.language_model
+    model, plain = phi4.language_model, phi4.backbone.language_model
     hearing = model(inputs_embeds=first.embeddings).logits
     assert (hearing - plain(inputs_embeds=first.embeddings).logits).abs().max() > 100 * TOLERANCE
     assert (hearing - model(inputs_embeds=second.embeddings).logits).abs().max() > 100 * TOLERANCE
@@ -102,7 +102,7 @@ def test_the_cascades_model_is_the_same_weights_without_adapters(
     phi4: Phi4Multimodal, folder: Path, factors: Factors
 ) -> None:
     """One copy of every weight but the adapters', and the text LLM answers as if they were not there."""
-    plain: Any = phi4._backbone.language_model
+    plain: Any = phi4.backbone.language_model
     own: Any = Phi4MultimodalForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ids = torch.tensor([phi4.tokenizer.encode("the queen scored", add_special_tokens=False)])
     assert torch.equal(plain(input_ids=ids).logits, own(input_ids=ids).logits)
@@ -117,7 +117,7 @@ def test_generation_stops_at_the_end_of_the_turn(phi4: Phi4Multimodal) -> None:
 
 
 def test_the_fingerprint_covers_the_adapters(phi4: Phi4Multimodal, folder: Path) -> None:
-    assert phi4.fingerprint == fingerprint([folder, folder / "speech-lora"]) != phi4._backbone.fingerprint
+    assert phi4.fingerprint == fingerprint([folder, folder / "speech-lora"]) != phi4.backbone.fingerprint
 
 
 def test_a_prompt_past_the_first_rotation_is_refused(phi4: Phi4Multimodal) -> None:
@@ -211,7 +211,7 @@ def test_the_main_revision_is_refused_by_its_type(spoilt: Path, phi4: Phi4Multim
     config = json.loads(file.read_text(encoding="utf-8")) | {"model_type": "phi4mm"}
     file.write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ModelFilesError, match="is of type phi4mm, which needs code"):
-        Phi4Multimodal(get_spec("mini-ultravox"), spoilt, phi4._backbone)
+        Phi4Multimodal(get_spec("mini-ultravox"), spoilt, phi4.backbone)
 
 
 def test_a_missing_feature_extractor_is_refused(spoilt: Path) -> None:

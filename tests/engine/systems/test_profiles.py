@@ -14,16 +14,12 @@ from engine.systems import profiles
 from engine.systems.catalogue import GEMINI_KEYS, LAPTOP_PAIRS, MINI_PAIRS, PAIRS, SYSTEMS, ready_pairs
 from engine.systems.profiles import (
     DEFAULT_PROFILE,
-    DTYPES,
     PROFILES,
     WhisperSettings,
     offered_pairs,
     preparation,
     profile_in_use,
-    profile_to_send,
     read_profile,
-    settings_in_use,
-    use,
     use_profile,
 )
 from engine.systems.weights import CHECKPOINTS, HOME_VARIABLE, folder_of, missing_weights, size_gb
@@ -70,7 +66,7 @@ def test_a_file_of_ones_own_is_read_whole(tmp_path: Path) -> None:
     # A path is told from where the file lies.
     assert found.folders == {"llama-3.2-1b-instruct": tmp_path / "llama"}
     use_profile(found)
-    assert profile_in_use() is found
+    assert profile_in_use() == found
     assert folder_of("llama-3.2-1b-instruct", tmp_path) == tmp_path / "llama"
 
 
@@ -100,12 +96,12 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
         ("systems: [3]", "systems must be a list of keys"),
         ("systems: {a: b}", "systems must be a list of keys"),
         (TRIO + "pairs: ultravox-v0.5-1b", "pairs must be a list of keys"),
-        (TRIO + "dtype: int4", "asks for int4; take bfloat16 or float32"),
-        (TRIO + "memory_gib: 0", "memory_gib must be a number above 0"),
-        (TRIO + "memory_gib: -3", "memory_gib must be a number above 0"),
+        (TRIO + "dtype: int4", "dtype must be bfloat16 or float32"),
+        (TRIO + "memory_gib: 0", "GiB cannot be used; give more than 0"),
+        (TRIO + "memory_gib: -3", "GiB cannot be used; give more than 0"),
         (TRIO + "memory_gib: much", "memory_gib must be a number above 0"),
-        (TRIO + "memory_gib: .nan", "memory_gib must be a number above 0"),
-        (TRIO + "memory_gib: .inf", "memory_gib must be a number above 0"),
+        (TRIO + "memory_gib: .nan", "GiB cannot be used; give more than 0"),
+        (TRIO + "memory_gib: .inf", "GiB cannot be used; give more than 0"),
         (TRIO + "memory_gib: yes", "memory_gib must be a number above 0"),
         (TRIO + "language: xx", 'knows no language "xx"; give one of its codes, such as en, de or zh'),
         (TRIO + "language: English", 'knows no language "English"'),
@@ -113,8 +109,11 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
         (TRIO + "language: [en]", "language must be a code such as en"),
         (TRIO + "drop_silence: 2", "drop_silence must be true or false"),
         (TRIO + "drop_silence: 'yes'", "drop_silence must be true or false"),
-        (TRIO + "folders: [a]", "folders must map a model folder to its path"),
-        (TRIO + "folders: {llama-3.2-1b-instruct: }", "folders must map a model folder to its path"),
+        (TRIO + "folders: [a]", "folders must be a map from a model folder to its path"),
+        (
+            TRIO + "folders: {llama-3.2-1b-instruct: }",
+            "folders must be a map from a model folder to its path",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
@@ -137,23 +136,16 @@ def test_a_file_that_is_not_text_or_not_there_is_one_sentence(tmp_path: Path) ->
         read_profile("huge")
 
 
-def test_what_is_sent_to_another_process_is_the_profile_under_the_settings_in_use(
+def test_another_process_can_take_the_profile_in_use_wherever_it_was_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The environment may say more than the profile, and a path may be told from this folder."""
+    """A path may be told from this folder."""
     (tmp_path / "llama").mkdir()
     monkeypatch.chdir(tmp_path)
-    use_profile(
-        read_profile(written(Path(), TRIO + "dtype: float32\nfolders: {llama-3.2-1b-instruct: llama}\n"))
-    )
-    use(replace(settings_in_use(), device="cpu", memory_gib=3.0))
-    sent = profile_to_send()
-    assert sent == replace(
-        profile_in_use(),
-        device="cpu",
-        memory_gib=3.0,
-        folders={"llama-3.2-1b-instruct": tmp_path / "llama"},
-    )
+    named = read_profile(written(Path(), TRIO + "dtype: float32\nfolders: {llama-3.2-1b-instruct: llama}\n"))
+    use_profile(named)
+    sent = profile_in_use()
+    assert sent == replace(named, folders={"llama-3.2-1b-instruct": tmp_path / "llama"}) != named
     assert pickle.loads(pickle.dumps(sent)) == sent
 
 
@@ -206,7 +198,6 @@ def test_the_profiles_pairs_are_offered_first_and_only_those_that_can_run(publis
     assert next(iter(offered_pairs(published_models))) == "ultravox-v0.5-1b"
     assert sorted(offered_pairs(published_models)) == sorted(ready)
     assert list(offered_pairs()) == list(MINI_PAIRS), "the page works on what ships"
-    assert set(DTYPES) == {"", "bfloat16", "float32"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The Qwen2-Audio adapter against transformers' own forward on one random checkpoint in the published layout."""
+"""Qwen2-Audio against transformers' own, and its layout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
     Qwen2AudioForConditionalGeneration,
@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from engine.audio import AudioClip
-from engine.errors import ModelFilesError
 from engine.generate import run_arms
 from engine.systems import cascade as cascade_module
 from engine.systems.base import SpeechLLM, WhiteBoxSystem
@@ -29,10 +28,15 @@ from engine.systems.loading import load_cascade, load_speech_llm, load_text_llm
 from engine.systems.qwen2_audio import Qwen2Audio
 from engine.systems.text_llm import TextLLM
 from precompute.mini.tokens import AUDIO_MARK
-from tests.engine.tiny_qwen2_audio import marked_tokenizer, write_qwen2_audio
+from tests.engine.published import (
+    QUESTION,
+    TOLERANCE,
+    change_tensors,
+    sentence_of_refusal,
+)
+from tests.engine.tiny_qwen2_audio import marked_tokenizer, write_published, write_qwen2_audio
 from tests.engine.tiny_systems import FromFolder, sound
 
-QUESTION = "Is this positive or negative?"
 # As the published model counts, at 40 ms a position.
 COUNTS_30_S = ((0.03, 1), (0.05, 1), (0.5, 12), (1.0, 25), (1.234, 31), (3.0, 75), (30.0, 750))
 
@@ -78,13 +82,6 @@ def test_the_logits_are_those_of_transformers_own_forward(
     marks = (inputs["input_ids"][0] == own.config.audio_token_id).nonzero()[:, 0]
     assert prepared.span == (int(marks[0]), int(marks[-1]) + 1)
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
-
-
-@torch.inference_mode()
-def test_another_clip_has_other_logits(qwen2_audio: Qwen2Audio) -> None:
-    """Else the test above would pass for ears that hear nothing."""
-    first, second = (qwen2_audio.hear(sound(1.0, seed)).embeddings for seed in (0, 1))
-    assert (first - second).abs().max() > 0.1
 
 
 def test_greedy_answers_are_those_of_generate(
@@ -141,7 +138,7 @@ def test_without_the_marks_the_clip_stands_where_a_transcript_would(qwen2_audio:
 
 
 def load_like(system: Qwen2Audio) -> TextLLM:
-    return system._backbone
+    return system.backbone
 
 
 @pytest.mark.parametrize("duration_s", [2.01, 2.04, 5.0])
@@ -224,62 +221,34 @@ def test_next_to_nothing_has_one_position(qwen2_audio: Qwen2Audio, n_samples: in
 
 
 @pytest.fixture
-def own_folder(qwen_models: Path, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
-    return Path(shutil.copytree(qwen_models / "mini-qwen2-audio", tmp_path / "mini-qwen2-audio"))
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(ModelFilesError) as caught:
-        load(folder)
-    message = str(caught.value)
-    assert str(folder.parent) not in message and "\n" not in message
-    return message
-
-
-def change_tensors(folder: Path, change: dict[str, Tensor | None]) -> None:
-    """Write all tensors with these changes into one file."""
-    tensors: dict[str, Any] = read_tensors(folder) | change
-    for file in folder.glob("model*"):
+def spoilt(qwen_models: Path, tmp_path: Path) -> Path:
+    """A copy in one file, which a test may spoil."""
+    copy = Path(shutil.copytree(qwen_models / "mini-qwen2-audio", tmp_path / "mini-qwen2-audio"))
+    tensors = read_tensors(copy)
+    for file in copy.glob("model*"):
         file.unlink()
-    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    return copy
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"multi_modal_projector.linear.bias": None}, "lacks tensor multi_modal_projector.linear.bias"),
-        ({"audio_tower.conv1.bias": None}, "lacks tensor audio_tower.conv1.bias"),
-        ({"language_model.lm_head.weight": None}, "lacks tensor lm_head.weight"),
-        ({"language_model.model.norm.weight": None}, "lacks tensor model.norm.weight"),
-        ({"extra.weight": torch.zeros(2)}, "has an unexpected tensor extra.weight"),
-        ({"multi_modal_projector.linear.weight": torch.zeros(3, 3)}, "multi_modal_projector.linear.weight"),
-    ],
-)
-def test_tensors_must_fit_exactly(own_folder: Path, change: dict[str, Tensor | None], words: str) -> None:
-    change_tensors(own_folder, change)
-    assert words in refusal(own_folder)
-
-
-def test_one_file_is_read_as_well_as_shards(own_folder: Path, qwen2_audio: Qwen2Audio) -> None:
-    change_tensors(own_folder, {})
-    assert load_file(own_folder / "model.safetensors").keys() == read_tensors(own_folder).keys()
-    found, expected = (system.hear(sound(1.0)).embeddings for system in (load(own_folder), qwen2_audio))
+def test_one_file_is_read_as_well_as_shards(spoilt: Path, qwen2_audio: Qwen2Audio) -> None:
+    found, expected = (system.hear(sound(1.0)).embeddings for system in (load(spoilt), qwen2_audio))
     assert torch.equal(found, expected)
 
 
-def test_a_feature_extractor_of_another_window_is_refused(own_folder: Path) -> None:
-    WhisperFeatureExtractor(feature_size=80, chunk_length=3).save_pretrained(own_folder)
-    assert "window is 48,000 samples, the audio tower's 32,000" in refusal(own_folder)
+def test_a_feature_extractor_of_another_window_is_refused(spoilt: Path) -> None:
+    WhisperFeatureExtractor(feature_size=80, chunk_length=3).save_pretrained(spoilt)
+    assert "window is 48,000 samples, the audio tower's 32,000" in sentence_of_refusal(
+        spoilt, lambda: load(spoilt)
+    )
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "tokenizer.json"])
-def test_a_missing_or_damaged_file_is_refused(own_folder: Path, name: str) -> None:
-    (own_folder / name).write_text("{", encoding="utf-8")
-    assert "could not be loaded" in refusal(own_folder)
-    (own_folder / name).unlink()
-    assert "could not be loaded" in refusal(own_folder)
+def test_a_missing_or_damaged_file_is_refused(spoilt: Path, name: str) -> None:
+    (spoilt / name).write_text("{", encoding="utf-8")
+    assert "could not be loaded" in sentence_of_refusal(spoilt, lambda: load(spoilt))
+    (spoilt / name).unlink()
+    assert "could not be loaded" in sentence_of_refusal(spoilt, lambda: load(spoilt))
 
 
 def test_the_layout_is_the_published_one(qwen_models: Path) -> None:
@@ -288,3 +257,90 @@ def test_the_layout_is_the_published_one(qwen_models: Path) -> None:
     assert config["model_type"] == "qwen2_audio" and config["text_config"]["model_type"] == "qwen2"
     parts = {name.split(".")[0] for name in read_tensors(folder)}
     assert parts == {"audio_tower", "multi_modal_projector", "language_model"}
+
+
+LINEAR = "multi_modal_projector.linear.weight"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_published(tmp_path_factory.mktemp("hub") / "Qwen2-Audio-7B-Instruct")
+
+
+@pytest.fixture(scope="module")
+def qwen(folder: Path) -> Qwen2Audio:
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def published_own(folder: Path) -> Any:
+    return Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def inputs(system: Qwen2Audio, folder: Path, clip: AudioClip) -> dict[str, Tensor]:
+    """The published processor on the published conversation, by its own template."""
+    extractor = WhisperFeatureExtractor.from_pretrained(folder)
+    processor = Qwen2AudioProcessor(extractor, system.tokenizer)
+    content = [{"type": "audio", "audio_url": "clip.wav"}, {"type": "text", "text": QUESTION}]
+    text = system.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}],
+        chat_template=processor.default_chat_template,
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    return dict(processor(text=text, audio=clip.samples, sampling_rate=16_000, return_tensors="pt"))
+
+
+@pytest.mark.parametrize("duration_s", [0.03, 1.01, 6.0, 30.0])
+@torch.inference_mode()
+def test_the_published_logits_are_those_of_transformers_own_forward(
+    qwen: Qwen2Audio, published_own: Any, folder: Path, duration_s: float
+) -> None:
+    clip = sound(duration_s)
+    given = inputs(qwen, folder, clip)
+    prepared = qwen.prepare(qwen.hear(clip), QUESTION)
+    found = qwen.language_model(inputs_embeds=prepared.embeddings).logits
+    torch.testing.assert_close(found, published_own(**given).logits, atol=TOLERANCE, rtol=0)
+    marks = (given["input_ids"][0] == published_own.config.audio_token_id).nonzero()[:, 0]
+    assert prepared.span == (int(marks[0]), int(marks[-1]) + 1)
+
+
+@torch.inference_mode()
+def test_another_clip_has_other_logits(qwen: Qwen2Audio) -> None:
+    """Else the test above would pass for ears that hear nothing."""
+    first, second = (
+        qwen.language_model(inputs_embeds=qwen.prepare(qwen.hear(sound(2.0, n)), QUESTION).embeddings)
+        for n in (0, 1)
+    )
+    assert (first.logits[0, -1] - second.logits[0, -1]).abs().max() > 100 * TOLERANCE
+
+
+def test_generation_stops_at_the_end_of_the_turn(qwen: Qwen2Audio) -> None:
+    assert qwen.tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({LINEAR: None}, f"lacks tensor {LINEAR}"),
+        ({LINEAR: torch.zeros(3, 3)}, f"size mismatch for {LINEAR}"),
+        ({"multi_modal_projector.linear.bias": None}, "lacks tensor multi_modal_projector.linear.bias"),
+        ({"audio_tower.conv1.bias": None}, "lacks tensor audio_tower.conv1.bias"),
+        ({"audio_tower.extra.weight": torch.zeros(2)}, "has an unexpected tensor audio_tower.extra.weight"),
+        ({"language_model.lm_head.weight": None}, "lacks tensor lm_head.weight"),
+        ({"language_model.model.norm.weight": None}, "lacks tensor model.norm.weight"),
+        ({"language_model.model.norm.weight": torch.zeros(3)}, "model.norm.weight has another shape"),
+        ({"language_model.extra.weight": torch.zeros(2)}, "has an unexpected tensor extra.weight"),
+        ({"extra.weight": torch.zeros(2)}, "has an unexpected tensor extra.weight"),
+    ],
+)
+def test_tensors_must_fit_exactly(spoilt: Path, change: dict[str, Tensor | None], words: str) -> None:
+    change_tensors(spoilt, change)
+    assert words in sentence_of_refusal(spoilt, lambda: load(spoilt))
+
+
+@pytest.mark.parametrize("name", [LINEAR, "language_model.lm_head.weight"])
+def test_a_renamed_tensor_is_named(spoilt: Path, name: str) -> None:
+    change_tensors(spoilt, {}, renamed=(name, name + "2"))
+    message = sentence_of_refusal(spoilt, lambda: load(spoilt))
+    assert f"lacks tensor {name.removeprefix('language_model.')}" in message

@@ -1,27 +1,151 @@
-"""Published transcribers: the same files, ids and window as theirs, with weights that always say the same words."""
+"""Whisper's encoder at any length, with its layers in reach, and as published ears."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
 import faster_whisper
 import numpy as np
 import pytest
+import torch
+from faster_whisper import tokenizer
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from engine.audio import AudioClip
-from engine.errors import ModelFilesError
+from engine.checks import probe_clip
+from engine.errors import ModelFilesError, UnknownKeyError
 from engine.results import SpokenLanguage
 from engine.systems.base import Transcribes
 from engine.systems.cascade import PUBLISHED_FILES as NEEDED_FILES
 from engine.systems.cascade import PublishedTranscriber
 from engine.systems.loading import load_transcriber
-from engine.systems.profiles import WhisperSettings
+from engine.systems.profiles import LANGUAGES, WhisperSettings
+from engine.systems.ultravox import Ultravox
+from engine.systems.weights import MODELS
+from engine.systems.whisper import WhisperEars, encode_mel
 from tests.engine.tiny_systems import sound
 from tests.engine.tiny_whisper import SAYS
+
+WINDOW_FRAMES = 200
+
+
+@pytest.fixture(scope="module")
+def encoder(ultravox: Ultravox) -> WhisperEncoder:
+    return ultravox.ears.audio_tower
+
+
+def mel(n_frames: int, seed: int = 0, clips: int = 1) -> torch.Tensor:
+    return torch.randn(clips, 80, n_frames, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def test_a_full_window_equals_transformers_own_forward(encoder: WhisperEncoder) -> None:
+    full = mel(WINDOW_FRAMES, clips=2)
+    expected = encoder(full).last_hidden_state
+    torch.testing.assert_close(encode_mel(encoder, full), expected, atol=1e-5, rtol=1e-4)
+    lengths = torch.tensor([WINDOW_FRAMES, WINDOW_FRAMES])
+    torch.testing.assert_close(encode_mel(encoder, full, lengths), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("n_frames", [2, 51, 124, 199])
+def test_two_frames_make_one_position(encoder: WhisperEncoder, n_frames: int) -> None:
+    assert encode_mel(encoder, mel(n_frames)).shape == (1, (n_frames - 1) // 2 + 1, 16)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("n_frames", [50, 124])
+def test_padding_is_hidden_from_the_clip(encoder: WhisperEncoder, n_frames: int) -> None:
+    clip = mel(n_frames)
+    padded = torch.nn.functional.pad(clip, (0, WINDOW_FRAMES - n_frames))
+    n_valid = (n_frames - 1) // 2 + 1
+    alone = encode_mel(encoder, clip)
+    masked = encode_mel(encoder, padded, torch.tensor([n_frames]))[:, :n_valid]
+    torch.testing.assert_close(masked, alone, atol=1e-5, rtol=1e-4)
+    open_to_padding = encode_mel(encoder, padded)[:, :n_valid]
+    assert (open_to_padding - alone).abs().max() > 1e-3, "without a mask the padding is heard"
+
+
+@torch.inference_mode()
+def test_more_than_a_window_is_an_error(encoder: WhisperEncoder) -> None:
+    with pytest.raises(ValueError, match="202 mel frames exceed the window of 200"):
+        encode_mel(encoder, mel(WINDOW_FRAMES + 2))
+
+
+@torch.inference_mode()
+def test_a_block_hears_itself_and_what_came_before(encoder: WhisperEncoder) -> None:
+    """Blocks of 25 states are 50 mel frames; conv2 looks one frame ahead, so the change stays clear of the edge."""
+    clip = mel(WINDOW_FRAMES)
+    later = clip.clone()
+    later[..., 104:] += 1.0
+    found, changed = (encode_mel(encoder, one, block=25)[0] for one in (clip, later))
+    assert torch.equal(found[:50], changed[:50])
+    open_to_all = encode_mel(encoder, later)[0]
+    assert (encode_mel(encoder, clip)[0, :50] - open_to_all[:50]).abs().max() > 1e-3
+    whole = encode_mel(encoder, clip, block=WINDOW_FRAMES)[0]
+    torch.testing.assert_close(whole, encode_mel(encoder, clip)[0], atol=1e-5, rtol=1e-4)
+
+
+FOLDER = MODELS / "mini-whisper"
+needs_weights = pytest.mark.skipif(not (FOLDER / "model.bin").exists(), reason="mini-whisper is not here")
+
+
+@needs_weights
+def test_the_last_layer_is_what_ctranslate2_encodes() -> None:
+    ears = WhisperEars(FOLDER)
+    samples = probe_clip(1.3).samples
+    mel, n_frames = ears.features(samples)
+    whole = ctranslate2.models.Whisper(str(FOLDER), device="cpu", compute_type="float32").encode(
+        ctranslate2.StorageView.from_array(np.ascontiguousarray(mel[None].numpy()))
+    )
+    states = ears.layer_states(samples)
+    assert sorted(states) == list(range(6)) and n_frames == 130 and len(states[5]) == 65
+    with torch.inference_mode():
+        ours = ears.encoder.layer_norm(states[5]).numpy()
+    reference = np.array(whole)[0, :65]
+    assert np.abs(ours - reference).max() < 1e-3 * np.abs(reference).max()
+    assert np.abs(states[4].numpy() - states[5].numpy()).max() > 0.1, (
+        "layers differ, so the last one was meant"
+    )
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_languages_are_those_of_the_library() -> None:
+    assert set(tokenizer._LANGUAGE_CODES) == LANGUAGES
+
+
+@pytest.mark.parametrize("language", ["", "EN", "english", "xx", "x" * 400])
+def test_a_language_that_whisper_does_not_know_is_refused(language: str) -> None:
+    with pytest.raises(UnknownKeyError, match=r"^Whisper knows no language") as caught:
+        WhisperSettings(language)
+    assert len(str(caught.value)) < 120
+
+
+def test_the_words_tell_apart_what_changes_a_transcript_and_nothing_else() -> None:
+    usual = WhisperSettings()
+    assert usual.words == "language en, beam of 5, silence kept"
+    others = [WhisperSettings("de"), WhisperSettings(drop_silence=True), WhisperSettings(beam_size=1)]
+    assert len({usual.words, *(other.words for other in others)}) == 4
+    assert replace(usual, device="cpu").words == usual.words
+
+
+def test_a_plan_may_hold_them_without_a_model_library() -> None:
+    code = (
+        "import sys, engine.systems.profiles, precompute.plan; heavy = {'torch', 'faster_whisper', 'ctranslate2'}; "
+        "assert not heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
 
 SMALL, LARGE = "faster-whisper-small", "faster-whisper-large-v3"
 
