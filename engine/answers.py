@@ -259,6 +259,8 @@ def outcomes(
         answers: the parsed answer of every row.
         right_scores: log-probability of the right answer in every row, None where it is not known.
     """
+    if not bench.erasers:
+        return ()
     results, found = [], arm_results(passed, edits, answers, right_scores)
     for index, (condition, eraser) in enumerate(bench.erasers.items()):
         rows = (0, 0, 0) if edits is None else (0, 1 + 2 * index, 2 + 2 * index)
