@@ -203,10 +203,10 @@ def read_profile(named: str) -> Profile:
         written = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ModelFilesError(
-            f"The profile {file.name} cannot be read; see the README for an example."
+            f"The profile {file.name} cannot be read; see docs/guide.md for an example."
         ) from error
     if not isinstance(written, dict):
-        raise ModelFilesError(f"The profile {file.name} holds no keys; see the README for an example.")
+        raise ModelFilesError(f"The profile {file.name} holds no keys; see docs/guide.md for an example.")
     named_there = {str(key): value for key, value in written.items() if value is not None}
     found = _validated(file, {"key": file.stem, "name": file.stem, "systems": (), "pairs": (), **named_there})
     if not found.systems:

@@ -11,8 +11,15 @@ from playwright.sync_api import Page, expect
 from tests.e2e.conftest import OpenPage, choose_example, run_and_wait
 
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
-# Each theme and each width once: what a phone colours has its colour from the same names as on a wide page.
-each_look = pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390)])
+# By default each theme and each width once: a phone's colours come from the same names as a wide page's.
+each_look = pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        ("light", 1440),
+        ("dark", 390),
+        *(pytest.param(*look, marks=pytest.mark.slow) for look in (("dark", 1440), ("light", 390))),
+    ],
+)
 ACCORDIONS = ("#read-aloud", "#speak-accordion", "#erase-where", "#token-search", "#emergence")
 
 

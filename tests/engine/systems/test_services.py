@@ -282,7 +282,7 @@ def test_it_is_a_behaviour_model_and_no_white_box(one: Interface) -> None:
 
 def test_the_fingerprint_is_of_what_shapes_an_answer(one: Interface) -> None:
     length = "max_tokens" if one is ENDPOINT else "max_output_tokens"
-    prints = []
+    prints: list[str] = []
     changes: tuple[dict[str, Any], ...] = (
         {"model": "other"},
         {"seed": 1},
