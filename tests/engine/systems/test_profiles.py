@@ -84,7 +84,7 @@ def test_what_a_file_leaves_out_is_filled_in(tmp_path: Path) -> None:
         ("systems: [nonsense]", 'There is no system "nonsense"'),
         (TRIO + "pairs: [nonsense]", 'There is no pair "nonsense"'),
         (TRIO + "system: []", 'holds "system"; it may hold device, drop_silence, dtype,'),
-        ("{", "cannot be read; see the README for an example"),
+        ("{", "cannot be read; see docs/guide.md for an example"),
         ("systems: [a\n b: c", "cannot be read"),
         ("!!python/object/apply:os.system [true]", "cannot be read"),
         ("- mini-ultravox", "holds no keys"),
