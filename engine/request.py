@@ -5,6 +5,7 @@ What can be erased and read is told by files' headers, so that the page needs ne
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Sequence
@@ -48,6 +49,24 @@ def why_no_tuned_lens(key: str, models: Path = MODELS) -> str:
     if tuned_lens_file(key, models).is_file():
         return ""
     return f"No tuned lens was fitted for {get_spec(key).name}; choose the logit lens."
+
+
+def tuned_lens_note(key: str, models: Path = MODELS) -> str:
+    """Return how near a system's tuned lens comes to its output on held-out clips, as sentences; "" without scores."""
+    file = tuned_lens_file(key, models).with_suffix(".csv")
+    if not file.is_file():
+        return ""
+    with file.open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["kind"] == "audio"]
+    before, after = ([float(row[f"kl_{when}"]) for row in rows] for when in ("before", "after"))
+    control = float(rows[0]["kl_control"])
+    blind = [int(row["layer"]) for row, nats in zip(rows, after, strict=True) if nats >= control]
+    said = (
+        f"On {int(rows[0]['n_positions']):,} audio positions of held-out clips the tuned lens is {min(after):.1f} to "
+        f"{max(after):.1f} nats off the model's output, the logit lens {min(before):.1f} to {max(before):.1f}, and "
+        f"what is said without any state {control:.1f}."
+    )
+    return said + (f" So layers {layer_words(blind)} say nothing of the output here." if blind else "")
 
 
 def why_no_readout(readout: str, pair: str, has_two_conditions: bool) -> str:

@@ -62,6 +62,7 @@ def clip_payload(
     human: dict[str, Any] | None = None,
     readouts: Sequence[Sequence[str]] = (),
     readout: str = LOGIT,
+    readout_note: str = "",
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, Any]:
     """Return the component value that shows `result`; its JSON form takes at most `max_bytes` bytes.
@@ -79,6 +80,7 @@ def clip_payload(
         human: how often the speech LLM mishears people, see `dashboard.beside.human_rates`.
         readouts: key, name and why it is off ("" where it is not) of each way to read the states.
         readout: key of the one that the grid shows.
+        readout_note: what was measured of it on other clips, in words.
         max_bytes: of the JSON form.
 
     Raises:
@@ -94,6 +96,7 @@ def clip_payload(
     base["human"] = human
     base["readouts"] = [list(one) for one in readouts]
     base["readout"] = readout
+    base["readout_note"] = readout_note
     drawn = pictures(result.waveform)
     shown = result.readout or result.lens
     if shown is None:

@@ -34,8 +34,17 @@ from dashboard.tabs.clip_controls import erasure_choices
 from dashboard.tabs.clip_handlers import SKIP, Update, form_of
 from dashboard.tabs.clip_texts import small, stale_line
 from engine.errors import PromptError
-from engine.request import DIFFERENCE, LOGIT, TUNED, RunRequest, has_second_condition, why_no_readout
+from engine.request import (
+    DIFFERENCE,
+    LOGIT,
+    TUNED,
+    RunRequest,
+    has_second_condition,
+    tuned_lens_note,
+    why_no_readout,
+)
 from engine.results import RunResult
+from engine.systems.catalogue import get_pair
 
 PRESS_RUN = "This pair asks a service, so it does not run by itself: press Run."
 CLEAN_NOTE = "Clean: both systems hear the clip as it is."
@@ -285,6 +294,7 @@ def _ready(finished: session.Finished) -> dict[str, Any]:
         human=human_rates(finished.result.pair),
         readouts=readouts(finished.request),
         readout=finished.request.readout,
+        readout_note=_readout_note(finished.request),
     )
 
 
@@ -293,6 +303,10 @@ def readouts(request: RunRequest) -> list[list[str]]:
     names = ((LOGIT, "logit lens"), (TUNED, "tuned lens"), (DIFFERENCE, "difference of two conditions"))
     both = has_second_condition(request)
     return [[key, name, why_no_readout(key, request.pair, both)] for key, name in names]
+
+
+def _readout_note(request: RunRequest) -> str:
+    return tuned_lens_note(get_pair(request.pair).speech_llm) if request.readout == TUNED else ""
 
 
 def _noise_line(result: RunResult) -> str:

@@ -84,8 +84,8 @@ def make_tuned_lens(
         system: whose states and head.
         fitted_on: its prompts, of clips and of texts; in the same order at every call, so that it can go on.
         held_out: prompts of other clips.
-        build: folder for states, fitted layers and the scores as `tuned_lens.csv`.
-        file: of the maps, see `engine.request.tuned_lens_file`.
+        build: folder for states and fitted layers.
+        file: of the maps, beside which the scores stand as a CSV; see `engine.request.tuned_lens_file`.
         settings: the standing ones where None.
 
     Raises:
@@ -97,11 +97,11 @@ def make_tuned_lens(
         collect_states(system, prompts, pools[name], settings)
     maps = fit_tuned_lens(system, pools["fitted"], build, settings)
     scores = score_tuned_lens(system, maps, pools["fitted"], pools["held_out"])
-    with (build / "tuned_lens.csv").open("w", newline="", encoding="utf-8") as table:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.DictWriter(table, list(asdict(scores[0])))
         writer.writeheader()
         writer.writerows(asdict(score) for score in scores)
-    file.parent.mkdir(parents=True, exist_ok=True)
     save_tuned_lens(file, maps, system.fingerprint)
     return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from engine.request import (
     SCOPES,
     RunRequest,
     check_request,
+    tuned_lens_file,
+    tuned_lens_note,
 )
 from engine.systems.catalogue import MINI_PAIRS
 from engine.tasks import TASKS
@@ -87,3 +90,21 @@ def test_every_allowed_value_is_allowed() -> None:
 
 def test_the_erasures_are_those_that_can_be_loaded() -> None:
     assert set(ERASURES) == set(CONDITIONS)
+
+
+def test_a_tuned_lens_says_how_near_it_comes_on_other_clips_and_where_it_says_nothing(tmp_path: Path) -> None:
+    assert tuned_lens_note("mini-ultravox", tmp_path) == ""
+    file = tuned_lens_file("mini-ultravox", tmp_path).with_suffix(".csv")
+    file.parent.mkdir()
+    rows = ["layer,kind,kl_before,kl_after,kl_control,n_positions"]
+    rows += [
+        "0,audio,12.0,4.0,3.4,379",
+        "0,text,9.0,0.5,3.1,960",
+        "1,audio,9.0,3.5,3.4,379",
+        "2,audio,5.0,0.8,3.4,379",
+    ]
+    file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert tuned_lens_note("mini-ultravox", tmp_path) == (
+        "On 379 audio positions of held-out clips the tuned lens is 0.8 to 4.0 nats off the model's output, the logit "
+        "lens 5.0 to 12.0, and what is said without any state 3.4. So layers 0 to 1 say nothing of the output here."
+    )

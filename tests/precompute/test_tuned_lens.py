@@ -57,7 +57,7 @@ def test_held_out_divergence_falls_below_the_logit_lens_and_the_file_loads(
         assert score.n_positions > 10 and score.kl_control > 0
     tuned = load_tuned_lens(system.spec.key, system.fingerprint, N_LAYERS, tmp_path / "models")
     assert sorted(tuned.translators) == list(range(N_LAYERS))
-    with (tmp_path / "build" / "tuned_lens.csv").open() as table:
+    with file.with_suffix(".csv").open() as table:
         assert len(list(csv.DictReader(table))) == len(scores)
 
 

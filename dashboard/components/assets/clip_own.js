@@ -83,6 +83,7 @@ function curveKeys() {
   const control = `the same against as many distinct tokens of ${lens().n_control_clips} other clips`;
   const keys = [el('span', 'cl-key', el('i', 'cl-solid'), 'precision: share of top tokens in the transcript, runs merged'), el('span', 'cl-key', el('i', 'cl-dashed'), control)];
   if (lens().beside.length) keys.push(el('span', 'cl-key', el('i', 'cl-dotted'), `precision of ${lens().beside_name}`));
+  if (state.data.readout_note) keys.push(el('span', 'cl-key', state.data.readout_note));
   if (lens().degenerate_layers.length) {
     const names = lens().degenerate_layers.map((layer) => 'L' + layer).join(', ');
     keys.push(el('span', 'cl-key cl-warning', `⚠ ${names}: one token holds more than half of the columns; not to be read as content`));
