@@ -8,11 +8,11 @@ from tests.sizes import COUNTED, PACKAGES, circles, figures, imports_within, lon
 
 # Name in COUNTED: (lines, files). Lower a figure here whenever the folder has become smaller.
 BUDGET = {
-    "engine": (20_510, 55),
+    "engine": (20_000, 54),
     "precompute": (20_900, 128),
     "dashboard": (16_300, 116),
     "dashboard JS and CSS": (2_900, 30),
-    "tests": (40_700, 272),
+    "tests": (40_350, 247),
 }
 # Groups of modules that import each other, and modules in the longest chain of imports; aims are 0 and 8.
 CIRCLES = {"engine": 0, "precompute": 0, "dashboard": 0}
