@@ -136,6 +136,8 @@ class Store:
                 with closing(sqlite3.connect(address, uri=True)) as database:
                     if not _is_ours(database):
                         return
+                    # A bit that turned may leave what is no UTF-8; the seal tells, and the row alone is lost.
+                    database.text_factory = lambda text: text.decode("utf-8", "replace")
                     wanted = f"SELECT {', '.join(_COLUMNS)}, seal FROM results ORDER BY key {order}"
                     for *values, seal in database.execute(wanted):
                         if seal != _seal(values):

@@ -22,7 +22,8 @@ ISSUE = {
     "agreement": "system_a system_b match task noise snr_db n_items n_groups n_clips kappa low high "
     "kappa_unparsed_agree kappa_both_parsed both_unparsed both_right a_only "
     "b_only both_wrong_same both_wrong_different error_overlap error_overlap_low error_overlap_high "
-    "overlap_chance overlap_null mcnemar_b mcnemar_c mcnemar_p mcnemar_p_bh votes_a votes_b votes_p votes_p_bh "
+    "overlap_chance overlap_null accuracy_difference accuracy_difference_low accuracy_difference_high "
+    "accuracy_difference_mc_error mcnemar_b mcnemar_c mcnemar_p mcnemar_p_bh votes_a votes_b votes_p votes_p_bh "
     "note",
 }
 
