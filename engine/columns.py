@@ -61,6 +61,7 @@ PHASE_MEASURES = RECALL, TEXT_SHARE = ("recall", "text_share")
 VERDICTS = ("holds", "does not hold", "cannot be said", "not measured")
 SIDES = ("holds", "fails", "open", "undefined")
 
+LEVEL = "nothing"  # what a value stands against in the table of effects that is no difference
 # Control -> what it is matched in.
 CONTROLS = {"rank_matched": "of equal rank", "change_matched": "of equal change"}
 # With fewer an interval by resampling is too narrow to rest a sentence on (engine.stats.intervals).

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
@@ -27,9 +27,6 @@ from engine.systems.catalogue import (
 from engine.systems.weights import MODELS, weights_home
 from engine.tasks import Task, get_task, instruction_for, labels_for
 from engine.words import SpokenWord
-
-if TYPE_CHECKING:
-    pass
 
 LOGIT, TUNED, DIFFERENCE = READOUTS = ("logit", "tuned", "difference")
 NO_DIFFERENCE = (

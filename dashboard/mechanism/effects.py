@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # From here on the control of equal change is called harsher than the eraser.
 _HARSHER = 1.25
-LEVEL = "nothing"  # what a value stands against that is no difference
 OLDER = "These tables are of an earlier version; summarize the run again to see effects pooled over tasks."
 _NOT_RUN = "not run"
 AT = {control: words.replace("of", "at", 1) for control, words in CONTROLS.items()}

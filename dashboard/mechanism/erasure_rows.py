@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from dashboard.components.benchmark_marks import figure
 from dashboard.mechanism.charts import note_html
 from dashboard.mechanism.effects import (
-    LEVEL,
     MEASURES,
     OLDER,
     Differences,
@@ -28,7 +27,7 @@ from dashboard.mechanism.section import Drawn
 from dashboard.names import name_of, task_name
 from dashboard.published import published_as_declared
 from dashboard.tables import SOURCES
-from engine.columns import ALL_TASKS, CONTROLS
+from engine.columns import ALL_TASKS, CONTROLS, LEVEL
 from engine.request import CONDITIONS
 
 if TYPE_CHECKING:

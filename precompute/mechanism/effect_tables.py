@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.columns import ALL_TASKS, CONTROLS, EFFECT_MEASURES, FEWEST_GROUPS, EffectMeasure, Verdict
+from engine.columns import ALL_TASKS, CONTROLS, EFFECT_MEASURES, FEWEST_GROUPS, LEVEL, EffectMeasure, Verdict
 from engine.request import CONDITIONS
 from engine.stats.intervals import Estimate, bootstrap_means, per_group
 from precompute.mechanism.lens_tables import group_numbers
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PLACE = ["method", "scope", "layers", "condition"]
-# What is compared with what; a level stands against "nothing".
-LEVEL = "nothing"
+# What is compared with what.
 COMPARED = (
     *((arm, LEVEL) for arm in ("plain", "erased", *CONTROLS)),
     *((arm, "plain") for arm in ("erased", *CONTROLS)),

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.columns import EFFECT_MEASURES
+from engine.columns import EFFECT_MEASURES, LEVEL
 from engine.stats.intervals import Estimate, bootstrap_mean, per_group
 from engine.tables import file_of, read_table
-from precompute.mechanism.effect_tables import LEVEL, effect_rows, verdict_of
+from precompute.mechanism.effect_tables import effect_rows, verdict_of
 from precompute.mechanism.erasure_tables import erasure_rows
 from tests.dashboard.made_mechanism import make_mechanism
 
